@@ -1,0 +1,54 @@
+"""What every command shares: how bad input ends, and how long work shows that it goes on."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+class InputError(Exception):
+    """The user's input cannot be used.
+
+    The message is one line: what is wrong, where, what was found, what was expected, what to do.
+    Commands print it and end with exit code 2; in Python it is raised like any exception.
+    """
+
+
+def run_command(body: Callable[[], int]) -> int:
+    """Run the body of a command and turn the user's mistakes into one line and an exit code.
+
+    Returns the body's own code (0 done, 1 done with a negative answer), 2 for bad input or a full disk, 130 when
+    interrupted from the keyboard. Any other exception is a defect of ours and keeps its traceback.
+    """
+    try:
+        return body()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(
+            f"error: {error.strerror}{where}: free some space or choose another folder, then run this again",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("stopped by the user; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def progress(items: Iterable[Item], what: str, *, total: int | None = None) -> Iterable[Item]:
+    """Yield `items` with a progress bar (count, rate, time left) on standard error.
+
+    In a log file, where a bar cannot be redrawn, it writes a line every ten seconds at most.
+    """
+    from tqdm import tqdm
+
+    live = sys.stderr.isatty()
+    return tqdm(items, desc=what, total=total, mininterval=0.2 if live else 10.0, leave=True)
