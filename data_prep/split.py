@@ -1,0 +1,172 @@
+"""Training, selection and test sets, by patient: `python -m data_prep.split CACHE`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.cache import Manifest, read_manifest
+from data_prep.command import InputError, run_command
+from data_prep.files import read_json, write_json
+
+SCHEMA = 1
+SETS = ("train", "selection", "test")
+FRACTIONS = (0.7, 0.1, 0.2)
+SPLIT = "split.json"
+
+
+def make_split(manifest: Manifest, fractions: Sequence[float] = FRACTIONS, seed: int = 0) -> dict[str, Any]:
+    """Divide the patients that have labelled cases into train, selection and test; nothing is written.
+
+    Every set gets small and large tumors alike: the patients are sorted by tumor volume (the largest of their
+    cases') and dealt out, in shuffled blocks. The seed decides who goes where, the fractions how many (at
+    least one a set). Returns the content of `split.json`; the lists hold patients, sorted. InputError for
+    fractions that are not three positive numbers with the sum 1, a negative seed or fewer than three labelled
+    patients.
+    """
+    fractions = tuple(float(share) for share in fractions)
+    if len(fractions) != 3 or not all(0 < share < 1 for share in fractions) or abs(sum(fractions) - 1) > 1e-6:
+        said = " ".join(f"{share:g}" for share in fractions)
+        raise InputError(f"fractions {said}: expected three positive numbers with the sum 1, such as 0.7 0.1 0.2")
+    if seed < 0:
+        raise InputError(f"seed {seed}: expected 0 or more")
+    volume_ml: dict[str, float] = {}
+    for entry in manifest.entries:
+        if entry.labelled:
+            volume_ml[entry.patient] = max(entry.tumor_ml, volume_ml.get(entry.patient, 0.0))
+    patients = sorted(volume_ml, key=lambda patient: (volume_ml[patient], patient))
+    if len(patients) < len(SETS):
+        raise InputError(
+            f"{manifest.root}: {len(patients)} patients with labels; expected at least 3, "
+            f"one for each of {', '.join(SETS)}"
+        )
+    rng = np.random.default_rng(seed)
+    counts = _counts(len(patients), fractions)
+    block = math.ceil(1 / min(fractions))
+    dealt = _evenly(counts)
+    for start in range(0, len(dealt), block):
+        rng.shuffle(dealt[start : start + block])  # a view: in place
+    sets = {
+        name: sorted(p for p, home in zip(patients, dealt, strict=True) if home == number)
+        for number, name in enumerate(SETS)
+    }
+    return {
+        "schema": SCHEMA,
+        "seed": int(seed),
+        "fractions": list(fractions),
+        "manifest_sha256": manifest.data_sha256,
+        **sets,
+    }
+
+
+def _counts(n: int, fractions: tuple[float, ...]) -> list[int]:
+    # largest remainders, then at least one each, taken from the largest set
+    counts = [math.floor(n * share + 1e-9) for share in fractions]
+    by_remainder = sorted(range(len(fractions)), key=lambda i: counts[i] - n * fractions[i])
+    for i in by_remainder[: n - sum(counts)]:
+        counts[i] += 1
+    while min(counts) == 0:
+        counts[counts.index(max(counts))] -= 1
+        counts[counts.index(0)] += 1
+    return counts
+
+
+def _evenly(counts: list[int]) -> np.ndarray:
+    # set numbers in an order in which every stretch holds each set in about its share
+    places = [((k + 0.5) / count, number) for number, count in enumerate(counts) for k in range(count)]
+    return np.array([number for _, number in sorted(places)])
+
+
+def write_split(manifest: Manifest, split: dict[str, Any], *, force: bool = False) -> bool:
+    """Write `split.json` into the cache; return False where the same split is there already.
+
+    InputError where another one is there, unless `force`: scores of the old and the new test set must not be
+    mixed.
+    """
+    path = manifest.root / SPLIT
+    if path.exists() and not force:
+        if read_json(path, "split") == split:
+            return False
+        raise InputError(
+            f"{path}: another split is there (other data, fractions or seed); --force replaces it, "
+            "and with it what 'test' means for models trained so far"
+        )
+    write_json(path, split)
+    return True
+
+
+def read_split(cache_dir: str | Path, manifest: Manifest) -> dict[str, Any]:
+    """Read a cache's split. InputError unless it fits this manifest's data: known patients, disjoint sets."""
+    path = Path(cache_dir) / SPLIT
+    split = read_json(path, "split (of python -m data_prep.split)")
+    found = split.get("schema") if isinstance(split, dict) else None
+    if found != SCHEMA:
+        raise InputError(f"{path}: split of schema {found}, this version reads {SCHEMA}; make it anew")
+    if not all(isinstance(split.get(name), list) and split[name] for name in SETS):
+        raise InputError(f"{path}: expected a list of patients for each of {', '.join(SETS)}; make it anew")
+    patients = [patient for name in SETS for patient in split[name]]
+    twice = sorted({patient for patient in patients if patients.count(patient) > 1})
+    if twice:
+        raise InputError(f"{path}: {twice[0]} is there twice ({len(twice)} such patients); sets must be disjoint")
+    unknown = sorted(set(patients) - {entry.patient for entry in manifest.entries if entry.labelled})
+    if unknown:
+        raise InputError(f"{path}: {unknown[0]} is no labelled patient of the cache ({len(unknown)} such); split anew")
+    if split.get("manifest_sha256") != manifest.data_sha256:
+        raise InputError(f"{path}: was made for other data than the cache holds now; split anew with --force")
+    return split
+
+
+def table(manifest: Manifest, split: dict[str, Any]) -> str:
+    """Return what is in each set, as lines of text; the median is over the cases that have a tumor."""
+    lines = [f"{'set':<10}{'patients':>10}{'cases':>8}{'slices':>9}{'with tumor':>12}{'tumor mL, median':>18}"]
+    for name in SETS:
+        members = set(split[name])
+        entries = [e for e in manifest.entries if e.labelled and e.patient in members]
+        with_tumor = sum(row[2] > 0 for entry in entries for row in entry.pixels)
+        tumors_ml = [entry.tumor_ml for entry in entries if entry.tumor_ml > 0]
+        median = f"{np.median(tumors_ml):.1f}" if tumors_ml else "-"
+        lines.append(
+            f"{name:<10}{len(members):>10}{len(entries):>8}{sum(e.slices for e in entries):>9}"
+            f"{with_tumor:>12}{median:>18}"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; see `python -m data_prep.split --help`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.split",
+        description="Divide a cache's labelled patients into train, selection and test; writes CACHE/split.json.",
+    )
+    parser.add_argument("cache", metavar="CACHE", help="folder made by python -m data_prep.build")
+    parser.add_argument(
+        "--fractions",
+        type=float,
+        nargs=3,
+        default=FRACTIONS,
+        metavar=("TRAIN", "SELECTION", "TEST"),
+        help="shares of the patients, sum 1 (default: 0.7 0.1 0.2)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="decides who goes where (default: %(default)s)")
+    parser.add_argument("--force", action="store_true", help="replace a split that is there")
+    args = parser.parse_args(argv)
+
+    def body() -> int:
+        manifest = read_manifest(args.cache)
+        split = make_split(manifest, args.fractions, args.seed)
+        written = write_split(manifest, split, force=args.force)
+        print(table(manifest, split))
+        print(f"{manifest.root / SPLIT}: " + ("written" if written else "is there already, the same"))
+        return 0
+
+    return run_command(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

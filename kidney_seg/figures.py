@@ -1,0 +1,223 @@
+"""Pictures: CT with truth and prediction, and learning curves by round. Arrays in, matplotlib figures out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart with every common form of color vision, and on gray
+COLORS = {"kidney": "#56B4E9", "tumor": "#E69F00"}  # on CT
+CURVE_COLORS = {"kidney": "#0072B2", "tumor": "#D55E00", "loss": "#444444"}  # on white
+LABELS = {"kidney": 1, "tumor": 2}
+WINDOW_HU = (-79.0, 304.0)
+DPI = 130
+PANEL_INCHES = 2.7
+
+
+@dataclass(frozen=True)
+class Example:
+    """One slice: `image_hu` [y, x] in HU; `truth` and `prediction`: labels [y, x], None if there is none."""
+
+    image_hu: np.ndarray
+    truth: np.ndarray | None
+    prediction: np.ndarray | None
+    title: str = ""
+    aspect: float = 1.0  # height of a pixel in mm over its width
+
+
+def overlay(
+    image_hu: np.ndarray,
+    truth: np.ndarray | None,
+    prediction: np.ndarray | None,
+    window: tuple[float, float] = WINDOW_HU,
+    title: str = "",
+    margin_px: int | None = None,
+) -> Figure:
+    """Return CT, CT with truth, and CT with prediction side by side; see `overlay_grid`."""
+    return overlay_grid([Example(image_hu, truth, prediction, title)], window, margin_px)
+
+
+def overlay_grid(
+    examples: Sequence[Example],
+    window: tuple[float, float] = WINDOW_HU,
+    margin_px: int | None = None,
+) -> Figure:
+    """Return one row per example: CT, CT with truth, CT with prediction; gray is `window` in HU, low to high.
+
+    Structures are tinted and outlined: kidney (label 1, and 3) blue, tumor (2) orange. Slices are in LPS
+    axial order, so the patient's right is on the left, marked R. With `margin_px` a row shows only the box
+    around its labels with that margin (all of it where there are none). A column that no example has is left
+    out.
+    ValueError without examples and where shapes within one differ.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    if not examples:
+        raise ValueError("no examples to draw")
+    views = [_cropped(example, margin_px) for example in examples]
+    columns = ["CT"] + [
+        name for name in ("truth", "prediction") if any(getattr(v, name) is not None for v in views)
+    ]
+    heights = [PANEL_INCHES * _height_over_width(view) for view in views]
+    height = sum(heights) + 0.3 * len(views) + 0.35
+    figure = Figure(figsize=(PANEL_INCHES * len(columns) + 0.1, height), dpi=DPI, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0.0, hspace=0.0)
+    axes = figure.subplots(len(views), len(columns), squeeze=False, gridspec_kw={"height_ratios": heights})
+    for row, view in zip(axes, views, strict=True):
+        for ax, name in zip(row, columns, strict=True):
+            _draw_slice(ax, view, name, window)
+        row[0].set_title(view.title, fontsize=9, loc="left", pad=3)
+    handles = [Patch(facecolor=color, label=name) for name, color in COLORS.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def learning_curves(history: Iterable[Mapping[str, Any]], rounds: Iterable[Mapping[str, Any]]) -> Figure:
+    """Return the training loss by step over the Dice of the selection patients after each round.
+
+    `history`: rows with `round`, `step`, `loss` (and `start`, where a round has several networks; each is a
+    line of its own). `rounds`: rows with `round`, `step`, `accepted`, `kidney`, `tumor`; accepted rounds have
+    filled markers, rejected ones hollow. None and NaN are gaps. Either may be empty.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    history, rounds = list(history), sorted(rounds, key=lambda row: row["step"])
+    figure = Figure(figsize=(7.2, 5.0), dpi=DPI, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.2))
+    _draw_loss(upper, history)
+    for name, marker in (("kidney", "o"), ("tumor", "s")):
+        steps, values = [row["step"] for row in rounds], [_number(row.get(name)) for row in rounds]
+        color = CURVE_COLORS[name]
+        lower.plot(steps, values, color=color, linewidth=1, alpha=0.6, zorder=2)
+        for step, value, row in zip(steps, values, rounds, strict=True):
+            face = color if row["accepted"] else "white"
+            lower.plot(
+                step, value, marker, color=color, markerfacecolor=face, markersize=7, zorder=3, clip_on=False
+            )
+    lower.set(ylim=(0, 1), xlabel="training step", ylabel="Dice, selection patients")
+    lower.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    _mark_rounds((upper, lower), history or rounds)
+    looks = {"linestyle": "none", "markersize": 7}
+    black = CURVE_COLORS["loss"]
+    handles = [
+        Line2D([], [], color=CURVE_COLORS["kidney"], marker="o", label="kidney", **looks),
+        Line2D([], [], color=CURVE_COLORS["tumor"], marker="s", label="tumor", **looks),
+        Line2D([], [], color=black, marker="D", label="accepted", **looks),
+        Line2D([], [], color=black, marker="D", markerfacecolor="white", label="rejected", **looks),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    for ax in (upper, lower):
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as PNG, whole or not at all; return its path. The same figure gives the same bytes."""
+    path = Path(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+    return path
+
+
+def _cropped(example: Example, margin_px: int | None) -> Example:
+    maps = {name: getattr(example, name) for name in ("truth", "prediction")}
+    shape = np.shape(example.image_hu)
+    for name, labels in maps.items():
+        if len(shape) != 2 or (labels is not None and np.shape(labels) != shape):
+            raise ValueError(
+                f"{example.title or 'example'}: image {shape}, {name} {np.shape(labels)}; one [y, x] each"
+            )
+    found = np.argwhere(
+        sum((np.asarray(labels) > 0 for labels in maps.values() if labels is not None), start=False)
+    )
+    if margin_px is None or found.size == 0:
+        return example
+    low = np.maximum(found.min(axis=0) - margin_px, 0)
+    high = found.max(axis=0) + margin_px + 1
+    box = (slice(low[0], high[0]), slice(low[1], high[1]))
+    cut = {name: None if labels is None else np.asarray(labels)[box] for name, labels in maps.items()}
+    return replace(example, image_hu=np.asarray(example.image_hu)[box], **cut)
+
+
+def _height_over_width(view: Example) -> float:
+    height, width = view.image_hu.shape
+    return min(1.5, max(0.3, height * view.aspect / width))
+
+
+def _draw_slice(ax: Axes, view: Example, name: str, window: tuple[float, float]) -> None:
+    from matplotlib import patheffects
+    from matplotlib.colors import to_rgb
+
+    ax.set_axis_off()
+    labels = None if name == "CT" else getattr(view, name)
+    gray = np.clip((np.asarray(view.image_hu, np.float32) - window[0]) / (window[1] - window[0]), 0, 1)
+    picture = np.repeat(gray[:, :, np.newaxis], 3, axis=2)  # [y, x, rgb]
+    masks = {}
+    if labels is not None:
+        tumor = np.asarray(labels) == LABELS["tumor"]
+        masks = {"kidney": (np.asarray(labels) > 0) & ~tumor, "tumor": tumor}
+    for structure, mask in masks.items():
+        picture[mask] = 0.7 * picture[mask] + 0.3 * np.array(to_rgb(COLORS[structure]))
+    ax.imshow(picture, aspect=view.aspect, interpolation="nearest")
+    height, width = gray.shape
+    for structure, mask in masks.items():
+        if mask.any():  # a rim of zeros closes outlines at the border of the picture
+            x, y = np.arange(-1, width + 1), np.arange(-1, height + 1)
+            ax.contour(
+                x, y, np.pad(mask, 1).astype(np.float32), [0.5], colors=COLORS[structure], linewidths=1.1
+            )
+    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    caption = name if name == "CT" or labels is not None else f"no {name}"
+    edge = [patheffects.withStroke(linewidth=2, foreground="black")]
+    text = {"transform": ax.transAxes, "color": "white", "fontsize": 9, "path_effects": edge}
+    ax.text(0.02, 0.02, caption, va="bottom", **text)
+    ax.text(0.02, 0.5, "R", va="center", **text)
+
+
+def _draw_loss(ax: Axes, history: Sequence[Mapping[str, Any]]) -> None:
+    for _, rows in itertools.groupby(history, key=lambda row: (row["round"], row.get("start"))):
+        rows = list(rows)
+        steps, losses = [row["step"] for row in rows], [_number(row["loss"]) for row in rows]
+        ax.plot(steps, losses, color=CURVE_COLORS["loss"], linewidth=1.3, marker=".", markersize=4)
+    ax.set_ylabel("training loss")
+    ax.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+
+
+def _mark_rounds(axes: Sequence[Axes], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw a line between rounds, and the number of each round above its middle."""
+    last: dict[int, float] = {}
+    for row in rows:
+        last[row["round"]] = max(row["step"], last.get(row["round"], row["step"]))
+    start = 0.0
+    for number, end in sorted(last.items()):
+        axes[0].annotate(
+            f"round {number}" if start == 0 or len(last) <= 8 else str(number),
+            ((start + end) / 2, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color="#555555",
+        )
+        for ax in axes:
+            ax.axvline(end, color="#BBBBBB", linewidth=0.8, linestyle=":", zorder=0)
+        start = end
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,103 @@
+"""The last step of a run: the test patients, predicted at their own resolution and scored once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.cache import CacheEntry, Manifest
+from data_prep.command import InputError, progress
+from data_prep.files import read_json
+from data_prep.volume import Volume, read_labels, read_volume, write_labels
+from kidney_seg import figures, scores
+from kidney_seg.config import Config
+from kidney_seg.modelfile import load_model
+from kidney_seg.predict import make_predictor, predict_volume
+from kidney_seg.postprocess import remove_distant_objects
+from kidney_seg.run import RunFolder
+
+PICTURES = 8  # cases on the page of overlays, from the best tumor Dice to the worst
+
+
+def test_cases(manifest: Manifest, split: Mapping[str, Sequence[str]]) -> list[CacheEntry]:
+    """Return the labelled test cases. InputError if a source file is gone: better before the training than after.
+
+    Only looks whether the files are there; nothing of a test patient is read.
+    """
+    patients = set(split["test"])
+    cases = [entry for entry in manifest.entries if entry.labelled and entry.patient in patients]
+    for entry in cases:
+        for path in (entry.image_path, entry.label_path):
+            if not Path(path).is_file():
+                raise InputError(f"{path}: test case {entry.case} was built from this file, which is gone; put it back")
+    return cases
+
+
+def score_test(run: RunFolder, cases: Sequence[CacheEntry], config: Config, say: Callable[[str], None] = print) -> dict:
+    """Predict and score the test cases with the run's best model, unless that is done; print Table 1.
+
+    Writes label volumes, `cases.csv`, `scores.json` and `overlays.png` to `evaluation/test` of the run. Scores are at
+    the resolution of the source files, as they come from the network and after the paper's post-processing.
+    """
+    folder = run.root / "evaluation" / "test"
+    best = [event for event in run.events if event["event"] == "round" and event["accepted"]][-1]
+    if not run.find("tested"):
+        rows, pictures = _score(run, cases, config, folder)
+        details = {"best": best, "stop_on": config.rounds.stop_on}
+        scores.write_scores(rows, folder, details, force=True)
+        figures.save(figures.overlay_grid(pictures, config.model.hu_window), folder / "overlays.png")
+        run.note("tested", cases=len(rows))
+    result = read_json(folder / "scores.json", "scores of the test set")
+    say("")
+    say(table(result))
+    say("")
+    for name in ("scores.json", "cases.csv", "overlays.png"):
+        say(f"{folder / name}")
+    say(f"{run.root / 'progress.png'}")
+    say(f"{run.root / 'best.keras'}")
+    return result
+
+
+def table(result: Mapping) -> str:
+    """Return Table 1 of a run's `scores.json`, before and after post-processing, as lines of text."""
+    count = len({row["patient"] for row in result["cases"]})
+    title = f"Table 1: Dice of {count} test patients, at the resolution of their CT"
+    if result["stop_on"] == "test":
+        title += "\n(the rounds were chosen on these very patients, as the paper did: the figures are optimistic)"
+    summary = result["summary"]
+    return scores.format_table1(summary["all"], title, summary[scores.AFTER + "all"])
+
+
+def _score(run: RunFolder, cases: Sequence[CacheEntry], config: Config, folder: Path) -> tuple[list[dict], list[dict]]:
+    loaded = load_model(run.root)
+    settings = config.prediction
+    predictor = make_predictor(loaded.model, settings.slices_per_batch)
+    rows, pictures = [], []
+    for entry in progress(cases, "test patients"):
+        volume, truth = read_volume(entry.image_path), read_labels(entry.label_path)
+        labels = predict_volume(predictor, volume, loaded.grid)
+        cleaned = remove_distant_objects(labels, volume.spacing_mm, settings.distance_mm, settings.kidney_ml)
+        write_labels(cleaned if settings.postprocess else labels, volume.source, folder / f"{entry.case}.nii.gz")
+        row = scores.score_case(entry.case, truth.voxels, labels, volume.spacing_mm, cleaned)
+        rows.append(row)
+        pictures.append(_picture(volume, truth.voxels, cleaned, row))
+    order = sorted(range(len(rows)), key=lambda index: rows[index][scores.AFTER + "tumor_dice"], reverse=True)
+    step = max(1, len(order) / PICTURES)
+    chosen = [order[int(place * step)] for place in range(min(PICTURES, len(order)))]
+    return rows, [pictures[index] for index in chosen]
+
+
+def _picture(volume: Volume, truth: np.ndarray, predicted: np.ndarray, row: Mapping) -> figures.Example:
+    """Return the slice with most of the true tumor (else kidney, else prediction) as a row of the overlays."""
+    shown = next((labels for labels in (truth == 2, truth > 0, predicted > 0) if labels.any()), truth)
+    z = int(shown.sum(axis=(1, 2)).argmax())
+    dice = ", ".join(
+        f"{name} {row[scores.AFTER + name + '_dice']:.2f}"
+        for name in ("kidney", "tumor")
+        if not math.isnan(row[scores.AFTER + name + "_dice"])
+    )
+    aspect = volume.spacing_mm[1] / volume.spacing_mm[2]
+    return figures.Example(volume.voxels[z], truth[z], predicted[z], f"{row['case']}, slice {z}: {dice}", aspect)

@@ -1,0 +1,141 @@
+"""Labels for whole volumes, on the input's own grid: `python -m kidney_seg.predict MODEL INPUT --out OUT`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data_prep import grid
+from data_prep.command import InputError, progress, run_command
+from data_prep.kits import Case, find_cases
+from kidney_seg.config import HEADS, PredictionConfig
+from kidney_seg.modelfile import ModelFile, load_model
+
+if TYPE_CHECKING:
+    from data_prep.volume import Volume
+
+Predictor = Callable[[np.ndarray], np.ndarray]
+
+
+def make_predictor(model, slices_per_batch: int = 16) -> Predictor:
+    """Return a function from HU slices [n, size, size] to the finest head's probabilities float32 [n, size, size, classes].
+
+    Slices go through in batches of one fixed shape (the last is filled up), so that the network is traced once.
+    """
+    import keras
+
+    finest = keras.Model(model.inputs, model.output[HEADS[-1]])
+
+    def predict(slices: np.ndarray) -> np.ndarray:
+        size, classes = finest.output_shape[-2:]
+        made = np.empty((len(slices), size, size, classes), np.float32)
+        for first in range(0, len(slices), slices_per_batch):
+            batch = np.zeros((slices_per_batch, size, size, 1), np.float32)
+            part = slices[first : first + slices_per_batch]
+            batch[: len(part), ..., 0] = part
+            made[first : first + len(part)] = finest.predict_on_batch(batch)[: len(part)]
+        return made
+
+    return predict
+
+
+def predict_volume(predictor: Predictor, volume: Volume, settings: grid.GridSettings) -> np.ndarray:
+    """Return labels uint8 [z, y, x] on the volume's grid.
+
+    The slices are brought to the network's grid, the probabilities (never labels) back to the volume's, then the most
+    probable class is taken. The paper's post-processing is not part of this; see `finish_labels`.
+    """
+    probabilities = predictor(grid.to_network(volume.voxels, volume.spacing_mm, settings))
+    return grid.probabilities_to_labels(probabilities, volume.voxels.shape, volume.spacing_mm, settings)
+
+
+def finish_labels(labels: np.ndarray, spacing_mm: Sequence[float], settings: PredictionConfig) -> np.ndarray:
+    """Apply the paper's post-processing where the settings ask for it; labels uint8 [z, y, x]."""
+    if not settings.postprocess:
+        return labels
+    from kidney_seg.postprocess import remove_distant_objects
+
+    return remove_distant_objects(labels, spacing_mm, settings.distance_mm, settings.kidney_ml)
+
+
+def predict_file(loaded: ModelFile, predictor: Predictor, image: Path, out: Path, settings: PredictionConfig) -> None:
+    """Read one CT volume, predict, post-process, and write labels on exactly the grid of its file."""
+    from data_prep.volume import read_volume, write_labels
+
+    volume = read_volume(image)
+    labels = predict_volume(predictor, volume, loaded.grid)
+    write_labels(finish_labels(labels, volume.spacing_mm, settings), volume.source, out)
+
+
+def predict_cases(
+    loaded: ModelFile, cases: Sequence[Case], out: str | Path, settings: PredictionConfig | None = None
+) -> list[Path]:
+    """Predict each case into `out/<case name>.nii.gz`; returns the files, in the order of the cases.
+
+    A file that is already there is replaced only when its new labels are whole.
+    """
+    settings = settings or loaded.config.prediction
+    predictor = make_predictor(loaded.model, settings.slices_per_batch)
+    written = []
+    for case in progress(cases, "predicting"):
+        written.append(Path(out) / f"{case.name}.nii.gz")
+        predict_file(loaded, predictor, case.image, written[-1], settings)
+    return written
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's first line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kidney_seg.predict",
+        description="Segment kidneys and tumors: labels 0 background, 1 kidney, 2 tumor on the input's own grid.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="run folder (its best model) or .keras file")
+    parser.add_argument("input", metavar="INPUT", help="NIfTI file, or folder of case_*/imaging.nii.gz")
+    parser.add_argument("--out", required=True, help="label file (.nii.gz), or folder for a folder of cases")
+    parser.add_argument("--split", metavar="FILE", help="split.json: only the patients of --part")
+    parser.add_argument("--part", choices=("train", "selection", "test"), default="test", help="default: %(default)s")
+    parser.add_argument("--no-postprocess", action="store_true", help="leave distant objects in")
+    arguments = parser.parse_args(argv)
+    return run_command(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    import dataclasses
+
+    source, out = Path(arguments.input), Path(arguments.out)
+    if source.is_dir():
+        cases, problems = find_cases(source)
+        for problem in problems:
+            if "no labels" not in problem:  # they are not needed here
+                print(f"note: {problem}", file=sys.stderr)
+        if arguments.split:
+            from data_prep.split import patients_of
+
+            patients = patients_of(arguments.split, arguments.part)
+            cases = [case for case in cases if case.patient in patients]
+            if not cases:
+                raise InputError(f"{source}: no case of the {arguments.part} patients of {arguments.split} is here")
+    elif not source.exists():
+        raise InputError(f"{source}: no such file or folder")
+    elif not out.name.endswith((".nii.gz", ".nii")):
+        raise InputError(f"--out {out}: expected a name that ends in .nii.gz for the labels of one file")
+    loaded = load_model(arguments.model)
+    settings = loaded.config.prediction
+    if arguments.no_postprocess:
+        settings = dataclasses.replace(settings, postprocess=False)
+    if source.is_dir():
+        written = predict_cases(loaded, cases, out, settings)
+        print(f"{len(written)} label volumes in {out}")
+    else:
+        predict_file(loaded, make_predictor(loaded.model, settings.slices_per_batch), source, out, settings)
+        print(out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Progressive training (paper, Figure 2): `python -m kidney_seg.progressive`.
+
+Rounds of `fit()` on randomly drawn training patients, each warm-started from the weights before and judged on whole
+volumes of patients kept for that, until nothing improves; then the test patients are scored, once. With no argument it
+makes simulated patients and trains the demo on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from data_prep.command import InputError, run_command
+from kidney_seg.config import PRESETS, Config
+
+DEMO = Path("runs") / "demo-data"  # where the simulated patients and their cache go
+DEMO_PATIENTS = 48
+
+
+def train(
+    data: str | Path, out: str | Path, config: Config, seed: int = 0, say: Callable[[str], None] = print
+) -> dict:
+    """Train on a cache folder with a split into the run folder `out`, going on where it stopped; score the test set.
+
+    Returns the content of `out/evaluation/test/scores.json`. `say` gets one line for each step of progress. InputError
+    if the data, the split, the settings and what the run folder holds do not fit together.
+    """
+    from data_prep.cache import read_manifest
+    from data_prep.files import sha256_of
+    from data_prep.split import SPLIT, read_split
+
+    manifest = read_manifest(data)
+    split = read_split(data, manifest)
+    if manifest.settings.size != config.model.size:
+        raise InputError(
+            f"{data}: its slices have {manifest.settings.size} pixels a side, the setting size is {config.model.size}; "
+            f"give --set size={manifest.settings.size}, or build a cache with --size {config.model.size}"
+        )
+
+    # TensorFlow loads here, when all that needs no network is known to be right.
+    from kidney_seg.final import score_test, test_cases
+    from kidney_seg.rounds import Rounds
+    from kidney_seg.run import RunFolder
+
+    cases = test_cases(manifest, split)
+    identity = {
+        "seed": seed,
+        "data": str(Path(data).resolve()),
+        "data_sha256": manifest.data_sha256,
+        "split_sha256": sha256_of(manifest.root / SPLIT),
+    }
+    run = RunFolder(out, config, identity)
+    try:
+        if run.find("tested"):
+            say(f"{out}: this run is finished, nothing is trained (another --out or --seed trains anew)")
+        else:
+            Rounds(run, manifest, split, config, seed, say).play()
+        return score_test(run, cases, config, say)
+    finally:
+        run.close()
+
+
+def make_demo_data(size: int, say: Callable[[str], None] = print) -> Path:
+    """Simulate the demo's patients, cache and split them, unless they are there already; returns the cache folder."""
+    from data_prep.build import build
+    from data_prep.grid import GridSettings
+    from data_prep.phantom import write_cohort
+    from data_prep.split import make_split, write_split
+
+    say(f"simulated patients: {DEMO / 'patients'}")
+    write_cohort(DEMO / "patients", cases=DEMO_PATIENTS)
+    cache = DEMO / f"cache-{size}"
+    manifest = build(DEMO / "patients", cache, GridSettings(size)).manifest
+    write_split(manifest, make_split(manifest, fractions=(0.625, 0.125, 0.25)))
+    return cache
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's first lines."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kidney_seg.progressive",
+        description="Train in rounds and score the test patients. Without --data it simulates patients and trains the "
+        "demo on them (about three minutes on two cores). Run again, it goes on where it stopped.",
+    )
+    parser.add_argument("--data", metavar="CACHE", help="cache folder with split.json (of data_prep.build, .split)")
+    parser.add_argument("--out", metavar="RUN", help="run folder; default: runs/<preset>, with the seed if not 0")
+    parser.add_argument("--preset", choices=tuple(PRESETS), help="default: demo without --data, else paper")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, draws and augmentation; default: %(default)s")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="settings, such as steps=500 alpha=0.6"
+    )
+    parser.add_argument("--show-settings", action="store_true", help="print every setting with its value, and stop")
+    arguments = parser.parse_args(argv)
+    return run_command(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    preset = arguments.preset or ("paper" if arguments.data else "demo")
+    config = PRESETS[preset].with_settings(arguments.set)
+    if arguments.show_settings:
+        for section, values in config.to_dict().items():
+            for name, value in values.items():
+                print(f"{section + '.' + name:32}{value}")
+        return 0
+    if arguments.seed < 0:
+        raise InputError(f"--seed {arguments.seed}: expected 0 or more")
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    out = arguments.out or Path("runs") / (f"{preset}-seed{arguments.seed}" if arguments.seed else preset)
+    data = arguments.data or make_demo_data(config.model.size, say)
+    scores = train(data, out, config, arguments.seed, say)
+    return 0 if scores["best"]["trouble"] is None else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

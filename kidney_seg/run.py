@@ -1,0 +1,153 @@
+"""The run folder: settings, journal and weights of one training, so that it can be stopped, continued and understood.
+
+`config.json` (settings), `manifest.json` (seed, data, split, versions, device), `journal.jsonl` (one line an event),
+`rounds/NN/` (weights and history.csv), `best.keras`, `evaluation/`. Every file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+from data_prep.command import InputError
+from data_prep.files import read_json, replacing, sha256_of, write_json
+from kidney_seg.config import Config, differences
+
+IDENTITY = ("seed", "data_sha256", "split_sha256")  # of manifest.json: what must be the same when a run goes on
+PACKAGES = ("kidney_seg", "tensorflow", "keras", "numpy", "SimpleITK", "h5py", "scipy")
+
+
+class RunFolder:
+    """An opened run folder; made if it is not there, refused if it belongs to another run or is in use."""
+
+    def __init__(self, root: str | Path, config: Config, identity: dict[str, Any]):
+        """Open `root` for a run of `config`; `identity` holds the IDENTITY fields and whatever else tells of the data.
+
+        InputError, with the differing fields, if the folder holds a run of other settings, seed, data or split; if it
+        holds something else; if another process trains in it.
+        """
+        self.root = Path(root)
+        self._refuse_foreign(config, identity)
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.root / ".lock", "w")  # noqa: SIM115 - held until the process ends
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise InputError(f"{self.root}: another process trains in this folder; wait for it or choose another") from None
+        self._journal_path = self.root / "journal.jsonl"
+        if not (self.root / "config.json").is_file():
+            write_json(self.root / "manifest.json", {**identity, **_environment()})
+            write_json(self.root / "config.json", config.to_dict())  # last: its presence says that this is a run
+        self.events = self._read_journal()
+
+    def _refuse_foreign(self, config: Config, identity: dict[str, Any]) -> None:
+        if not self.root.exists():
+            return
+        if not self.root.is_dir():
+            raise InputError(f"{self.root}: is a file, expected a run folder or a new name")
+        own = {".lock", "manifest.json"}  # a run that was killed while it made its folder
+        if not (self.root / "config.json").is_file():
+            if any(entry.name not in own and not entry.name.startswith(".tmp-") for entry in self.root.iterdir()):
+                raise InputError(f"{self.root}: holds files but no run (no config.json); choose a new folder with --out")
+            return
+        old = Config.from_dict(read_json(self.root / "config.json", "run's settings"))
+        manifest = read_json(self.root / "manifest.json", "run's manifest")
+        found = differences(old, config)
+        found += [f"{name}: {manifest.get(name)!r} -> {identity[name]!r}" for name in IDENTITY if manifest.get(name) != identity[name]]
+        if found:
+            raise InputError(
+                f"{self.root}: holds a run of other settings ({'; '.join(found)}); "
+                "give its settings to go on with it, or a new folder with --out"
+            )
+
+    def close(self) -> None:
+        """Let other processes use the folder."""
+        self._lock.close()
+
+    def _read_journal(self) -> list[dict]:
+        if not self._journal_path.is_file():
+            return []
+        try:
+            return [json.loads(line) for line in self._journal_path.read_text(encoding="utf-8").splitlines()]
+        except ValueError as error:
+            raise InputError(f"{self._journal_path}: damaged ({error}); restore it or begin a new run with --out") from None
+
+    def note(self, event: str, **facts: Any) -> dict:
+        """Add an event to the journal and return it. The whole file is replaced, so no line is ever half written."""
+        entry = {"event": event, **facts}
+        lines = [json.dumps(line, allow_nan=False) for line in [*self.events, entry]]
+        with replacing(self._journal_path) as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self.events.append(entry)
+        return entry
+
+    def find(self, event: str, **facts: Any) -> dict | None:
+        """Return the last event of this name whose fields have these values, or None."""
+        for entry in reversed(self.events):
+            if entry["event"] == event and all(entry.get(name) == value for name, value in facts.items()):
+                return entry
+        return None
+
+    def round_folder(self, number: int) -> Path:
+        """Return (and make) the folder of a round."""
+        folder = self.root / "rounds" / f"{number:02d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def save_weights(self, model, number: int, attempt: int) -> dict[str, str]:
+        """Save a round's weights; returns `weights` (path within the run) and `sha256`, to be noted in the journal."""
+        path = self.round_folder(number) / f"attempt{attempt}.weights.h5"
+        with replacing(path) as temporary:
+            model.save_weights(temporary)
+        return {"weights": str(path.relative_to(self.root)), "sha256": sha256_of(path)}
+
+    def load_weights(self, model, record: dict) -> None:
+        """Load weights that `save_weights` wrote. InputError if the file is missing or not what the journal says."""
+        path = self.root / record["weights"]
+        if not path.is_file() or sha256_of(path) != record["sha256"]:
+            raise InputError(f"{path}: missing or damaged (checksum); restore it or begin a new run with --out")
+        model.load_weights(path)
+
+    def history(self, number: int | None = None) -> list[dict]:
+        """Return one row an epoch of every attempt (of one round, or of all), for tables and curves.
+
+        `step` counts the steps of the run up to here: rounds follow on each other, attempts of one round start together.
+        """
+        rows, offset, longest, at = [], 0, 0, 0
+        for event in self.events:
+            if event["event"] != "attempt":
+                continue
+            if event["round"] != at:
+                offset, longest, at = offset + longest, 0, event["round"]
+            longest = max(longest, event["steps"])
+            place = {"round": at, "start": event["attempt"]}
+            rows += [{**place, "step": offset + row["steps"], **row} for row in event["history"]]
+        return [row for row in rows if number in (None, row["round"])]
+
+    def write_history(self, number: int) -> None:
+        """Write `history.csv` of a round: the rows of `history`."""
+        rows = self.history(number)
+        with replacing(self.round_folder(number) / "history.csv") as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _environment() -> dict[str, Any]:
+    """Return the versions and the device that a run used."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "unknown"
+    import tensorflow as tf
+
+    gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in tf.config.list_physical_devices("GPU")]
+    return {"python": platform.python_version(), "versions": versions, "device": gpus or [platform.processor() or platform.machine()]}

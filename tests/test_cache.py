@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from data_prep import cache
+from data_prep.cache import (
+    CacheEntry,
+    Manifest,
+    code_version,
+    count_pixels,
+    read_case,
+    read_facts,
+    read_manifest,
+    verify,
+    write_case,
+    write_manifest,
+)
+from data_prep.command import InputError
+from data_prep.files import sha256_of
+from data_prep.grid import GridSettings
+
+SETTINGS = GridSettings(16)
+
+
+def slices(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    image = rng.integers(-1000, 1000, (3, 16, 16)).astype(np.int16)
+    return image, rng.integers(0, 3, (3, 16, 16)).astype(np.uint8)
+
+
+def entry(name: str, sha256: str, label: np.ndarray | None) -> CacheEntry:
+    labelled = label is not None
+    return CacheEntry(
+        case=name,
+        patient=name[:10],
+        file=f"{name}.h5",
+        sha256=sha256,
+        slices=3,
+        labelled=labelled,
+        pixel_mm=1.5,
+        spacing_mm=(3.0, 0.8, 0.8),
+        shape_zyx=(3, 30, 30),
+        image_path=f"/{name}/imaging.nii.gz",
+        label_path=f"/{name}/segmentation.nii.gz" if labelled else None,
+        image_sha256="a" * 64,
+        label_sha256="b" * 64 if labelled else None,
+        kidney_ml=150.0 if labelled else None,
+        tumor_ml=30.0 if labelled else None,
+        pixels=tuple(map(tuple, count_pixels(label).tolist())) if labelled else None,
+    )
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Manifest:
+    """A cache of a labelled case and an unlabelled one."""
+    image, label = slices()
+    entries = [
+        entry(name, write_case(tmp_path / f"{name}.h5", image, labels, {"case": name}), labels)
+        for name, labels in (("case_00001", None), ("case_00000", label))
+    ]
+    return write_manifest(tmp_path, SETTINGS, entries)
+
+
+def test_what_is_written_is_read(made: Manifest) -> None:
+    image, label = slices()
+    assert [e.case for e in made.entries] == ["case_00000", "case_00001"]  # sorted
+    assert made == read_manifest(str(made.root))
+    assert made.settings == SETTINGS
+    assert made.sha256 == sha256_of(made.root / "manifest.json")
+    read_image, read_label = read_case(made, made.entries[0])
+    assert np.array_equal(read_image, image) and read_image.dtype == np.int16
+    assert np.array_equal(read_label, label) and read_label.dtype == np.uint8
+    assert read_case(made, made.entries[1])[1] is None
+    for one in made.entries:
+        verify(made, one)
+
+
+def test_the_file_is_as_documented(made: Manifest) -> None:
+    with h5py.File(made.root / "case_00000.h5") as file:
+        for name in ("image", "label"):
+            assert file[name].chunks == (1, 16, 16)
+            assert (file[name].compression, file[name].compression_opts, file[name].shuffle) == ("gzip", 1, True)
+        assert file["pixels"].dtype == np.int64
+        assert file["pixels"][...].sum(axis=1).tolist() == [256, 256, 256]
+        assert file.attrs["schema"] == cache.SCHEMA and file.attrs["code_version"] == code_version()
+    with h5py.File(made.root / "case_00001.h5") as file:
+        assert set(file) == {"image"}
+
+
+def test_pixels_are_counted_by_slice_and_class() -> None:
+    label = np.zeros((2, 4, 4), np.uint8)
+    label[0, 0, :3] = 1
+    label[0, 1, 0] = 2
+    assert count_pixels(label).tolist() == [[12, 3, 1], [16, 0, 0]]
+    assert count_pixels(label).dtype == np.int64
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    image, label = slices()
+    first = write_case(tmp_path / "a.h5", image, label, {"case": "x", "label_path": None})
+    second = write_case(tmp_path / "b.h5", image, label, {"case": "x", "label_path": None})
+    assert first == second == sha256_of(tmp_path / "a.h5")
+    assert read_facts(tmp_path / "a.h5")["case"] == "x"
+    assert "label_path" not in read_facts(tmp_path / "a.h5")
+
+
+def test_data_sha256_depends_on_the_data_alone(made: Manifest) -> None:
+    one, two = made.entries
+    assert re.fullmatch("[0-9a-f]{64}", made.data_sha256)
+    assert replace(made, entries=(two, one)).data_sha256 == made.data_sha256
+    assert replace(made, entries=(replace(one, sha256="c" * 64), two)).data_sha256 == made.data_sha256
+    for change in ({"image_sha256": "d" * 64}, {"label_sha256": None}, {"patient": "x"}):
+        assert replace(made, entries=(replace(one, **change), two)).data_sha256 != made.data_sha256
+
+
+def change_manifest(root: Path, **changes) -> None:
+    content = json.loads((root / "manifest.json").read_text())
+    (root / "manifest.json").write_text(json.dumps({**content, **changes}))
+
+
+def test_caches_that_cannot_be_read_are_refused(made: Manifest, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such cache folder"):
+        read_manifest(tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no cache manifest"):
+        read_manifest(tmp_path / "empty")
+    change_manifest(made.root, cases=[{"case": "x"}])
+    with pytest.raises(InputError, match="build the cache anew"):
+        read_manifest(made.root)
+    change_manifest(made.root, schema=2)
+    with pytest.raises(InputError, match="schema 2, this version reads 1"):
+        read_manifest(made.root)
+    (made.root / "manifest.json").write_text("[1]")
+    with pytest.raises(InputError, match="schema None"):
+        read_manifest(made.root)
+
+
+def test_a_manifest_cannot_point_out_of_its_folder(made: Manifest) -> None:
+    cases = json.loads((made.root / "manifest.json").read_text())["cases"]
+    change_manifest(made.root, cases=[{**cases[0], "file": "../secret.h5"}])
+    with pytest.raises(InputError, match="not inside the cache"):
+        read_manifest(made.root)
+
+
+def test_case_files_that_changed_are_refused(made: Manifest) -> None:
+    one = made.entries[0]
+    path = made.root / one.file
+    whole = path.read_bytes()
+
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be read"):
+        read_case(made, one)
+    with pytest.raises(InputError, match="checksum"):
+        verify(made, one)
+    assert read_facts(path) is None
+
+    path.write_bytes(whole)
+    with h5py.File(path, "a") as file:
+        file.attrs["schema"] = 7
+    for refused in (lambda: read_case(made, one), lambda: read_facts(path)):
+        with pytest.raises(InputError, match="schema 7"):
+            refused()
+
+    image, label = slices()
+    write_case(path, image[:2], label[:2], {})
+    with pytest.raises(InputError, match="the manifest says"):
+        read_case(made, one)
+
+    path.unlink()
+    for refused in (read_case, verify):
+        with pytest.raises(InputError, match="it is absent"):
+            refused(made, one)
+    assert read_facts(path) is None

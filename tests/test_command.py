@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from data_prep.command import InputError, progress, run_command
+
+
+def raising(error: BaseException):
+    def body() -> int:
+        raise error
+
+    return body
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_bodys_code_is_returned(code: int) -> None:
+    assert run_command(lambda: code) == code
+
+
+def test_bad_input_is_one_line_and_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(raising(InputError("a.nii.gz: is empty"))) == 2
+    assert capsys.readouterr() == ("", "error: a.nii.gz: is empty\n")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_full_or_forbidden_disk_is_one_line_and_2(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(raising(OSError(number, os.strerror(number), "/data/x"))) == 2
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1 and os.strerror(number) in text and "/data/x" in text
+
+
+def test_ctrl_c_is_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(raising(KeyboardInterrupt())) == 130
+    assert "stopped by the user" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [ValueError("ours"), FileNotFoundError(errno.ENOENT, "gone"), AssertionError()])
+def test_our_own_defects_keep_their_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        run_command(raising(error))
+
+
+def test_progress_passes_on_every_item(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress(iter("abc"), "letters", total=3)) == ["a", "b", "c"]
+    captured = capsys.readouterr()
+    assert captured.out == "" and "letters" in captured.err

@@ -1,0 +1,314 @@
+"""Folders of predictions against folders of truths: the pairing, the figures, the files, the messages."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.command import InputError
+from kidney_seg.evaluate import evaluate_folders, find_label_files, main, read_patients, score_folders
+from kidney_seg.scores import format_table1, score_pair, summarize, write_scores
+
+MM = (2.0, 1.0, 0.5)  # a voxel is one microliter
+SHAPE = (6, 40, 50)
+
+
+def write(path: Path, labels: np.ndarray, origin=(3.0, -4.0, 5.0), spacing=MM) -> Path:
+    """Write labels [z, y, x] as a file whose axes lie as KiTS has them: x and z exchanged and turned."""
+    import SimpleITK as sitk
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(labels.transpose(2, 1, 0)))
+    image.SetSpacing(spacing)
+    image.SetDirection((0, 0, 1, 0, 1, 0, -1, 0, 0))
+    image.SetOrigin(origin)
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def labels(kidney=0, tumor=0, shape=SHAPE) -> np.ndarray:
+    """A map whose first `kidney` voxels are 1 and whose next `tumor` voxels are 2."""
+    flat = np.zeros(math.prod(shape), np.uint8)
+    flat[:kidney] = 1
+    flat[kidney : kidney + tumor] = 2
+    return flat.reshape(shape)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three patients: one scored .8 and 2/3, one perfect without tumor, one not predicted."""
+    truth, predictions = tmp_path / "truth", tmp_path / "predictions"
+    write(truth / "case_00001" / "segmentation.nii.gz", labels(60, 40))
+    write(truth / "case_00002" / "segmentation.nii.gz", labels(80))
+    write(truth / "case_00003_s0007" / "segmentation.nii.gz", labels(50, 50))
+    shifted = labels(60, 40)
+    shifted.flat[:20] = 0  # 20 of 60 kidney voxels missed
+    shifted.flat[80:100] = 1  # 20 of 40 tumor voxels called kidney
+    shifted.flat[100:120] = 1  # 20 voxels of the background called kidney
+    write(predictions / "case_00001.nii.gz", shifted)
+    write(predictions / "prediction_00002.nii.gz", labels(80))
+    return predictions, truth
+
+
+def test_score_pair_by_hand():
+    truth, predicted = labels(60, 40), labels(50, 30)
+    found = score_pair(truth, predicted, MM)
+    assert found == {
+        "kidney_dice": 2 * 80 / 180,
+        "tumor_dice": 2 * 20 / 70,
+        "kidney_ml": pytest.approx(0.1),
+        "tumor_ml": pytest.approx(0.04),
+        "predicted_kidney_ml": pytest.approx(0.08),
+        "predicted_tumor_ml": pytest.approx(0.03),
+    }
+
+
+def test_score_pair_counts_cysts_as_kidney_on_both_sides():
+    truth, predicted = labels(60), labels(60)
+    truth.flat[:10] = 3
+    predicted.flat[50:60] = 3
+    found = score_pair(truth, predicted, MM)
+    assert found["kidney_dice"] == 1.0
+    assert math.isnan(found["tumor_dice"])
+    assert found["tumor_ml"] == found["predicted_tumor_ml"] == 0.0
+
+
+def test_folders_by_hand(folders):
+    result = score_folders(*folders)
+    assert [row["case"] for row in result.rows] == ["case_00001", "case_00002", "case_00003_s0007"]
+    assert [row["patient"] for row in result.rows] == ["case_00001", "case_00002", "case_00003"]
+    first, second, third = result.rows
+    assert first["kidney_dice"] == 2 * 80 / (100 + 100)
+    assert first["tumor_dice"] == 2 * 20 / (40 + 20)
+    assert second["kidney_dice"] == 1.0
+    assert math.isnan(second["tumor_dice"])
+    assert (third["kidney_dice"], third["tumor_dice"], third["predicted_kidney_ml"]) == (0.0, 0.0, 0.0)
+    assert result.missing == ["case_00003_s0007"]
+    assert result.extra == result.unreadable == []
+    summary = summarize(result.rows)["all"]
+    assert summary["kidney"]["mean"] == pytest.approx(1.8 / 3)
+    assert summary["tumor"] == {
+        "mean": pytest.approx(1 / 3),
+        "median": pytest.approx(1 / 3),
+        "n": 2,
+        "left_out": 1,
+    }
+
+
+def test_files_and_screen(folders, tmp_path, capsys):
+    predictions, truth = folders
+    out = tmp_path / "scores"
+    assert main([str(predictions), str(truth), "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "Kidney     0.600   0.800     3" in said.out
+    assert "Tumor      0.333   0.333     2   (1 left out)" in said.out
+    assert "Average    0.467" in said.out
+    assert str(out / "cases.csv") in said.out
+    assert "missing, counted as empty: case_00003_s0007" in said.err
+
+    with open(out / "cases.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "case", "patient", "kidney_dice", "tumor_dice", "kidney_ml", "tumor_ml",
+        "predicted_kidney_ml", "predicted_tumor_ml",
+    ]  # fmt: skip
+    assert [row["tumor_dice"] for row in rows] == ["0.666667", "", "0.0"]
+    content = json.loads((out / "scores.json").read_text(), parse_constant=pytest.fail)
+    assert content["cases"][1]["tumor_dice"] is None
+    assert content["cases"][0]["tumor_dice"] == 40 / 60
+    assert content["missing"] == ["case_00003_s0007"]
+    assert content["summary"]["all"]["average"]["mean"] == pytest.approx((0.6 + 1 / 3) / 2)
+
+
+def test_default_folder_is_no_case_of_the_next_run(folders):
+    predictions, truth = folders
+    assert main([str(predictions), str(truth)]) == 0
+    assert (predictions / "evaluation" / "cases.csv").is_file()
+    before = (predictions / "evaluation" / "scores.json").read_bytes()
+    assert main([str(predictions), str(truth)]) == 0
+    assert (predictions / "evaluation" / "scores.json").read_bytes() == before
+
+
+def test_other_scores_are_not_overwritten(folders, capsys):
+    predictions, truth = folders
+    evaluate_folders(predictions, truth)
+    table = (predictions / "evaluation" / "cases.csv").read_bytes()
+    write(predictions / "case_00003_s0007.nii.gz", labels(50, 50))
+    assert main([str(predictions), str(truth)]) == 2
+    said = capsys.readouterr()
+    assert "Table 1" in said.out  # the minutes of scoring are not lost
+    assert "--force" in said.err
+    assert (predictions / "evaluation" / "cases.csv").read_bytes() == table
+    assert main([str(predictions), str(truth), "--force"]) == 0
+    assert (predictions / "evaluation" / "cases.csv").read_bytes() != table
+
+
+def test_unreadable_prediction_counts_as_empty_and_ends_with_2(folders, capsys):
+    predictions, truth = folders
+    path = predictions / "case_00001.nii.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert main([str(predictions), str(truth)]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert str(path) in errors[0]
+    content = json.loads((predictions / "evaluation" / "scores.json").read_text())
+    assert content["cases"][0]["kidney_dice"] == 0.0
+    assert content["cases"][1]["kidney_dice"] == 1.0
+    assert len(content["unreadable"]) == 1
+
+
+def test_extra_predictions_are_listed_and_left_out(folders, capsys):
+    predictions, truth = folders
+    write(predictions / "case_00009.nii.gz", labels(5))
+    assert main([str(predictions), str(truth)]) == 0
+    assert "left out, of no case to score: case_00009" in capsys.readouterr().err
+    assert len(score_folders(predictions, truth).rows) == 3
+
+
+def test_one_set_of_a_split(folders, tmp_path, capsys):
+    predictions, truth = folders
+    split = tmp_path / "split.json"
+    split.write_text(
+        json.dumps({"train": ["case_00001"], "selection": ["case_00003"], "test": ["case_00002"]})
+    )
+    assert read_patients(split, "train") == ["case_00001"]
+    arguments = [str(predictions), str(truth), "--split", str(split), "--out", str(tmp_path / "o")]
+    assert main(arguments) == 0
+    content = json.loads((tmp_path / "o" / "scores.json").read_text())
+    assert [row["case"] for row in content["cases"]] == ["case_00002"]
+    assert (content["missing"], content["extra"]) == ([], ["case_00001"])
+    split.write_text(json.dumps({"test": ["case_00002", "case_00050"]}))
+    assert main(arguments) == 2
+    assert "case_00050" in capsys.readouterr().err
+    split.write_text(json.dumps({"test": []}))
+    assert main(arguments) == 2
+    assert main([*arguments, "--set", "train"]) == 2
+
+
+def test_scores_after_the_rule(tmp_path, capsys):
+    """Voxels of .01 mL: a kidney of 24 mL, found whole, and a false tumor 36 mm beyond its last voxel."""
+    spacing, shape = (2.5, 2.0, 2.0), (20, 30, 60)
+    truth = labels(shape=shape)
+    truth[:, :, :4] = 1  # 2400 voxels
+    truth[:2, :2, :2] = 2
+    predicted = truth.copy()
+    predicted[:20, :2, 21:23] = 2  # 80 voxels
+    write(tmp_path / "t" / "a.nii.gz", truth, spacing=spacing)
+    write(tmp_path / "p" / "a.nii.gz", predicted, spacing=spacing)
+    row = score_folders(tmp_path / "p", tmp_path / "t", distance_mm=20.0).rows[0]
+    assert row["kidney_dice"] == 2 * 2400 / (2400 + 2480)
+    assert row["tumor_dice"] == 2 * 8 / (8 + 88)
+    assert row["postprocessed_kidney_dice"] == row["postprocessed_tumor_dice"] == 1.0
+    assert (row["predicted_kidney_ml"], row["postprocessed_predicted_kidney_ml"]) == pytest.approx(
+        (24.8, 24.0)
+    )
+    assert (
+        score_folders(tmp_path / "p", tmp_path / "t", distance_mm=36.0).rows[0]["postprocessed_kidney_dice"]
+        < 1
+    )
+
+    assert main([str(tmp_path / "p"), str(tmp_path / "t"), "--postprocess"]) == 0
+    said = capsys.readouterr().out
+    assert "Tumor      0.167   0.167     1    1.000   1.000     1" in said
+    assert "farther than 20 mm" in said
+    header = (tmp_path / "p" / "evaluation" / "cases.csv").read_text().splitlines()[0]
+    assert "postprocessed_tumor_dice" in header
+    assert main([str(tmp_path / "p"), str(tmp_path / "t"), "--postprocess", "--distance-mm", "nan"]) == 2
+
+
+def test_grids_must_agree(tmp_path, capsys):
+    write(tmp_path / "t" / "a.nii.gz", labels(9))
+    write(tmp_path / "p" / "a.nii.gz", labels(9), origin=(3.0, -4.0, 9.0))
+    assert main([str(tmp_path / "p"), str(tmp_path / "t")]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "origin" in error
+    assert "spacing" not in error
+    write(tmp_path / "p" / "a.nii.gz", labels(9, shape=(6, 40, 51)))
+    with pytest.raises(InputError, match="size"):
+        score_folders(tmp_path / "p", tmp_path / "t")
+
+
+def test_one_file_against_one(tmp_path):
+    case = write(tmp_path / "case_00004" / "segmentation.nii.gz", labels(9))
+    prediction = write(tmp_path / "my.nii.gz", labels(9))
+    for truth in (case, case.parent):
+        rows = score_folders(prediction, truth).rows
+        assert [(row["case"], row["kidney_dice"]) for row in rows] == [("case_00004", 1.0)]
+
+
+def test_names_of_label_files(tmp_path):
+    for name in (
+        "b.nii",
+        "prediction_00210.nii.gz",
+        "prediction_case_00007.nii.gz",
+        "00211.nii.gz",
+        "imaging.nii.gz",
+    ):
+        (tmp_path / name).touch()
+    (tmp_path / ".tmp-1-c.nii.gz").touch()
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "case_00001").mkdir()
+    (tmp_path / "case_00001" / "segmentation.nii.gz").touch()
+    (tmp_path / "case_00002").mkdir()
+    (tmp_path / "case_00002" / "imaging.nii.gz").touch()
+    names = ["b", "case_00001", "case_00007", "case_00210", "case_00211"]
+    assert list(find_label_files(tmp_path)) == names
+    (tmp_path / "case_00210.nii").touch()
+    with pytest.raises(InputError, match="same case"):
+        find_label_files(tmp_path)
+
+
+def test_folders_without_use(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "t" / "a.nii.gz", labels(9))
+    write(tmp_path / "p" / "b.nii.gz", labels(9))
+    for predictions, words in (("absent", "no such"), ("empty", "no label file"), ("p", "none of 1")):
+        assert main([str(tmp_path / predictions), str(tmp_path / "t")]) == 2
+        error = capsys.readouterr().err
+        assert words in error
+        assert error.count("\n") == 1
+
+
+def test_table_of_nothing_present():
+    rows = [{"case": "a", "patient": "a", **score_pair(labels(5), labels(5), MM)}]
+    table = format_table1(summarize(rows)["where_present"], "title")
+    assert table.splitlines()[3] == "Tumor          -       -     0   (1 left out)"
+
+
+def test_scores_of_no_case_can_be_written(tmp_path):
+    paths = write_scores([], tmp_path)
+    assert paths[0].read_text().count("\n") == 1
+
+
+def test_real_labels_against_themselves(shared_data):
+    folder = shared_data / "kits19_labels" / "case_00030"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent")
+    row = score_folders(folder / "segmentation.nii.gz", folder, distance_mm=20).rows[0]
+    assert row["case"] == "case_00030"
+    assert row["kidney_dice"] == row["tumor_dice"] == 1.0
+    assert row["postprocessed_tumor_dice"] == 1.0
+
+
+@pytest.mark.parametrize("module", ["evaluate", "postprocess"])
+def test_help_loads_nothing_heavy(module):
+    code = (
+        f"import sys, kidney_seg.{module} as m\n"
+        "try: m.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'SimpleITK', 'scipy', 'tensorflow', 'matplotlib', 'cc3d', 'edt'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout
+    assert time.perf_counter() - start < 2  # alone it takes .1 s; other work on the machine is allowed for

@@ -1,0 +1,333 @@
+"""The rule against distant objects: hand-made cases with exact distances, properties, and real label maps."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kidney_seg.postprocess import Component, find_objects, format_objects, main, remove_distant_objects
+
+MM = (1.0, 1.0, 1.0)
+
+
+def blank(shape=(40, 70, 150)):
+    return np.zeros(shape, np.uint8)
+
+
+def block(labels, z, y, x, value=1):
+    """Fill labels[z0:z1, y0:y1, x0:x1]; at 1 mm a block of 30 x 30 x 30 has 27 mL, enough for a kidney."""
+    labels[slice(*z), slice(*y), slice(*x)] = value
+    return labels
+
+
+def two_kidneys():
+    labels = block(blank(), (5, 35), (20, 50), (10, 40))
+    return block(labels, (5, 35), (20, 50), (110, 140))
+
+
+def roles(labels, spacing=MM, **limits):
+    return [item.role for item in find_objects(labels, spacing, **limits)]
+
+
+def test_two_kidneys_stay():
+    labels = two_kidneys()
+    assert np.array_equal(remove_distant_objects(labels, MM), labels)
+    assert find_objects(labels, MM) == [
+        Component(1, "kidney", 27.0, 0.0, 0.0),
+        Component(2, "kidney", 27.0, 0.0, 0.0),
+    ]
+
+
+@pytest.mark.parametrize(("gap_mm", "stays"), [(19, True), (20, True), (21, False)])
+def test_detached_tumor_by_its_distance(gap_mm, stays):
+    """The last voxel of the kidney has its center at x = 39; the tumor begins at 39 + gap."""
+    labels = two_kidneys()
+    block(labels, (10, 20), (25, 35), (39 + gap_mm, 39 + gap_mm + 5), 2)
+    result = remove_distant_objects(labels, MM)
+    assert np.array_equal(result == 2, (labels == 2) & stays)
+    assert np.array_equal(result == 1, labels == 1)
+    tumor = find_objects(labels, MM)[2]
+    assert tumor == Component(3, "kept" if stays else "removed", 0.5, 0.5, gap_mm if stays else math.inf)
+    assert find_objects(labels, MM, distance_mm=1000)[2].distance_mm == gap_mm
+
+
+def test_distance_goes_around_no_corner():
+    """12 mm along y and 16 mm along x from the corner (z, 49, 39) make 20 mm; one voxel on, it is 20.6 mm."""
+    near, far = two_kidneys(), two_kidneys()
+    near[20, 61, 55] = 1
+    far[20, 62, 55] = 1
+    assert np.array_equal(remove_distant_objects(near, MM), near)
+    assert np.array_equal(remove_distant_objects(far, MM), two_kidneys())
+
+
+def test_spacing_is_millimeters_along_its_own_axis():
+    """Voxels of 5 x 1 x 0.8 mm: 4 slices are 20 mm, 5 slices 25; 25 columns are 20 mm, 26 are 20.8."""
+    spacing = (5.0, 1.0, 0.8)
+    kidney = block(blank((30, 50, 120)), (10, 16), (10, 40), (20, 60))
+    for place, distance in [
+        ((19, 20, 30), 20.0),
+        ((20, 20, 30), 25.0),
+        ((12, 20, 84), 20.0),
+        ((12, 20, 85), 20.8),
+    ]:
+        labels = kidney.copy()
+        labels[place] = 1
+        assert find_objects(labels, spacing, distance_mm=99)[1].distance_mm == pytest.approx(
+            distance, rel=1e-6
+        )
+        expected = labels if distance <= 20 else kidney
+        assert np.array_equal(remove_distant_objects(labels, spacing), expected)
+
+
+def test_one_kidney_and_a_speck_as_second_largest():
+    """Trap: a naive "two largest" would take the speck at the far side for a kidney and keep its company."""
+    labels = block(blank(), (5, 35), (20, 50), (10, 40))
+    alone = labels.copy()
+    labels[20, 30, 120] = 1
+    labels[20, 30, 128] = 2
+    assert roles(labels) == ["kidney", "removed", "removed"]
+    assert np.array_equal(remove_distant_objects(labels, MM), alone)
+    assert roles(alone) == ["kidney"]
+
+
+def test_fused_kidney_is_one_body():
+    labels = block(two_kidneys(), (15, 20), (30, 35), (40, 110))
+    labels[20, 5, 75] = 1  # 25 mm before the isthmus
+    labels[20, 15, 75] = 1  # 15 mm
+    assert sorted(roles(labels)) == ["kept", "kidney", "removed"]
+    result = remove_distant_objects(labels, MM)
+    assert (result[20, 5, 75], result[20, 15, 75]) == (0, 1)
+
+
+def test_kidney_of_a_tenth_of_the_other():
+    """Trap: case 30 of KiTS19. A limit relative to the largest would drop the healthy kidney, 150 mm away."""
+    labels = block(blank((60, 80, 250)), (0, 60), (10, 80), (0, 60), 2)  # 252 mL, nearly all tumor
+    labels[:, :12, :60][labels[:, :12, :60] == 2] = 1
+    block(labels, (10, 38), (20, 50), (210, 240))  # 25.2 mL
+    small = find_objects(labels, MM)[1]
+    assert small.volume_ml == pytest.approx(25.2)
+    assert small.role == "kidney"
+    assert np.array_equal(remove_distant_objects(labels, MM), labels)
+
+
+def test_nothing_of_kidney_size_changes_nothing():
+    labels = block(blank(), (0, 10), (0, 10), (0, 10))
+    labels[30, 60, 140] = 2
+    result = remove_distant_objects(labels, MM)
+    assert np.array_equal(result, labels)
+    assert result is not labels
+    assert [(item.role, math.isnan(item.distance_mm)) for item in find_objects(labels, MM)] == [
+        ("kept", True)
+    ] * 2
+
+
+def test_the_limit_is_a_volume_not_a_count():
+    labels = block(blank(), (0, 20), (0, 40), (0, 25))  # 20,000 voxels
+    labels[30, 60, 140] = 1
+    assert roles(labels) == ["kidney", "removed"]  # exactly 20 mL is enough
+    labels[0, 0, 0] = 0
+    assert roles(labels) == ["kept", "kept"]
+    assert roles(labels, (2.0, 1.0, 1.0)) == ["kidney", "removed"]
+    assert roles(labels, kidney_ml=19.0) == ["kidney", "removed"]
+
+
+def test_tumor_that_touches_a_kidney_belongs_to_it():
+    """By a corner only (26-connected), and its far end is 60 mm off: centroids would fail here."""
+    labels = two_kidneys()
+    block(labels, (35, 40), (50, 60), (40, 100), 2)
+    assert np.array_equal(remove_distant_objects(labels, MM), labels)
+    assert [item.tumor_ml for item in find_objects(labels, MM)] == [3.0, 0.0]
+
+
+def test_third_large_body_is_judged_by_distance_and_reported():
+    labels = block(blank((40, 70, 260)), (5, 35), (20, 50), (10, 50))  # 36 mL
+    block(labels, (5, 35), (20, 50), (100, 135))  # 31.5 mL
+    block(labels, (5, 35), (20, 50), (210, 240))  # 27 mL, 76 mm away
+    assert roles(labels) == ["kidney", "kidney", "removed"]
+    assert "more than two objects" in format_objects(find_objects(labels, MM), 20, 20)
+
+
+def test_equal_sizes_leave_no_second_largest():
+    labels = block(blank((40, 70, 260)), (5, 35), (20, 50), (10, 40))
+    block(labels, (5, 35), (20, 50), (110, 140))
+    block(labels, (5, 35), (20, 50), (210, 240))
+    assert roles(labels) == ["kidney"] * 3
+
+
+def test_empty_map_and_cyst_label():
+    assert find_objects(blank(), MM) == []
+    assert not remove_distant_objects(blank(), MM).any()
+    labels = two_kidneys()
+    labels[20, 30, 20] = 3
+    labels[20, 30, 75] = 3
+    result = remove_distant_objects(labels, MM)
+    assert (result[20, 30, 20], result[20, 30, 75]) == (3, 0)
+
+
+def test_single_voxel_and_full_map():
+    one = np.ones((1, 1, 1), np.uint8)
+    assert find_objects(one, (1, 2, 3)) == [
+        Component(1, "kept", 0.006, 0.0, pytest.approx(math.nan, nan_ok=True))
+    ]
+    assert roles(np.full((4, 5, 6), 2, np.uint8), (10, 10, 10)) == ["kidney"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "spacing", "words"),
+    [
+        (np.zeros((4, 4), np.uint8), MM, "z, y, x"),
+        (np.zeros((4, 4, 4), np.float32), MM, "float32"),
+        (np.zeros((4, 4, 4), np.uint8), (1.0, 1.0), "three positive"),
+        (np.zeros((4, 4, 4), np.uint8), (1.0, 0.0, 1.0), "three positive"),
+        (np.zeros((4, 4, 4), np.uint8), (1.0, math.nan, 1.0), "three positive"),
+    ],
+)
+def test_wrong_arguments(labels, spacing, words):
+    with pytest.raises(ValueError, match=words):
+        remove_distant_objects(labels, spacing)
+    with pytest.raises(ValueError, match="limits"):
+        remove_distant_objects(blank(), MM, distance_mm=math.nan)
+
+
+@st.composite
+def scenes(draw):
+    """Small maps of a few boxes with voxels of about 10 mm, so that few voxels make a kidney."""
+    shape = draw(st.tuples(*[st.integers(1, 12)] * 3))
+    labels = np.zeros(shape, np.uint8)
+    for _ in range(draw(st.integers(0, 6))):
+        start = [draw(st.integers(0, size - 1)) for size in shape]
+        place = tuple(slice(a, a + draw(st.integers(1, 4))) for a in start)
+        labels[place] = draw(st.sampled_from([1, 1, 2]))
+    spacing = draw(st.tuples(*[st.sampled_from([5.0, 7.5, 10.0, 12.3])] * 3))
+    return labels, spacing
+
+
+@settings(max_examples=150, deadline=None)
+@given(scenes())
+def test_only_removes_and_twice_is_once(scene):
+    labels, spacing = scene
+    before = labels.copy()
+    result = remove_distant_objects(labels, spacing)
+    assert np.array_equal(labels, before)
+    assert result.dtype == labels.dtype
+    assert np.array_equal(result[result > 0], labels[result > 0])
+    assert result.any() == labels.any()
+    assert np.array_equal(remove_distant_objects(result, spacing), result)
+    # objects go whole: the report of the result is that of the input without the removed ones
+    stay = [item.volume_ml for item in find_objects(labels, spacing) if item.role != "removed"]
+    assert [item.volume_ml for item in find_objects(result, spacing)] == stay
+
+
+@settings(max_examples=100, deadline=None)
+@given(scenes(), st.permutations(range(3)), st.tuples(*[st.booleans()] * 3))
+def test_same_under_flips_and_permuted_axes(scene, axes, flips):
+    labels, spacing = scene
+
+    def turn(array):
+        flipped = np.flip(array, [axis for axis in range(3) if flips[axis]])
+        return np.transpose(flipped, axes)  # a view, not contiguous
+
+    turned = remove_distant_objects(turn(labels), [spacing[axis] for axis in axes])
+    assert np.array_equal(turned, turn(remove_distant_objects(labels, spacing)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(scenes())
+def test_against_all_pairs_of_voxels(scene):
+    """The same rule written the slow way: scipy's labels, distances between all pairs of voxels."""
+    from scipy.ndimage import label
+    from scipy.spatial.distance import cdist
+
+    labels, spacing = scene
+    objects, count = label(labels > 0, np.ones((3, 3, 3)))
+    points = [np.argwhere(objects == i) * spacing for i in range(1, count + 1)]
+    large = [i for i in range(count) if len(points[i]) * math.prod(spacing) / 1000 >= 20]
+    second = sorted((len(points[i]) for i in large), reverse=True)[:2][-1:]
+    kidneys = [i for i in large if len(points[i]) >= second[0]]
+    expected = labels.copy()
+    for i in range(count):
+        if kidneys and min(cdist(points[i], points[k]).min() for k in kidneys) > 20 + 1e-4:
+            expected[objects == i + 1] = 0
+    assert np.array_equal(remove_distant_objects(labels, spacing), expected)
+
+
+@pytest.mark.parametrize(
+    "case", ["case_00005", "case_00030", "case_00165"]
+)  # solitary; one of a tenth; a speck
+def test_true_labels_lose_next_to_nothing(shared_data, case):
+    from data_prep.volume import read_labels
+
+    path = shared_data / "kits19_labels" / case / "segmentation.nii.gz"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent")
+    volume = read_labels(path)
+    result = remove_distant_objects(volume.voxels, volume.spacing_mm)
+    lost_ml = np.count_nonzero(result != volume.voxels) * math.prod(volume.spacing_mm) / 1000
+    assert lost_ml < 0.5
+    assert (result == 2).sum() == (volume.voxels == 2).sum()
+    kidneys = [item for item in find_objects(volume.voxels, volume.spacing_mm) if item.role == "kidney"]
+    assert len(kidneys) == (2 if case == "case_00030" else 1)
+
+
+def test_all_axes_of_a_real_kidney_give_the_same(shared_data):
+    """A real map with noise added, in every order of its axes."""
+    from data_prep.volume import read_labels
+
+    path = shared_data / "kits19_labels" / "case_00030" / "segmentation.nii.gz"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent")
+    volume = read_labels(path)
+    labels = volume.voxels[:, ::4, ::4].copy()
+    spacing = (volume.spacing_mm[0], volume.spacing_mm[1] * 4, volume.spacing_mm[2] * 4)
+    labels[np.random.default_rng(0).random(labels.shape) < 0.002] = 1
+    result = remove_distant_objects(labels, spacing)
+    assert 0 < np.count_nonzero(labels != result) < np.count_nonzero(labels)
+    for axes in itertools.permutations(range(3)):
+        turned = remove_distant_objects(labels.transpose(axes), [spacing[axis] for axis in axes])
+        assert np.array_equal(turned, result.transpose(axes))
+
+
+def test_command(tmp_path, capsys):
+    import SimpleITK as sitk
+
+    from data_prep.volume import read_labels
+
+    labels = two_kidneys()
+    labels[20, 30, 75] = 2
+    image = sitk.GetImageFromArray(
+        labels.transpose(2, 1, 0)
+    )  # axes and signs of another kind, as KiTS has them
+    image.SetDirection((0, 0, -1, 0, 1, 0, 1, 0, 0))
+    image.SetOrigin((3.0, -7.5, 11.0))
+    source, out = tmp_path / "in.nii.gz", tmp_path / "new" / "out.nii.gz"
+    sitk.WriteImage(image, str(source))
+
+    assert main([str(source), "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "removed" in said
+    assert str(out) in said
+    before, after = read_labels(source), read_labels(out)
+    assert after.source == before.source
+    assert (before.voxels == 2).sum() == 1
+    assert np.array_equal(after.voxels, np.where(before.voxels == 2, 0, before.voxels))
+
+    assert main([str(source), "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert "--force" in error
+    assert error.count("\n") == 1
+    assert main([str(source), "--out", str(out), "--force", "--distance-mm", "40"]) == 0
+    assert np.array_equal(read_labels(out).voxels, before.voxels)
+    assert main([str(source), "--out", str(tmp_path / "x.nii.gz"), "--distance-mm", "-1"]) == 2
+    assert main([str(tmp_path / "absent.nii.gz"), "--out", str(tmp_path / "x.nii.gz")]) == 2
+
+
+def test_help_is_quick(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0
+    assert "20.0" in capsys.readouterr().out
