@@ -1,4 +1,5 @@
-"""Simulated patients in the KiTS layout: data to learn from where there are no real ones, and the embedded default.
+"""Simulated patients in the KiTS layout: data to learn from where there are no real ones, and the embedded
+default.
 
 `python -m data_prep.phantom --out DIR` writes a cohort. Every patient follows from (seed, index) alone.
 """
@@ -17,15 +18,17 @@ import numpy as np
 
 from data_prep.command import InputError, progress, run_command
 from data_prep.files import read_json, replacing, write_json
+from data_prep.phantom_build import EASY, HARD, draw_build
 from data_prep.phantom_canvas import TISSUES, Canvas
 from data_prep.phantom_kidneys import paint_cysts, paint_kidney, paint_tumor, tumor_size_ml
-from data_prep.phantom_torso import draw_build, paint_torso
+from data_prep.phantom_torso import paint_torso
 
 GENERATOR = 1  # raise it whenever the same seed gives other voxels: cohorts of two generators must not mix
 RECORD = "phantom.json"
 IMAGE, LABELS = "imaging.nii.gz", "segmentation.nii.gz"
 SMALLEST_SIZE, SMALLEST_SLICES = 32, 8
-# KiTS: an array index of (slice, row, column) runs toward the feet, the back and the left; SimpleITK calls that x, y, z
+# KiTS: an array index of (slice, row, column) runs toward the feet, the back and the left; SimpleITK calls
+# that x, y, z
 KITS_DIRECTION = (0.0, 0.0, 1.0, 0.0, 1.0, 0.0, -1.0, 0.0, 0.0)
 
 
@@ -35,9 +38,7 @@ class Phantom:
 
     image: np.ndarray  # int16, HU
     labels: np.ndarray  # uint8: 0 background, 1 kidney (cysts too), 2 tumor
-    tissues: (
-        np.ndarray
-    )  # uint8, index into phantom_canvas.TISSUES: what was painted last with half of the voxel
+    tissues: np.ndarray  # uint8, index into phantom_canvas.TISSUES: what was painted last with half of the voxel
     spacing_mm: tuple[float, float, float]  # z, y, x
     facts: dict  # what was drawn: sizes, enhancement, contrast; plain numbers, strings and booleans
 
@@ -45,41 +46,37 @@ class Phantom:
 def places(index: int, seed: int) -> tuple[float, float]:
     """Return the patient's places (0..1, exclusive) in the cohort's orders of tumor size and of contrast.
 
-    A sequence of low discrepancy (R2: multiples of the plastic number's powers) from a random start by seed: every run
-    of patients has the spread of the whole distribution, small cohorts too, and still no patient depends on another.
+    A sequence of low discrepancy (multiples of two irrational numbers) from a random start by seed: every run
+    of patients has the spread of the whole distribution, small cohorts too, and still no patient depends on
+    another.
     """
     start = np.random.default_rng([seed]).random(2)
-    place = (start + (index + 1) * np.array([0.7548776662466927, 0.5698402909980532])) % 1.0
+    place = (start + (index + 1) * np.array([(5**0.5 - 1) / 2, 2**0.5 - 1])) % 1.0
     size, contrast = np.clip(place, 1e-6, 1 - 1e-6)
     return float(size), float(contrast)
 
 
-def simulate_patient(
-    index: int, seed: int = 0, size: int = 128, slices: int = 32, hard: bool = False
-) -> Phantom:
+def simulate_patient(index: int, seed: int = 0, size: int = 128, slices: int = 32, hard: bool = False) -> Phantom:
     """Return patient `index` of the cohort `seed` on `slices` x `size` x `size` voxels.
 
-    The field of view is 333 to 486 mm, the slices cover 141 to 192 mm, whatever their numbers. Both kidneys and one
-    tumor are always there. `hard`: contrast, place, noise and distractors as hard as KiTS; else most tumors stand out.
-    Under 32 pixels or 8 slices raise InputError.
+    The field of view is 333 to 486 mm, the slices cover 141 to 192 mm, whatever their numbers. Both kidneys
+    and one tumor are always there. `hard`: contrast, place, noise and distractors as hard as KiTS; else most
+    tumors stand out. Under 32 pixels or 8 slices raise InputError.
     """
-    if size < SMALLEST_SIZE or slices < SMALLEST_SLICES:
-        raise InputError(
-            f"phantom: {slices} slices of {size} pixels are too few for kidneys;"
-            f" give at least {SMALLEST_SLICES} slices of {SMALLEST_SIZE} pixels"
-        )
+    _refuse_small(size, slices)
+    difficulty = HARD if hard else EASY
     rng = np.random.default_rng([seed, index])
     size_place, contrast_place = places(index, seed)
-    build = draw_build(rng, hard)
-    field_mm = float(np.clip(2 * build.half_width_mm * rng.uniform(1.04, 1.2), 333.0, 486.0))
+    build = draw_build(rng, difficulty)
+    field_mm = float(np.clip(2 * build.half_width_mm * rng.uniform(1.03, 1.13), 333.0, 486.0))
     spacing_mm = (rng.uniform(4.4, 6.0) * 32 / slices, field_mm / size, field_mm / size)
     canvas = Canvas(rng, (slices, size, size), spacing_mm, warp_mm=rng.uniform(2.0, 4.0))
-    paint_torso(canvas, build, hard)
+    paint_torso(canvas, build, difficulty)
     kidneys = [paint_kidney(canvas, build, side) for side in (-1.0, 1.0)]
-    cysts = paint_cysts(canvas, kidneys, hard)
-    target_ml = tumor_size_ml(size_place)
-    drawn = paint_tumor(canvas, build, kidneys, target_ml, contrast_place, hard)
-    noise_hu = rng.uniform(8.0, 22.0) if hard else rng.uniform(7.0, 13.0)
+    cysts = paint_cysts(canvas, kidneys, difficulty)
+    target_ml = tumor_size_ml(size_place, difficulty.smallest_tumor_ml)
+    drawn = paint_tumor(canvas, build, kidneys, target_ml, contrast_place, difficulty)
+    noise_hu = rng.uniform(*difficulty.noise_hu)
     image = _with_noise(canvas, noise_hu)
 
     names = [TISSUES.index(name) for name in ("cortex", "medulla", "cyst")]
@@ -97,22 +94,28 @@ def simulate_patient(
     return Phantom(image, labels, canvas.tissue, tuple(float(mm) for mm in spacing_mm), facts)
 
 
+def _refuse_small(size: int, slices: int) -> None:
+    if size < SMALLEST_SIZE or slices < SMALLEST_SLICES:
+        raise InputError(
+            f"phantom: {slices} slices of {size} pixels are too few for kidneys;"
+            f" give at least {SMALLEST_SLICES} slices of {SMALLEST_SIZE} pixels"
+        )
+
+
 def _with_noise(canvas: Canvas, noise_hu: float) -> np.ndarray:
-    """Return the painted HU as int16 with noise that neighbors share, as a scanner's reconstruction filter leaves it."""
+    """Return the painted HU as int16 with noise that neighbors share, as a scanner's filter leaves it."""
     from scipy.ndimage import gaussian_filter
 
     # in millimeters, so that the grain does not grow with the voxels
     sigma = [0.35, *(max(1.9 / mm, 0.3) for mm in canvas.spacing_mm[1:])]
-    noise = gaussian_filter(
-        canvas.rng.standard_normal(canvas.shape_zyx, dtype=np.float32), sigma, mode="nearest"
-    )
+    noise = gaussian_filter(canvas.rng.standard_normal(canvas.shape_zyx, dtype=np.float32), sigma, mode="nearest")
     noise *= noise_hu / noise.std()
     texture = 2.5 * canvas.smooth_field(14.0)
     return np.clip(np.rint(canvas.hu + noise + texture), -1024, 3071).astype(np.int16)
 
 
 def write_nifti(path: Path, voxels: np.ndarray, spacing_mm: Sequence[float]) -> None:
-    """Write LPS axial voxels [z, y, x] with KiTS' axis order and affine (nibabel: shape (z, y, x), axis codes I, P, L)."""
+    """Write LPS axial voxels [z, y, x] with KiTS' axis order and affine (nibabel: (z, y, x), codes I, P, L)."""
     import SimpleITK as sitk
 
     # z is turned to run toward the feet, then the axes are reversed: SimpleITK's own order is x, y, z
@@ -128,26 +131,12 @@ def write_cohort(
 ) -> list[Path]:
     """Write patients 0 .. cases - 1 to `out`/case_00000 and so on, and return their folders.
 
-    Each holds imaging.nii.gz (int16 HU) and segmentation.nii.gz (uint8); `out`/phantom.json has the settings. Where the
-    same cohort was begun, whole cases are kept and the missing ones are made. A folder with anything else in it, or with a
-    cohort of other settings, raises InputError and is left as it is.
+    Each holds imaging.nii.gz (int16 HU) and segmentation.nii.gz (uint8); `out`/phantom.json has the settings.
+    Where the same cohort was begun, whole cases are kept and the missing ones are made. A folder with
+    anything else in it, or with a cohort of other settings, raises InputError and is left as it is.
     """
-    if cases < 1 or seed < 0:
-        raise InputError(
-            f"phantom: cases {cases} and seed {seed}; give at least 1 case and a seed of 0 or more"
-        )
-    out = Path(out)
-    settings = {
-        "generator": GENERATOR,
-        "cases": cases,
-        "size": size,
-        "slices": slices,
-        "seed": seed,
-        "hard": hard,
-    }
-    folders = [out / f"case_{index:05d}" for index in range(cases)]
-    _claim(out, settings, {folder.name for folder in folders})
-    missing = [index for index, folder in enumerate(folders) if not _is_whole(folder, size * size * slices)]
+    missing = missing_cases(out, cases, size, slices, seed, hard)
+    folders = [Path(out) / _case_name(index) for index in range(cases)]
     if not missing:
         return folders
     for index in progress(missing, "simulating patients"):
@@ -155,6 +144,27 @@ def write_cohort(
         write_nifti(folders[index] / IMAGE, patient.image, patient.spacing_mm)
         write_nifti(folders[index] / LABELS, patient.labels, patient.spacing_mm)
     return folders
+
+
+def missing_cases(
+    out: str | Path, cases: int = 40, size: int = 128, slices: int = 32, seed: int = 0, hard: bool = False
+) -> list[int]:
+    """Return which patients of a cohort `out` lacks or has in part; `out` is the cohort's from then on.
+
+    InputError where `write_cohort` raises it.
+    """
+    if cases < 1 or seed < 0:
+        raise InputError(f"phantom: {cases} cases, seed {seed}; give at least 1 case and a seed of 0 or more")
+    _refuse_small(size, slices)
+    table = {"cases": cases, "size": size, "slices": slices, "seed": seed, "hard": hard}
+    out = Path(out)
+    _claim(out, {"generator": GENERATOR, **table}, {_case_name(index) for index in range(cases)})
+    voxels = size * size * slices
+    return [index for index in range(cases) if not _is_whole(out / _case_name(index), voxels)]
+
+
+def _case_name(index: int) -> str:
+    return f"case_{index:05d}"
 
 
 def _claim(out: Path, settings: dict, names: set[str]) -> None:
@@ -216,21 +226,18 @@ def main(argv: list[str] | None = None) -> int:
         "--out", required=True, metavar="DIR", help="folder to write to: new, empty, or the same cohort"
     )
     parser.add_argument("--cases", type=int, default=40, metavar="N", help="number of patients")
-    parser.add_argument(
-        "--size", type=int, default=128, metavar="PX", help="pixels along each side of a slice"
-    )
+    parser.add_argument("--size", type=int, default=128, metavar="PX", help="pixels along each side of a slice")
     parser.add_argument("--slices", type=int, default=32, metavar="N", help="slices a patient")
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="the same seed gives the same voxels"
-    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed gives the same voxels")
     parser.add_argument("--hard", action="store_true", help="contrast, sizes and distractors as hard as KiTS")
     options = parser.parse_args(argv)
 
     def body() -> int:
-        out = Path(options.out)
-        before = (out / RECORD).exists()
-        folders = write_cohort(out, options.cases, options.size, options.slices, options.seed, options.hard)
-        print(f"{len(folders)} simulated patients in {out}")
+        asked = (options.out, options.cases, options.size, options.slices, options.seed, options.hard)
+        missing = missing_cases(*asked)
+        folders = write_cohort(*asked)
+        made = f"{len(missing)} made, {len(folders) - len(missing)} there already" if missing else "all there already"
+        print(f"{options.out}: {len(folders)} simulated patients ({made})")
         return 0
 
     return run_command(body)

@@ -1,8 +1,9 @@
-"""A volume that tissues are painted into: soft edges, smooth random fields, boxes around shapes. For the phantom only."""
+"""A volume that tissues are painted into: soft edges, smooth random fields, boxes around shapes. For phantoms only."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,15 +13,16 @@ TISSUES = (
     "pancreas", "aorta", "vein", "cortex", "medulla", "sinus", "pelvis", "cyst", "tumor", "necrosis", "table",
 )  # fmt: skip
 Box = tuple[slice, slice, slice]
-EVERYWHERE: Box = (slice(None), slice(None), slice(None))
+EVERYWHERE: Box = (slice(None),
+    slice(None), slice(None))
 
 
 def coverage(level: np.ndarray) -> np.ndarray:
     """Return the share (0..1) of each voxel that lies inside the shape `level < 0`.
 
-    The level is any function that is smooth near its zero. To first order the surface inside of a voxel is a plane at
-    level / |gradient|_1 voxels from its center, for which the share is a ramp: that is the partial volume effect,
-    in whatever voxel shape. Every axis needs two voxels at least.
+    The level is any function that is smooth near its zero. To first order the surface inside of a voxel is a
+    plane at level / |gradient|_1 voxels from its center, for which the share is a ramp: that is the partial
+    volume effect, in whatever voxel shape. Every axis needs two voxels at least.
     """
     slope = sum(np.abs(part) for part in np.gradient(level))
     return np.clip(0.5 - level / np.maximum(slope, 1e-6), 0.0, 1.0)
@@ -29,9 +31,10 @@ def coverage(level: np.ndarray) -> np.ndarray:
 class Canvas:
     """HU being painted, with warped coordinates so that no two patients share an outline.
 
-    `x`, `y`, `z` are millimeters toward the left, the back and the head, [z, y, x] in shape, 0 in the middle of the field
-    of view, moved by a smooth random field of `warp_mm` standard deviation. `room` is the share of each voxel that is left
-    for kidneys and tumors. All random fields have knots in millimeters, so the anatomy does not depend on the grid.
+    `x`, `y`, `z` are millimeters toward the left, the back and the head, [z, y, x] in shape, 0 in the middle
+    of the field of view, moved by a smooth random field of `warp_mm` standard deviation. `room` is the share
+    of each voxel that is left for kidneys and tumors. All random fields have knots in millimeters, so the
+    anatomy does not depend on the grid.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Canvas:
         return np.matmul(weights[1], field) @ weights[2].T  # [z, y, x]
 
     def box(self, center_mm: Sequence[float], reach_mm: Sequence[float] | float) -> Box:
-        """Return the part of the grid within `reach_mm` of `center_mm` (both x, y, z), warp included; two voxels at least."""
+        """Return the part of the grid within `reach_mm` of `center_mm` (x, y, z), warp included; 2 voxels at least."""
         reach = np.broadcast_to(np.asarray(reach_mm, float), 3)[::-1]
         parts = []
         for axis_mm, middle, half, mm in zip(
@@ -97,7 +100,7 @@ class Canvas:
         self.room[box] *= 1.0 - share
 
     def ellipsoid(self, center_mm: Sequence[float], radii_mm: Sequence[float]) -> tuple[Box, np.ndarray]:
-        """Return the box and, within it, the level (-1 at the center, 0 on the surface) of an ellipsoid along the axes."""
+        """Return the box and, in it, the level (-1 at the center, 0 on the surface) of an ellipsoid along the axes."""
         box = self.box(center_mm, radii_mm)
         dx, dy, dz = self.offsets(center_mm, box)
         a, b, c = radii_mm
@@ -109,7 +112,7 @@ class Canvas:
         low, high = points.min(axis=0), points.max(axis=0)
         box = self.box((low + high) / 2, (high - low) / 2 + radius_mm)
         nearest = np.float32(np.inf)
-        for start, end in zip(points[:-1], points[1:], strict=True):
+        for start, end in pairwise(points):
             dx, dy, dz = self.offsets(start, box)
             along = end - start
             at = np.clip((dx * along[0] + dy * along[1] + dz * along[2]) / float(along @ along), 0.0, 1.0)
@@ -118,5 +121,5 @@ class Canvas:
         return box, np.sqrt(nearest) - radius_mm
 
     def column(self, center_mm: Sequence[float], radii_mm: Sequence[float | np.ndarray]) -> np.ndarray:
-        """Return the level, everywhere, of an elliptic column along z; radii (and centers) may be arrays over the grid."""
+        """Return the level, everywhere, of an elliptic column along z; radii may be arrays over the grid."""
         return np.hypot((self.x - center_mm[0]) / radii_mm[0], (self.y - center_mm[1]) / radii_mm[1]) - 1.0

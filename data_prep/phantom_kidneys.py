@@ -6,16 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.phantom_build import Build, Difficulty
 from data_prep.phantom_canvas import Box, Canvas, coverage
-from data_prep.phantom_torso import Build
 
-# KiTS19's 210 training tumors: median 30 mL, 15 % under 5 mL, 5 % over 373 mL, smallest 0.82 mL. A log-normal with a
+# KiTS19's 210 training tumors: median 30 mL, 15 % under 5 mL, 5 % over 373 mL, smallest 0.82 mL. A log-
+# normal with a
 # deviation of its own on each side of the median meets all three: ln(30/5)/1.036 and ln(373/30)/1.645.
 MEDIAN_ML, SMALL_DEVIATION, LARGE_DEVIATION = 30.0, 1.729, 1.532
-SMALLEST_ML, LARGEST_ML = (
-    0.8,
-    420.0,
-)  # KiTS goes up to 1464 mL; more than 420 mL does not fit into these patients
+LARGEST_ML = 420.0  # KiTS goes up to 1464 mL; more than this does not fit beside the other organs
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,9 @@ class Kidney:
         return self.center_mm + direction / np.sqrt(((local / self.radii_mm) ** 2).sum())
 
 
-def tumor_size_ml(place: float) -> float:
-    """Return the size of the tumor at `place` (0..1, exclusive) of the cohort's distribution, clamped to what fits.
+def tumor_size_ml(place: float, smallest_ml: float = 0.8) -> float:
+    """Return the size of the tumor at `place` (0..1, exclusive) of the cohort's distribution, clamped to what
+    fits.
 
     >>> tumor_size_ml(0.5)
     30.0
@@ -45,7 +44,7 @@ def tumor_size_ml(place: float) -> float:
 
     z = NormalDist().inv_cdf(place)
     size = MEDIAN_ML * np.exp(z * (SMALL_DEVIATION if z < 0 else LARGE_DEVIATION))
-    return float(np.clip(size, SMALLEST_ML, LARGEST_ML))
+    return float(np.clip(size, smallest_ml, LARGEST_ML))
 
 
 def paint_kidney(canvas: Canvas, build: Build, side: float) -> Kidney:
@@ -54,12 +53,8 @@ def paint_kidney(canvas: Canvas, build: Build, side: float) -> Kidney:
     radii = np.array([rng.uniform(49.0, 58.0), rng.uniform(28.0, 33.0), rng.uniform(24.5, 29.0)])
     # fat pushes the kidneys apart; the left one is higher
     x = 60.0 + 0.45 * build.fat_mm + rng.uniform(-3.0, 5.0)
-    center = np.array(
-        [side * x, build.spine_y_mm + rng.uniform(-4.0, 6.0), 6.0 * side + rng.uniform(-7.0, 7.0)]
-    )
-    up = np.array(
-        [-side * rng.uniform(0.1, 0.28), rng.uniform(0.05, 0.22), 1.0]
-    )  # upper pole inward and back
+    center = np.array([side * x, build.spine_y_mm + rng.uniform(-4.0, 6.0), 6.0 * side + rng.uniform(-7.0, 7.0)])
+    up = np.array([-side * rng.uniform(0.1, 0.28), rng.uniform(0.05, 0.22), 1.0])  # upper pole inward and back
     turn = np.radians(rng.uniform(20.0, 50.0))  # the hilum looks forward and inward
     out = np.array([side * np.cos(turn), np.sin(turn), 0.0])
     up /= np.linalg.norm(up)
@@ -78,9 +73,7 @@ def paint_kidney(canvas: Canvas, build: Build, side: float) -> Kidney:
     canvas.paint("fat", coverage(radius - 1.0 - fat_mm / radii[1]) * room, build.hu["fat"], box)
 
     wide = rng.uniform(0.42, 0.58)
-    opening = np.sqrt(
-        (along / wide) ** 2 + ((outward + 0.72) / 0.62) ** 2 + (across / rng.uniform(0.3, 0.44)) ** 2
-    )
+    opening = np.sqrt((along / wide) ** 2 + ((outward + 0.72) / 0.62) ** 2 + (across / rng.uniform(0.3, 0.44)) ** 2)
     sinus = coverage(opening - 1.0 + 0.12 * canvas.smooth_field(9.0, box))
     whole = coverage(radius - 1.0) * room
     share = whole * (1.0 - sinus)
@@ -94,14 +87,13 @@ def paint_kidney(canvas: Canvas, build: Build, side: float) -> Kidney:
     return kidney
 
 
-def _pyramids(rng: np.random.Generator, along, bent, across, radius) -> np.ndarray:
+def _pyramids(
+    rng: np.random.Generator, along: np.ndarray, bent: np.ndarray, across: np.ndarray, radius: np.ndarray
+) -> np.ndarray:
     """Return the share of medulla: wedges between the sinus and the outer cortex, columns of cortex between them."""
     around = np.arctan2(across, bent)
     lengthwise = np.arctan2(along, bent)
-    pattern = (
-        np.cos(5.0 * around + rng.uniform(0, 6.28)) * 0.6
-        + np.cos(7.0 * lengthwise + rng.uniform(0, 6.28)) * 0.6
-    )
+    pattern = np.cos(5.0 * around + rng.uniform(0, 6.28)) * 0.6 + np.cos(7.0 * lengthwise + rng.uniform(0, 6.28)) * 0.6
     outer = np.clip((rng.uniform(0.74, 0.82) - radius) / 0.08, 0.0, 1.0)
     return outer * np.clip(0.55 + 0.9 * pattern, 0.0, 1.0)
 
@@ -121,19 +113,16 @@ def _paint_hilum(canvas: Canvas, build: Build, kidney: Kidney) -> None:
     canvas.paint("pelvis", coverage(level) * canvas.room[box], 15.0, box)
 
 
-def paint_cysts(canvas: Canvas, kidneys: list[Kidney], hard: bool) -> int:
+def paint_cysts(canvas: Canvas, kidneys: list[Kidney], difficulty: Difficulty) -> int:
     """Paint simple cysts (water, thin smooth edge) on the kidneys and return how many; they count as kidney."""
     rng = canvas.rng
-    count = int(
-        rng.choice([0, 1, 2, 3, 4], p=[0.3, 0.25, 0.2, 0.15, 0.1] if hard else [0.5, 0.3, 0.15, 0.05, 0.0])
-    )
+    count = int(rng.choice(len(difficulty.cysts), p=difficulty.cysts))
     for _ in range(count):
         kidney = kidneys[int(rng.integers(2))]
-        radius = rng.uniform(6.0, 24.0) if hard else rng.uniform(5.0, 15.0)
+        radius = rng.uniform(*difficulty.cyst_radius_mm)
         direction = _direction(rng, kidney)
         center = kidney.surface_mm(direction) + direction * radius * rng.uniform(-0.9, 0.2)
-        # one in eight of the hard ones is bright with protein or blood, as bright as some tumors
-        hu = rng.uniform(30.0, 65.0) if hard and rng.random() < 0.125 else rng.uniform(0.0, 15.0)
+        hu = rng.uniform(30.0, 65.0) if rng.random() < difficulty.bright_cysts else rng.uniform(0.0, 15.0)
         box, level = canvas.ellipsoid(center, radius * rng.uniform(0.9, 1.1, 3))
         canvas.paint("cyst", coverage(level) * canvas.room[box], hu, box)
     return count
@@ -149,19 +138,21 @@ def _direction(rng: np.random.Generator, kidney: Kidney, poles: bool = True) -> 
 
 
 def paint_tumor(
-    canvas: Canvas, build: Build, kidneys: list[Kidney], size_ml: float, rank: float, hard: bool
+    canvas: Canvas, build: Build, kidneys: list[Kidney], size_ml: float, rank: float, difficulty: Difficulty
 ) -> dict:
-    """Paint the patient's tumor, `size_ml` to the voxel where there is room for it, and return what was drawn.
+    """Paint the patient's tumor, `size_ml` to the voxel where there is room for it, and return what was
+    drawn.
 
-    `rank` (0..1) orders the cohort by contrast: the lowest are hard to tell from the kidney (15 % of the easy cohort,
-    40 % of the hard one). The tumor grows from the kidney's surface into the room that is left, around spine and wall.
+    `rank` (0..1) orders the cohort by contrast: the lowest are hard to tell from the kidney (see
+    `Difficulty.low_contrast`). The tumor grows from the kidney's surface into the room that is left, around
+    spine and wall.
     """
     rng = canvas.rng
     kidney = kidneys[int(rng.integers(2))]
     other = kidneys[1 - kidneys.index(kidney)]
     canvas.take_room(other.share, other.box)
     radius = (size_ml * 1000.0 * 3.0 / (4.0 * np.pi)) ** (1 / 3)
-    center = _tumor_center(canvas, kidney, radius, hard)
+    center = _tumor_center(canvas, kidney, radius, difficulty)
 
     reach = 1.7 * radius + 6.0
     box = canvas.box(center, reach)
@@ -169,41 +160,32 @@ def paint_tumor(
     stretch = rng.uniform(0.88, 1.14, 3)
     lumps = canvas.smooth_field(max(0.8 * radius, 7.0), box)
     distance = np.sqrt((dx / stretch[0]) ** 2 + (dy / stretch[1]) ** 2 + (dz / stretch[2]) ** 2) / radius
-    distance = distance * (1.0 + (0.1 if hard else 0.07) * lumps)
+    distance = distance * (1.0 + 0.08 * lumps)
     room = canvas.room[box]
     free = room >= 0.5
     voxels = max(round(size_ml * 1000.0 / float(np.prod(canvas.spacing_mm))), 4)
     inside = np.sort(distance[free])
     edge = float(inside[min(voxels, len(inside) - 1)])
     share = coverage(distance - edge) * room
-    if not hard or rng.random() < 0.4:
+    if rng.random() < difficulty.halo:
         # the kidney's fat goes along with the tumor and keeps it from touching liver or bowel
         parenchyma = np.zeros(canvas.shape_zyx, np.float32)
         parenchyma[kidney.box] = kidney.share
-        halo = coverage(distance - edge - (rng.uniform(2.0, 5.0) if hard else rng.uniform(5.0, 9.0)) / radius) * room * (1.0 - parenchyma[box])
+        halo = coverage(distance - edge - rng.uniform(*difficulty.halo_mm) / radius)
+        halo *= room * (1.0 - parenchyma[box])
         canvas.paint("fat", halo, build.hu["fat"], box)
 
-    low_contrast = rank < (0.40 if hard else 0.15)
-    contrast = (
-        rng.uniform(12.0, 35.0)
-        if low_contrast
-        else rng.uniform(50.0, 105.0)
-        if hard
-        else rng.uniform(70.0, 100.0)
-    )
-    if hard and rng.random() < 0.1:
-        contrast = -contrast * 0.5  # brighter than the kidney
+    low_contrast = rank < difficulty.low_contrast
+    contrast = rng.uniform(*(difficulty.low_contrast_hu if low_contrast else difficulty.contrast_hu))
+    if rng.random() < difficulty.brighter:
+        contrast *= -0.5
     whole = 0.65 * build.hu["cortex"] + 0.35 * build.hu["medulla"]  # a kidney seen as one
     hu = max(whole - contrast, 42.0)
-    texture = rng.uniform(5.0, 16.0) * canvas.smooth_field(max(0.35 * radius, 5.0), box)
+    texture = rng.uniform(*difficulty.texture_hu) * canvas.smooth_field(max(0.35 * radius, 5.0), box)
     canvas.paint("tumor", share, hu + texture, box)
     necrotic = bool(size_ml > 12.0 and rng.random() < 0.4)
     if necrotic:
-        core = (
-            distance / edge
-            - rng.uniform(0.45, 0.72)
-            + 0.16 * canvas.smooth_field(max(0.5 * radius, 6.0), box)
-        )
+        core = distance / edge - rng.uniform(0.45, 0.72) + 0.16 * canvas.smooth_field(max(0.5 * radius, 6.0), box)
         canvas.paint("necrosis", coverage(core) * share, rng.uniform(18.0, 38.0), box)
     label = np.zeros(canvas.shape_zyx, bool)
     label[box] = (distance < edge) & free
@@ -216,17 +198,15 @@ def paint_tumor(
     }
 
 
-def _tumor_center(canvas: Canvas, kidney: Kidney, radius: float, hard: bool) -> np.ndarray:
-    """Of several random places on the kidney's surface, return the first with enough room for a ball, else the roomiest."""
+def _tumor_center(canvas: Canvas, kidney: Kidney, radius: float, difficulty: Difficulty) -> np.ndarray:
+    """Of several random places on the kidney's surface, return the first with room for a ball, else the roomiest."""
     rng = canvas.rng
     ball = rng.standard_normal((80, 3))
     ball *= (radius * rng.random((80, 1)) ** (1 / 3)) / np.linalg.norm(ball, axis=1, keepdims=True)
     best, most = kidney.center_mm, -1.0
     for _ in range(16):
-        direction = _direction(rng, kidney, poles=hard)
-        outside = (
-            rng.uniform(-0.7, 0.5) if hard else rng.uniform(0.1, 0.45)
-        )  # center beyond the surface, in radii
+        direction = _direction(rng, kidney, poles=difficulty.tumor_at_poles)
+        outside = rng.uniform(*difficulty.outside)
         center = kidney.surface_mm(direction) + direction * radius * outside
         points = (center + ball)[:, ::-1]  # z, y, x
         index = np.stack(

@@ -66,6 +66,10 @@ class ModelConfig:
     activation: str = "softmax"  # of the heads: `softmax` over classes, or the authors' `sigmoid`
     multi_scale_input: bool = True  # paper: "four inputs with different scales"
     deep_supervision: bool = True  # paper: "four segmentation outputs at different scales"
+    # Share of foreground that the heads predict before training, by their biases; 0 leaves the biases at 0 as in [C].
+    # Without it the tumor class often starts on everything and stays there, where Focal Tversky has no slope (measured;
+    # the remedy is that of Lin et al., "Focal Loss for Dense Object Detection", 2017, section 3.3).
+    foreground_prior: float = 0.03
     batch_norm_momentum: float = 0.99  # Keras' default [C]; 0.9 where a round has only some hundred steps
 
     def __post_init__(self) -> None:
@@ -86,6 +90,7 @@ class ModelConfig:
         _check_choice("activation", self.activation, ("softmax", "sigmoid"))
         soft = self.activation == "sigmoid" or self.classes >= 2
         _check(soft, "classes", self.classes, "at least 2 with softmax heads")
+        _check(0 <= self.foreground_prior < 1, "foreground_prior", self.foreground_prior, "a share from 0 to below 1")
         momentum_fits = 0 < self.batch_norm_momentum < 1
         _check(momentum_fits, "batch_norm_momentum", self.batch_norm_momentum, "a number between 0 and 1")
 

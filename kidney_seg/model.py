@@ -6,6 +6,8 @@ gates "also added to the most upper layer". Keras only, no custom layer: a saved
 
 from __future__ import annotations
 
+import math
+
 import keras
 from keras import layers
 
@@ -64,6 +66,7 @@ def build_model(config: ModelConfig | None = None) -> keras.Model:
         weighed = layers.Multiply(name=f"{name}_weigh")([skip, attention])
         return normalized(layers.Conv2D(skip.shape[-1], 1, name=f"{name}_out")(weighed), f"{name}_out_norm")
 
+    head_bias = keras.initializers.Constant(_prior_biases(config))
     image = keras.Input((config.size, config.size, 1), name="image")
     low, high = config.hu_window
     scaled = layers.Rescaling(1 / (high - low), -low / (high - low), name="hu_window_scale")(image)
@@ -105,6 +108,17 @@ def build_model(config: ModelConfig | None = None) -> keras.Model:
             decoded = block(joined, SIDE_WIDTHS[level - 1], f"decoder{level}")
         below = merged[level] = decoded if config.decoder == "inline" else joined
         if branch in config.heads:
-            logits = layers.Conv2D(config.classes, 1, name=f"{branch}_logits")(decoded)
+            logits = layers.Conv2D(config.classes, 1, bias_initializer=head_bias, name=f"{branch}_logits")(decoded)
             outputs[branch] = layers.Activation(config.activation, dtype="float32", name=branch)(logits)
     return keras.Model({"image": image}, outputs, name="enhanced_unet")
+
+
+def _prior_biases(config: ModelConfig) -> list[float]:
+    """Return the heads' first biases: with them alone, `foreground_prior` of the probability is not background."""
+    prior = config.foreground_prior
+    if prior == 0:
+        return [0.0] * config.classes
+    if config.activation == "sigmoid":  # every class by itself
+        return [math.log(prior / (1 - prior))] * config.classes
+    each = prior / (config.classes - 1)
+    return [math.log(1 - prior)] + [math.log(each)] * (config.classes - 1)
