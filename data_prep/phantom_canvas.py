@@ -13,8 +13,7 @@ TISSUES = (
     "pancreas", "aorta", "vein", "cortex", "medulla", "sinus", "pelvis", "cyst", "tumor", "necrosis", "table",
 )  # fmt: skip
 Box = tuple[slice, slice, slice]
-EVERYWHERE: Box = (slice(None),
-    slice(None), slice(None))
+EVERYWHERE: Box = (slice(None), slice(None), slice(None))
 
 
 def coverage(level: np.ndarray) -> np.ndarray:
@@ -33,19 +32,16 @@ class Canvas:
 
     `x`, `y`, `z` are millimeters toward the left, the back and the head, [z, y, x] in shape, 0 in the middle
     of the field of view, moved by a smooth random field of `warp_mm` standard deviation. `room` is the share
-    of each voxel that is left for kidneys and tumors. All random fields have knots in millimeters, so the
-    anatomy does not depend on the grid.
+    of each voxel that is left for kidneys and tumors. Random fields have knots in millimeters, so that their
+    grain does not change with the voxels; other voxels give another patient all the same.
     """
 
-    def __init__(
-        self, rng: np.random.Generator, shape_zyx: Sequence[int], spacing_mm: Sequence[float], warp_mm: float
-    ):
+    def __init__(self, rng: np.random.Generator, shape_zyx: Sequence[int], spacing_mm: Sequence[float], warp_mm: float):
         self.rng = rng
         self.shape_zyx = tuple(shape_zyx)
         self.spacing_mm = tuple(spacing_mm)
         self.axes_mm = [
-            ((np.arange(n) - (n - 1) / 2) * mm).astype(np.float32)
-            for n, mm in zip(shape_zyx, spacing_mm, strict=True)
+            ((np.arange(n) - (n - 1) / 2) * mm).astype(np.float32) for n, mm in zip(shape_zyx, spacing_mm, strict=True)
         ]
         z, y, x = self.axes_mm
         self.z = z[:, None, None] + warp_mm * self.smooth_field(45.0)
@@ -61,9 +57,7 @@ class Canvas:
         weights = []
         for axis_mm, part in zip(self.axes_mm, box, strict=True):
             axis_mm = axis_mm[part]
-            knots = np.arange(
-                axis_mm[0] - 1.5 * knot_mm, axis_mm[-1] + 2.5 * knot_mm, knot_mm, dtype=np.float32
-            )
+            knots = np.arange(axis_mm[0] - 1.5 * knot_mm, axis_mm[-1] + 2.5 * knot_mm, knot_mm, dtype=np.float32)
             bell = np.exp(-0.5 * ((axis_mm[:, None] - knots) / (0.7 * knot_mm)) ** 2)
             # unit variance at every voxel, since the knots' values are independent with variance 1
             weights.append(bell / np.sqrt((bell**2).sum(axis=1, keepdims=True)))
@@ -75,9 +69,7 @@ class Canvas:
         """Return the part of the grid within `reach_mm` of `center_mm` (x, y, z), warp included; 2 voxels at least."""
         reach = np.broadcast_to(np.asarray(reach_mm, float), 3)[::-1]
         parts = []
-        for axis_mm, middle, half, mm in zip(
-            self.axes_mm, center_mm[::-1], reach, self.spacing_mm, strict=True
-        ):
+        for axis_mm, middle, half, mm in zip(self.axes_mm, center_mm[::-1], reach, self.spacing_mm, strict=True):
             first, last = np.searchsorted(
                 axis_mm, [middle - half - self.margin_mm - mm, middle + half + self.margin_mm + mm]
             )

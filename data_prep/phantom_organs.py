@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from data_prep.phantom_build import Build, Difficulty
-from data_prep.phantom_canvas import Canvas, coverage
+from data_prep.phantom_canvas import Box, Canvas, coverage
 
 
 def paint_organs(canvas: Canvas, build: Build, inside: np.ndarray) -> np.ndarray:

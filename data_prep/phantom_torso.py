@@ -36,7 +36,7 @@ def paint_torso(canvas: Canvas, build: Build, difficulty: Difficulty) -> None:
     inside = coverage(wall + thick)
     canvas.paint("fat", inside, build.hu["fat"] + 6.0 * canvas.smooth_field(8.0))
     canvas.room = inside.copy()
-    paint_bowel(canvas, build, inside * (1.0 - paint_organs(canvas, build, inside)), level)
+    paint_bowel(canvas, build, inside * (1.0 - paint_organs(canvas, build, inside)), difficulty)
     _paint_back(canvas, build, streaks)
     _paint_ribs(canvas, build, wall + 0.5 * thick)
     _paint_vessels(canvas, build)

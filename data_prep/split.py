@@ -122,6 +122,15 @@ def read_split(cache_dir: str | Path, manifest: Manifest) -> dict[str, Any]:
     return split
 
 
+def patients_of(path: str | Path, part: str) -> list[str]:
+    """Return the patients of one set of a split file, for commands that need no cache. InputError if it has none."""
+    content = read_json(path, "split")
+    patients = content.get(part) if isinstance(content, dict) else None
+    if not isinstance(patients, list) or not patients:
+        raise InputError(f"{path}: has no patients under {part!r}; expected the split.json of a cache")
+    return patients
+
+
 def table(manifest: Manifest, split: dict[str, Any]) -> str:
     """Return what is in each set, as lines of text; the median is over the cases that have a tumor."""
     lines = [f"{'set':<10}{'patients':>10}{'cases':>8}{'slices':>9}{'with tumor':>12}{'tumor mL, median':>18}"]

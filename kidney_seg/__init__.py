@@ -1,1 +1,1 @@
-"""Kidney and kidney-tumor segmentation in CT: the enhanced attention U-Net, Focal Tversky Loss, progressive training."""
+"""Kidney and kidney-tumor segmentation in CT: enhanced attention U-Net, Focal Tversky Loss, progressive training."""

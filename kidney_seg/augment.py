@@ -19,8 +19,8 @@ AIR_HU = -1000.0
 class Changes:
     """Parameters for n slices.
 
-    `transforms` float32 [n, 8]: for an output pixel (x, y) the source is (a0 x + a1 y + a2, a3 x + a4 y + a5), the
-    form of TensorFlow's projective transform. `hu_linear` float32 [n, 2]: factor and offset, HU -> factor * HU + offset.
+    `transforms` float32 [n, 8]: output pixel (x, y) takes from source (a0 x + a1 y + a2, a3 x + a4 y + a5), the form
+    of TensorFlow's projective transform. `hu_linear` float32 [n, 2]: factor and offset, HU -> factor * HU + offset.
     """
 
     transforms: np.ndarray

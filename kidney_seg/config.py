@@ -17,9 +17,7 @@ from typing import Any
 from data_prep.command import InputError
 
 LEVELS = 4  # scales of the image, gates and supervised outputs of the paper's Figure 1; the bottleneck lies below them
-HEADS = tuple(
-    f"head{number}" for number in range(1, LEVELS + 1)
-)  # coarse (1/8) to fine (1/1), as the loss weights
+HEADS = tuple(f"head{number}" for number in range(1, LEVELS + 1))  # coarse (1/8) to fine (1/1), as the loss weights
 STRIDES = {name: 2 ** (LEVELS - 1 - index) for index, name in enumerate(HEADS)}
 
 
@@ -56,13 +54,9 @@ class ModelConfig:
         3,
         4,
     )  # levels with an attention gate; paper: "also added to the most upper layer"
-    gate3_signal: str = (
-        "up2"  # gating signal of the skip at 1/2: `up2`, or `up1` as the authors' code (a slip) [C]
-    )
+    gate3_signal: str = "up2"  # gating signal of the skip at 1/2: `up2`, or `up1` as the authors' code (a slip) [C]
     gate_interpolation: str = "nearest"  # of the attention map: `nearest` [C] or `bilinear` (Oktay's gate)
-    decoder: str = (
-        "side"  # blocks `side`: in the side branches only [C]; `inline`: in the main path (Oktay's U-Net)
-    )
+    decoder: str = "side"  # blocks `side`: in the side branches only [C]; `inline`: in the main path (Oktay's U-Net)
     activation: str = "softmax"  # of the heads: `softmax` over classes, or the authors' `sigmoid`
     multi_scale_input: bool = True  # paper: "four inputs with different scales"
     deep_supervision: bool = True  # paper: "four segmentation outputs at different scales"
@@ -73,9 +67,7 @@ class ModelConfig:
     batch_norm_momentum: float = 0.99  # Keras' default [C]; 0.9 where a round has only some hundred steps
 
     def __post_init__(self) -> None:
-        _check(
-            self.size >= 16 and self.size % 16 == 0, "size", self.size, "a multiple of 16 (four 2x2 poolings)"
-        )
+        _check(self.size >= 16 and self.size % 16 == 0, "size", self.size, "a multiple of 16 (four 2x2 poolings)")
         _check(self.classes >= 1, "classes", self.classes, "at least 1")
         low, high = self.hu_window if len(self.hu_window) == 2 else (0.0, 0.0)
         _check(low < high, "hu_window", self.hu_window, "two HU values, the lower first")
@@ -116,12 +108,8 @@ class LossConfig:
         0.2,
         0.4,
     )  # paper: "{0.2, 0.2, 0.2, 0.4} from bottom to top levels"
-    last_head: str = (
-        "focal"  # `focal` as the paper, or plain `tversky` on the finest head as the authors' code [C]
-    )
-    coarse_targets: str = (
-        "strided"  # labels of coarse heads: `strided` [C] or `average` (area-averaged, soft)
-    )
+    last_head: str = "focal"  # `focal` as the paper, or plain `tversky` on the finest head as the authors' code [C]
+    coarse_targets: str = "strided"  # labels of coarse heads: `strided` [C] or `average` (area-averaged, soft)
 
     def __post_init__(self) -> None:
         _check(0 < self.alpha < 1, "alpha", self.alpha, "a number between 0 and 1")
@@ -130,9 +118,7 @@ class LossConfig:
         _check_choice("target", self.target, ("classes", "regions"))
         _check(self.cross_entropy >= 0, "cross_entropy", self.cross_entropy, "0 or more")
         weights_fit = len(self.head_weights) == LEVELS and min(self.head_weights) >= 0 < self.head_weights[-1]
-        _check(
-            weights_fit, "head_weights", self.head_weights, "four weights, coarse to fine, the last above 0"
-        )
+        _check(weights_fit, "head_weights", self.head_weights, "four weights, coarse to fine, the last above 0")
         _check_choice("last_head", self.last_head, ("focal", "tversky"))
         _check_choice("coarse_targets", self.coarse_targets, ("strided", "average"))
 
@@ -177,13 +163,9 @@ class RoundsConfig:
     max_rounds: int = 10  # later rounds at most; paper: until no improvement
     patience: int = 2  # rounds without improvement before the end; 1 is the paper's words taken literally
     min_delta: float = 0.002  # what counts as an improvement of the score
-    patient_share: float = (
-        0.5  # training patients drawn for a round; paper: "randomly selected training dataset"
-    )
+    patient_share: float = 0.5  # training patients drawn for a round; paper: "randomly selected training dataset"
     warm_start: str = "best"  # weights that a round starts from: of the `best` round so far, or of the `last`
-    stop_on: str = (
-        "selection"  # patients that judge a round; `test` is the paper's protocol (and is optimistic)
-    )
+    stop_on: str = "selection"  # patients that judge a round; `test` is the paper's protocol (and is optimistic)
     optimizer: str = "adam"  # `adam`, or the authors' `sgd` (momentum 0.9)
     peak_rate: float = 1e-3  # learning rate after the warm-up of round 0; falls as a cosine to 1 %
     rate_decay: float = 0.7  # the peak of round n is peak_rate * rate_decay**n
@@ -210,9 +192,7 @@ class PredictionConfig:
     """From network outputs to labels (paper, last paragraph of section 1)."""
 
     postprocess: bool = True  # apply the paper's rule
-    distance_mm: float = (
-        20.0  # objects farther than this from both kidneys are removed [J: method of the paper]
-    )
+    distance_mm: float = 20.0  # objects farther than this from both kidneys are removed [J: method of the paper]
     kidney_ml: float = 20.0  # a body smaller than this is no kidney [J: the smallest of 210 was 42.7 mL]
     slices_per_batch: int = 16
 
@@ -235,9 +215,7 @@ class Config:
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return the settings as nested dictionaries that JSON can hold (tuples become lists)."""
         return {
-            section: {
-                name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
-            }
+            section: {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
             for section, values in dataclasses.asdict(self).items()
         }
 
@@ -250,9 +228,7 @@ class Config:
             _check(kind is not None, "section", section, "one of " + ", ".join(_section_types()))
             for name in values:
                 _check_choice(f"name in section {section}", name, [f.name for f in dataclasses.fields(kind)])
-            tuples = {
-                name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-            }
+            tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
             sections[section] = kind(**tuples)
         return cls(**sections)
 
@@ -272,10 +248,7 @@ class Config:
             changes[owners[key]][key] = _parse(key, text, kind)
         return dataclasses.replace(
             self,
-            **{
-                section: dataclasses.replace(getattr(self, section), **values)
-                for section, values in changes.items()
-            },
+            **{section: dataclasses.replace(getattr(self, section), **values) for section, values in changes.items()},
         )
 
 

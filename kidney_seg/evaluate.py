@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.command import InputError, progress, run_command
-from data_prep.files import read_json
 from data_prep.kits import patient_of
+from data_prep.split import SETS, patients_of
 from kidney_seg.label_files import find_label_files
 from kidney_seg.postprocess import DISTANCE_MM, KIDNEY_ML, check_limits, remove_distant_objects
-from kidney_seg.scores import format_table1, score_case, summarize, write_scores
+from kidney_seg.scores import AFTER, format_table1, score_case, summarize, write_scores
 
 if TYPE_CHECKING:
     from data_prep.volume import Volume
-
-SETS = ("train", "selection", "test")
 
 
 @dataclass
@@ -151,15 +149,6 @@ def _details(result: Evaluation, options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_patients(split: str | Path, name: str) -> list[str]:
-    """Return the patients of the set `name` of a split file; InputError where there are none."""
-    content = read_json(split, "split")
-    patients = content.get(name) if isinstance(content, dict) else None
-    if not isinstance(patients, list) or not patients:
-        raise InputError(f"{split}: has no patients under {name!r}; expected the split.json of a cache")
-    return patients
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command: exit code 0, or 2 where a prediction could not be read (the others are scored)."""
     parser = argparse.ArgumentParser(
@@ -179,18 +168,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="folder for the scores (default: PREDICTIONS/evaluation)")
     parser.add_argument("--split", metavar="FILE", type=Path, help="CACHE/split.json: score one set only")
-    parser.add_argument(
-        "--set", choices=SETS, default="test", help="which set of --split (default: %(default)s)"
-    )
+    parser.add_argument("--part", choices=SETS, default="test", help="which set of --split (default: %(default)s)")
     parser.add_argument(
         "--postprocess", action="store_true", help="score also after removal of objects far from the kidneys"
     )
     parser.add_argument(
         "--distance-mm", type=float, default=DISTANCE_MM, help="with --postprocess (default: %(default)s)"
     )
-    parser.add_argument(
-        "--kidney-ml", type=float, default=KIDNEY_ML, help="with --postprocess (default: %(default)s)"
-    )
+    parser.add_argument("--kidney-ml", type=float, default=KIDNEY_ML, help="with --postprocess (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace other scores in --out")
     arguments = parser.parse_args(argv)
     return run_command(lambda: _run(arguments))
@@ -200,7 +185,7 @@ def _run(arguments: argparse.Namespace) -> int:
     check_limits(arguments.distance_mm, arguments.kidney_ml)
     options: dict[str, Any] = {}
     if arguments.split:
-        options["patients"] = read_patients(arguments.split, arguments.set)
+        options["patients"] = patients_of(arguments.split, arguments.part)
     if arguments.postprocess:
         options |= {"distance_mm": arguments.distance_mm, "kidney_ml": arguments.kidney_ml}
     result = score_folders(arguments.predictions, arguments.truth, **options)

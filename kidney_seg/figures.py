@@ -68,9 +68,7 @@ def overlay_grid(
     if not examples:
         raise ValueError("no examples to draw")
     views = [_cropped(example, margin_px) for example in examples]
-    columns = ["CT"] + [
-        name for name in ("truth", "prediction") if any(getattr(v, name) is not None for v in views)
-    ]
+    columns = ["CT"] + [name for name in ("truth", "prediction") if any(getattr(v, name) is not None for v in views)]
     heights = [PANEL_INCHES * _height_over_width(view) for view in views]
     height = sum(heights) + 0.3 * len(views) + 0.35
     figure = Figure(figsize=(PANEL_INCHES * len(columns) + 0.1, height), dpi=DPI, layout="constrained")
@@ -105,9 +103,7 @@ def learning_curves(history: Iterable[Mapping[str, Any]], rounds: Iterable[Mappi
         lower.plot(steps, values, color=color, linewidth=1, alpha=0.6, zorder=2)
         for step, value, row in zip(steps, values, rounds, strict=True):
             face = color if row["accepted"] else "white"
-            lower.plot(
-                step, value, marker, color=color, markerfacecolor=face, markersize=7, zorder=3, clip_on=False
-            )
+            lower.plot(step, value, marker, color=color, markerfacecolor=face, markersize=7, zorder=3, clip_on=False)
     lower.set(ylim=(0, 1), xlabel="training step", ylabel="Dice, selection patients")
     lower.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     _mark_rounds((upper, lower), history or rounds)
@@ -138,12 +134,8 @@ def _cropped(example: Example, margin_px: int | None) -> Example:
     shape = np.shape(example.image_hu)
     for name, labels in maps.items():
         if len(shape) != 2 or (labels is not None and np.shape(labels) != shape):
-            raise ValueError(
-                f"{example.title or 'example'}: image {shape}, {name} {np.shape(labels)}; one [y, x] each"
-            )
-    found = np.argwhere(
-        sum((np.asarray(labels) > 0 for labels in maps.values() if labels is not None), start=False)
-    )
+            raise ValueError(f"{example.title or 'example'}: image {shape}, {name} {np.shape(labels)}; one [y, x] each")
+    found = np.argwhere(sum((np.asarray(labels) > 0 for labels in maps.values() if labels is not None), start=False))
     if margin_px is None or found.size == 0:
         return example
     low = np.maximum(found.min(axis=0) - margin_px, 0)
@@ -177,9 +169,7 @@ def _draw_slice(ax: Axes, view: Example, name: str, window: tuple[float, float])
     for structure, mask in masks.items():
         if mask.any():  # a rim of zeros closes outlines at the border of the picture
             x, y = np.arange(-1, width + 1), np.arange(-1, height + 1)
-            ax.contour(
-                x, y, np.pad(mask, 1).astype(np.float32), [0.5], colors=COLORS[structure], linewidths=1.1
-            )
+            ax.contour(x, y, np.pad(mask, 1).astype(np.float32), [0.5], colors=COLORS[structure], linewidths=1.1)
     ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     caption = name if name == "CT" or labels is not None else f"no {name}"
     edge = [patheffects.withStroke(linewidth=2, foreground="black")]

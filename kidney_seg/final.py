@@ -15,8 +15,8 @@ from data_prep.volume import Volume, read_labels, read_volume, write_labels
 from kidney_seg import figures, scores
 from kidney_seg.config import Config
 from kidney_seg.modelfile import load_model
-from kidney_seg.predict import make_predictor, predict_volume
 from kidney_seg.postprocess import remove_distant_objects
+from kidney_seg.predict import make_predictor, predict_volume
 from kidney_seg.run import RunFolder
 
 PICTURES = 8  # cases on the page of overlays, from the best tumor Dice to the worst

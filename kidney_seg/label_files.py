@@ -32,9 +32,7 @@ def find_label_files(root: str | Path) -> dict[str, Path]:
         if other != path:
             raise InputError(f"{path}: is of the same case as {other}; keep one of the two")
     if not files:
-        raise InputError(
-            f"{root}: found no label file; expected NAME.nii.gz files or folders NAME/segmentation.nii.gz"
-        )
+        raise InputError(f"{root}: found no label file; expected NAME.nii.gz files or folders NAME/segmentation.nii.gz")
     return dict(sorted(files.items()))
 
 

@@ -11,9 +11,7 @@ from keras import ops
 
 from kidney_seg.config import HEADS, LossConfig, ModelConfig
 
-FLOOR = (
-    1e-6  # below this 1 - TI goes on linearly: the power's slope has no bound at 0 (NaN in the original code)
-)
+FLOOR = 1e-6  # below this 1 - TI goes on linearly: the power's slope has no bound at 0 (NaN in the original code)
 
 
 def tversky_complement(y_true, y_pred, alpha: float = 0.7, smoothing: float = 1.0):
@@ -57,7 +55,7 @@ def focal_tversky(y_true, y_pred, alpha: float = 0.7, exponent: float = 0.75, sm
 
 
 def as_regions(classes):
-    """Turn [..., background, kidney, tumor] into the nested regions [..., kidney+tumor, tumor] of the official scores."""
+    """Turn [..., background, kidney, tumor] into the nested regions [..., kidney+tumor, tumor] of the KiTS scores."""
     return ops.stack([classes[..., 1] + classes[..., 2], classes[..., 2]], axis=-1)
 
 

@@ -60,9 +60,7 @@ def build_model(config: ModelConfig | None = None) -> keras.Model:
         phi = layers.Conv2DTranspose(inner, 3, strides=ratio, padding="same", name=f"{name}_phi_up")(phi)
         mixed = layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([theta, phi]))
         attention = layers.Conv2D(1, 1, activation="sigmoid", name=f"{name}_psi")(mixed)
-        attention = layers.UpSampling2D(2, interpolation=config.gate_interpolation, name=f"{name}_attention")(
-            attention
-        )
+        attention = layers.UpSampling2D(2, interpolation=config.gate_interpolation, name=f"{name}_attention")(attention)
         weighed = layers.Multiply(name=f"{name}_weigh")([skip, attention])
         return normalized(layers.Conv2D(skip.shape[-1], 1, name=f"{name}_out")(weighed), f"{name}_out_norm")
 

@@ -18,7 +18,7 @@ SETTINGS_MEMBER = "kidney_seg.json"  # beside Keras' own members of the zip file
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A loaded model: `model` gives what `build_model` says, `config` is the run's, `grid` the slices it was trained on."""
+    """A loaded model: `model` is as `build_model` says, `config` the run's, `grid` that of its training slices."""
 
     model: Any
     config: Config

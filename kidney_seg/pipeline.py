@@ -86,7 +86,7 @@ class Samples:
 
 
 def _deal(shares: np.ndarray, steps: int, batch_size: int) -> np.ndarray:
-    """Return how many slices of each kind every batch holds, int [steps, kinds]: whole numbers that follow the shares."""
+    """Return how many slices of each kind every batch holds, int [steps, kinds]: whole numbers near the shares."""
     counts = np.zeros((steps, len(shares)), int)
     owed = np.zeros(len(shares))
     for step in range(steps):
@@ -104,8 +104,8 @@ def draw_samples(
     """Draw the slices and changes of one epoch; `place` is (round, attempt, epoch).
 
     Every batch holds the three kinds of slices in the set shares (rounded so that they come out right over batches;
-    a kind that no patient has gives its share to the others). Within a kind the patients take turns in random order, and
-    each gives one of its slices at random, so that a scan of 1000 thin slices does not drown one of 30 thick ones.
+    a kind that no patient has gives its share to the others). Within a kind the patients take turns in random order,
+    and each gives one of its slices at random, so that a scan of 1000 thin slices does not drown one of 30 thick ones.
     """
     rng = generator(seed, SAMPLES, *place)
     data, size = config.data, store.manifest.settings.size

@@ -14,9 +14,7 @@ import numpy as np
 from data_prep.command import InputError, run_command
 
 DISTANCE_MM = 20.0  # of the true labels of 210 patients .01 mL lies farther than this from the kidneys
-KIDNEY_ML = (
-    20.0  # the smallest true second kidney of 210 patients has 42.7 mL, the largest third object .89 mL
-)
+KIDNEY_ML = 20.0  # the smallest true second kidney of 210 patients has 42.7 mL, the largest third object .89 mL
 TOLERANCE = 1e-6  # of the two limits, relative: rounding in single precision must not decide
 
 
@@ -28,9 +26,7 @@ class Component:
     role: str  # "kidney", "kept" (near a kidney, or there is none to measure from) or "removed"
     volume_ml: float  # kidney and tumor together
     tumor_ml: float  # of it, voxels with label 2
-    distance_mm: (
-        float  # to the nearest kidney; 0 for kidneys, inf if over the limit, nan if there is no kidney
-    )
+    distance_mm: float  # to the nearest kidney; 0 for kidneys, inf if over the limit, nan if there is no kidney
 
 
 def remove_distant_objects(
@@ -89,9 +85,7 @@ def _apply(
     import cc3d
 
     inside = labels[box]
-    objects, count = cc3d.connected_components(
-        np.ascontiguousarray(inside > 0), connectivity=26, return_N=True
-    )
+    objects, count = cc3d.connected_components(np.ascontiguousarray(inside > 0), connectivity=26, return_N=True)
     voxel_ml = math.prod(sorted(spacing)) / 1000.0  # sorted: the same product whatever the order of the axes
     voxels = cc3d.statistics(objects, no_slice_conversion=True)["voxel_counts"].astype(np.int64)
     voxels[0] = 0  # the background
@@ -174,20 +168,12 @@ def format_objects(objects: Sequence[Component], distance_mm: float, kidney_ml: 
     rest = objects[most:]
     gone = [item for item in objects if item.role == "removed"]
     if rest:
-        lines.append(
-            f"... and {len(rest)} smaller, {sum(item.role == 'removed' for item in rest)} of them removed"
-        )
-    lines.append(
-        f"{len(gone)} of {len(objects)} objects removed, {sum(item.volume_ml for item in gone):.2f} mL"
-    )
+        lines.append(f"... and {len(rest)} smaller, {sum(item.role == 'removed' for item in rest)} of them removed")
+    lines.append(f"{len(gone)} of {len(objects)} objects removed, {sum(item.volume_ml for item in gone):.2f} mL")
     if not any(item.role == "kidney" for item in objects):
-        lines.append(
-            f"note: no object has {kidney_ml:g} mL, so there is no kidney to measure from: nothing removed"
-        )
+        lines.append(f"note: no object has {kidney_ml:g} mL, so there is no kidney to measure from: nothing removed")
     if any(item.role != "kidney" and item.volume_ml >= kidney_ml for item in objects):
-        lines.append(
-            f"note: more than two objects have {kidney_ml:g} mL; another organ may pass for a kidney"
-        )
+        lines.append(f"note: more than two objects have {kidney_ml:g} mL; another organ may pass for a kidney")
     return "\n".join(lines)
 
 
@@ -207,9 +193,7 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("input", metavar="IN", type=Path, help="label file (.nii.gz or .nii)")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="label file to write", default=argparse.SUPPRESS
-    )
+    parser.add_argument("--out", type=Path, required=True, help="label file to write", default=argparse.SUPPRESS)
     parser.add_argument(
         "--distance-mm", type=float, default=DISTANCE_MM, help="objects farther than this from the kidneys go"
     )
@@ -227,9 +211,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     check_limits(arguments.distance_mm, arguments.kidney_ml)
     if arguments.out.exists() and not arguments.force:
-        raise InputError(
-            f"{arguments.out}: is there already; choose another --out, or replace it with --force"
-        )
+        raise InputError(f"{arguments.out}: is there already; choose another --out, or replace it with --force")
     from data_prep.volume import read_labels, write_labels
 
     volume = read_labels(arguments.input)

@@ -13,6 +13,7 @@ import numpy as np
 from data_prep import grid
 from data_prep.command import InputError, progress, run_command
 from data_prep.kits import Case, find_cases
+from data_prep.split import SETS, patients_of
 from kidney_seg.config import HEADS, PredictionConfig
 from kidney_seg.modelfile import ModelFile, load_model
 
@@ -23,7 +24,7 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 
 
 def make_predictor(model, slices_per_batch: int = 16) -> Predictor:
-    """Return a function from HU slices [n, size, size] to the finest head's probabilities float32 [n, size, size, classes].
+    """Return a function from HU slices [n, size, size] to the finest head's probabilities [n, size, size, classes].
 
     Slices go through in batches of one fixed shape (the last is filled up), so that the network is traced once.
     """
@@ -97,8 +98,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("model", metavar="MODEL", help="run folder (its best model) or .keras file")
     parser.add_argument("input", metavar="INPUT", help="NIfTI file, or folder of case_*/imaging.nii.gz")
     parser.add_argument("--out", required=True, help="label file (.nii.gz), or folder for a folder of cases")
-    parser.add_argument("--split", metavar="FILE", help="split.json: only the patients of --part")
-    parser.add_argument("--part", choices=("train", "selection", "test"), default="test", help="default: %(default)s")
+    parser.add_argument("--split", metavar="FILE", help="CACHE/split.json: only the patients of one set")
+    parser.add_argument("--part", choices=SETS, default="test", help="which set of --split (default: %(default)s)")
     parser.add_argument("--no-postprocess", action="store_true", help="leave distant objects in")
     arguments = parser.parse_args(argv)
     return run_command(lambda: _run(arguments))
@@ -114,8 +115,6 @@ def _run(arguments: argparse.Namespace) -> int:
             if "no labels" not in problem:  # they are not needed here
                 print(f"note: {problem}", file=sys.stderr)
         if arguments.split:
-            from data_prep.split import patients_of
-
             patients = patients_of(arguments.split, arguments.part)
             cases = [case for case in cases if case.patient in patients]
             if not cases:

@@ -19,9 +19,7 @@ DEMO = Path("runs") / "demo-data"  # where the simulated patients and their cach
 DEMO_PATIENTS = 48
 
 
-def train(
-    data: str | Path, out: str | Path, config: Config, seed: int = 0, say: Callable[[str], None] = print
-) -> dict:
+def train(data: str | Path, out: str | Path, config: Config, seed: int = 0, say: Callable[[str], None] = print) -> dict:
     """Train on a cache folder with a split into the run folder `out`, going on where it stopped; score the test set.
 
     Returns the content of `out/evaluation/test/scores.json`. `say` gets one line for each step of progress. InputError
@@ -89,7 +87,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--preset", choices=tuple(PRESETS), help="default: demo without --data, else paper")
     parser.add_argument("--seed", type=int, default=0, help="of weights, draws and augmentation; default: %(default)s")
     parser.add_argument(
-        "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="settings, such as steps=500 alpha=0.6"
+        "--set",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="settings, such as steps=500 alpha=0.6",
     )
     parser.add_argument("--show-settings", action="store_true", help="print every setting with its value, and stop")
     arguments = parser.parse_args(argv)

@@ -26,7 +26,7 @@ class RunFolder:
     """An opened run folder; made if it is not there, refused if it belongs to another run or is in use."""
 
     def __init__(self, root: str | Path, config: Config, identity: dict[str, Any]):
-        """Open `root` for a run of `config`; `identity` holds the IDENTITY fields and whatever else tells of the data.
+        """Open `root` for a run of `config`; `identity` holds the IDENTITY fields and what else tells of the data.
 
         InputError, with the differing fields, if the folder holds a run of other settings, seed, data or split; if it
         holds something else; if another process trains in it.
@@ -39,7 +39,9 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
-            raise InputError(f"{self.root}: another process trains in this folder; wait for it or choose another") from None
+            raise InputError(
+                f"{self.root}: another process trains in this folder; wait for it or choose another"
+            ) from None
         self._journal_path = self.root / "journal.jsonl"
         if not (self.root / "config.json").is_file():
             write_json(self.root / "manifest.json", {**identity, **_environment()})
@@ -54,12 +56,18 @@ class RunFolder:
         own = {".lock", "manifest.json"}  # a run that was killed while it made its folder
         if not (self.root / "config.json").is_file():
             if any(entry.name not in own and not entry.name.startswith(".tmp-") for entry in self.root.iterdir()):
-                raise InputError(f"{self.root}: holds files but no run (no config.json); choose a new folder with --out")
+                raise InputError(
+                    f"{self.root}: holds files but no run (no config.json); choose a new folder with --out"
+                )
             return
         old = Config.from_dict(read_json(self.root / "config.json", "run's settings"))
         manifest = read_json(self.root / "manifest.json", "run's manifest")
         found = differences(old, config)
-        found += [f"{name}: {manifest.get(name)!r} -> {identity[name]!r}" for name in IDENTITY if manifest.get(name) != identity[name]]
+        found += [
+            f"{name}: {manifest.get(name)!r} -> {identity[name]!r}"
+            for name in IDENTITY
+            if manifest.get(name) != identity[name]
+        ]
         if found:
             raise InputError(
                 f"{self.root}: holds a run of other settings ({'; '.join(found)}); "
@@ -76,7 +84,9 @@ class RunFolder:
         try:
             return [json.loads(line) for line in self._journal_path.read_text(encoding="utf-8").splitlines()]
         except ValueError as error:
-            raise InputError(f"{self._journal_path}: damaged ({error}); restore it or begin a new run with --out") from None
+            raise InputError(
+                f"{self._journal_path}: damaged ({error}); restore it or begin a new run with --out"
+            ) from None
 
     def note(self, event: str, **facts: Any) -> dict:
         """Add an event to the journal and return it. The whole file is replaced, so no line is ever half written."""
@@ -117,7 +127,7 @@ class RunFolder:
     def history(self, number: int | None = None) -> list[dict]:
         """Return one row an epoch of every attempt (of one round, or of all), for tables and curves.
 
-        `step` counts the steps of the run up to here: rounds follow on each other, attempts of one round start together.
+        `step` counts the run's steps up to here: rounds follow on each other, attempts of one round start together.
         """
         rows, offset, longest, at = [], 0, 0, 0
         for event in self.events:
@@ -133,7 +143,10 @@ class RunFolder:
     def write_history(self, number: int) -> None:
         """Write `history.csv` of a round: the rows of `history`."""
         rows = self.history(number)
-        with replacing(self.round_folder(number) / "history.csv") as temporary, open(temporary, "w", newline="") as file:
+        with (
+            replacing(self.round_folder(number) / "history.csv") as temporary,
+            open(temporary, "w", newline="") as file,
+        ):
             writer = csv.DictWriter(file, rows[0].keys())
             writer.writeheader()
             writer.writerows(rows)
@@ -149,5 +162,12 @@ def _environment() -> dict[str, Any]:
             versions[package] = "unknown"
     import tensorflow as tf
 
-    gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in tf.config.list_physical_devices("GPU")]
-    return {"python": platform.python_version(), "versions": versions, "device": gpus or [platform.processor() or platform.machine()]}
+    gpus = [
+        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    return {
+        "python": platform.python_version(),
+        "versions": versions,
+        "devices": gpus or [platform.machine()],
+    }

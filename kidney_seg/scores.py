@@ -28,9 +28,7 @@ COLUMNS = (  # of the CSV and of a row; "kidney" is the kidney with its tumors, 
 AFTER = "postprocessed_"  # before the names of the columns that hold scores after the rule
 
 
-def score_pair(
-    truth_labels: np.ndarray, predicted_labels: np.ndarray, spacing_mm: Sequence[float]
-) -> dict[str, float]:
+def score_pair(truth_labels: np.ndarray, predicted_labels: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float]:
     """Return the scores of one case: `kidney_dice`, `tumor_dice` and the four volumes of `COLUMNS` in mL.
 
     Both label maps [z, y, x] lie on one grid of `spacing_mm`; cysts (3, KiTS21 and 23) count as kidney in
@@ -97,9 +95,7 @@ def write_scores(
     content = {"schema": 1, "summary": summarize(rows), **(details or {}), "cases": list(rows)}
     content = _without_nan(content)
     if report.exists() and not force and read_json(report, "file of scores") != content:
-        raise InputError(
-            f"{report}: holds other scores already; choose another --out, or replace them with --force"
-        )
+        raise InputError(f"{report}: holds other scores already; choose another --out, or replace them with --force")
     with replacing(table) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()

@@ -31,9 +31,8 @@ def test_field_names_are_unique_over_sections():
 
 
 def test_set_reads_every_type():
-    changed = Config().with_settings(
-        ["steps=20", "peak_rate=0.5", "flip=0", "deep_supervision=false", "hu_window=0,255", "gates=2,3", "decoder=inline"]
-    )
+    assignments = "steps=20 peak_rate=0.5 flip=0 deep_supervision=false hu_window=0,255 gates=2,3 decoder=inline"
+    changed = Config().with_settings(assignments.split())
     assert (changed.rounds.steps, changed.rounds.peak_rate, changed.data.flip) == (20, 0.5, 0.0)
     assert (changed.model.deep_supervision, changed.model.hu_window) == (False, (0.0, 255.0))
     assert (changed.model.gates, changed.model.decoder) == ((2, 3), "inline")

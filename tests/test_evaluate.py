@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from data_prep.command import InputError
-from kidney_seg.evaluate import evaluate_folders, find_label_files, main, read_patients, score_folders
+from data_prep.split import patients_of
+from kidney_seg.evaluate import evaluate_folders, find_label_files, main, score_folders
 from kidney_seg.scores import format_table1, score_pair, summarize, write_scores
 
 MM = (2.0, 1.0, 0.5)  # a voxel is one microliter
@@ -176,10 +177,8 @@ def test_extra_predictions_are_listed_and_left_out(folders, capsys):
 def test_one_set_of_a_split(folders, tmp_path, capsys):
     predictions, truth = folders
     split = tmp_path / "split.json"
-    split.write_text(
-        json.dumps({"train": ["case_00001"], "selection": ["case_00003"], "test": ["case_00002"]})
-    )
-    assert read_patients(split, "train") == ["case_00001"]
+    split.write_text(json.dumps({"train": ["case_00001"], "selection": ["case_00003"], "test": ["case_00002"]}))
+    assert patients_of(split, "train") == ["case_00001"]
     arguments = [str(predictions), str(truth), "--split", str(split), "--out", str(tmp_path / "o")]
     assert main(arguments) == 0
     content = json.loads((tmp_path / "o" / "scores.json").read_text())
@@ -190,7 +189,7 @@ def test_one_set_of_a_split(folders, tmp_path, capsys):
     assert "case_00050" in capsys.readouterr().err
     split.write_text(json.dumps({"test": []}))
     assert main(arguments) == 2
-    assert main([*arguments, "--set", "train"]) == 2
+    assert main([*arguments, "--part", "train"]) == 2
 
 
 def test_scores_after_the_rule(tmp_path, capsys):
@@ -207,13 +206,8 @@ def test_scores_after_the_rule(tmp_path, capsys):
     assert row["kidney_dice"] == 2 * 2400 / (2400 + 2480)
     assert row["tumor_dice"] == 2 * 8 / (8 + 88)
     assert row["postprocessed_kidney_dice"] == row["postprocessed_tumor_dice"] == 1.0
-    assert (row["predicted_kidney_ml"], row["postprocessed_predicted_kidney_ml"]) == pytest.approx(
-        (24.8, 24.0)
-    )
-    assert (
-        score_folders(tmp_path / "p", tmp_path / "t", distance_mm=36.0).rows[0]["postprocessed_kidney_dice"]
-        < 1
-    )
+    assert (row["predicted_kidney_ml"], row["postprocessed_predicted_kidney_ml"]) == pytest.approx((24.8, 24.0))
+    assert score_folders(tmp_path / "p", tmp_path / "t", distance_mm=36.0).rows[0]["postprocessed_kidney_dice"] < 1
 
     assert main([str(tmp_path / "p"), str(tmp_path / "t"), "--postprocess"]) == 0
     said = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Focal Tversky Loss against the authors' formula, golden figures and hand-worked numbers; gradients at every corner."""
+"""Focal Tversky Loss against golden figures, the formula and hand-worked numbers; gradients at every corner."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def test_by_hand():
     kidney, tumor = 1 - 2 / 2.7, 1 - 1 / 2
     expected = (kidney**0.75 + tumor**0.75) / 2
     assert float(FocalTversky()(truth, predicted)) == pytest.approx(expected, abs=1e-6)
-    # regions: kidney+tumor TP 2, FN 1, FP 1 -> TI = 3 / 4; tumor as before
+    # regions: kidney+tumor TP 1, FN 2, FP 1 -> TI = 2 / (2 + 1.4 + .3); tumor as before
     regions = float(FocalTversky(target="regions")(truth, predicted))
-    assert regions == pytest.approx((0.25**0.75 + tumor**0.75) / 2, abs=1e-6)
+    assert regions == pytest.approx(((1 - 2 / 3.7) ** 0.75 + tumor**0.75) / 2, abs=1e-6)
     # with the background: TP 0, FN 1, FP 2 -> TI = 1 / (1 + .7 + .6)
     with_background = float(FocalTversky(background=True)(truth, predicted))
     assert with_background == pytest.approx((2 * expected + (1 - 1 / 2.3) ** 0.75) / 3, abs=1e-6)

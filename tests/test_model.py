@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from kidney_seg.config import LossConfig, ModelConfig
+from kidney_seg.config import STRIDES, LossConfig, ModelConfig
 from kidney_seg.losses import build_losses
 from kidney_seg.model import build_model
 
@@ -65,15 +65,31 @@ def test_window_is_inside():
 
 VARIANTS = {
     "paper": {},
-    "inline": {"decoder": "inline"},
-    "authors": AUTHORS | {"classes": 3},
-    "bilinear gates": {"gate_interpolation": "bilinear"},
-    "no gates": {"gates": ()},
-    "one scale": {"multi_scale_input": False},
-    "one head": {"deep_supervision": False},
-    "inline, up1": {"decoder": "inline", "gate3_signal": "up1"},
     "inline, one head": {"decoder": "inline", "deep_supervision": False},
+    "authors": AUTHORS | {"classes": 3, "foreground_prior": 0.0},
+    "inline, bilinear gates": {"decoder": "inline", "gate_interpolation": "bilinear", "gate3_signal": "up1"},
+    "plain U-Net": {"gates": (), "multi_scale_input": False, "deep_supervision": False},
 }
+
+LOAD = """
+import sys
+import keras, numpy as np
+model = keras.saving.load_model("model.keras", compile=False, safe_mode=True)
+made = model.predict_on_batch({"image": np.load("hu.npy")})["head4"]
+np.testing.assert_allclose(made, np.load("expected.npy"), atol=1e-6)
+assert not any(name.startswith("kidney_seg") for name in sys.modules)
+print("equal")
+"""
+
+
+def simple_task(config: ModelConfig) -> tuple[dict, dict]:
+    """Four slices with a bright square in a brighter one, and their targets at every head."""
+    label = np.zeros((4, config.size, config.size), int)
+    label[:, 8:20, 8:24], label[:, 12:18, 12:18] = 1, 2
+    hu = np.random.default_rng(0).normal(0, 20, label.shape) + 90 * label
+    one_hot = np.eye(config.classes, dtype=np.float32)[label]
+    targets = {head: one_hot[:, :: STRIDES[head], :: STRIDES[head]] for head in config.heads}
+    return {"image": hu[..., None].astype(np.float32)}, targets
 
 
 @pytest.mark.slow
@@ -85,28 +101,27 @@ def test_every_variant_learns_and_survives_saving(settings, tmp_path):
     assert tuple(model.output) == config.heads
     losses, weights = build_losses(LossConfig(), config)
     model.compile(keras.optimizers.Adam(3e-3), losses, loss_weights=weights)
-    rng = np.random.default_rng(0)
-    label = np.zeros((4, 32, 32), int)
-    label[:, 8:20, 8:24], label[:, 12:18, 12:18] = 1, 2
-    hu = (rng.normal(0, 20, label.shape) + 90 * label)[..., None].astype(np.float32)
-    one_hot = np.eye(config.classes, dtype=np.float32)[label]
-    targets = {head: one_hot[:, :: 2 ** (3 - i), :: 2 ** (3 - i)] for i, head in enumerate(("head1", "head2", "head3", "head4"))}
-    targets = {head: targets[head] for head in config.heads}
-    history = [float(model.train_on_batch({"image": hu}, targets, return_dict=True)["loss"]) for _ in range(20)]
+    slices, targets = simple_task(config)
+    history = [float(model.train_on_batch(slices, targets, return_dict=True)["loss"]) for _ in range(20)]
     assert np.isfinite(history).all()
     assert history[-1] < 0.8 * history[0]
 
-    path = tmp_path / "model.keras"
-    model.save(path)
-    expected = np.asarray(model(hu, training=False)["head4"])
-    np.save(tmp_path / "hu.npy", hu)
-    np.save(tmp_path / "expected.npy", expected)
-    # a new process that knows nothing of this package
-    code = (
-        "import keras, numpy as np, sys; model = keras.saving.load_model('model.keras', compile=False, safe_mode=True); "
-        "made = np.asarray(model(np.load('hu.npy'), training=False)['head4']); "
-        "np.testing.assert_allclose(made, np.load('expected.npy'), atol=1e-6); "
-        "assert not any(name.startswith('kidney_seg') for name in sys.modules); print('equal')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "hu.npy", slices["image"])
+    np.save(tmp_path / "expected.npy", model.predict_on_batch(slices)["head4"])
+    # in a new process that knows nothing of this package
+    done = subprocess.run([sys.executable, "-c", LOAD], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.strip().endswith("equal"), done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_heads_begin_at_the_prior(activation):
+    config = ModelConfig(size=16, width_factor=0.1, activation=activation, foreground_prior=0.04)
+    biases = [np.asarray(build_model(config).get_layer(f"{head}_logits").bias) for head in config.heads]
+    expected = [0.96, 0.02, 0.02] if activation == "softmax" else [0.04] * 3
+    for bias in biases:
+        odds = np.exp(bias)
+        made = odds / odds.sum() if activation == "softmax" else odds / (1 + odds)
+        np.testing.assert_allclose(made, expected, atol=1e-6)
+    unbiased = build_model(ModelConfig(size=16, width_factor=0.1, foreground_prior=0.0))
+    assert not np.asarray(unbiased.get_layer("head4_logits").bias).any()

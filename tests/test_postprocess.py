@@ -77,9 +77,7 @@ def test_spacing_is_millimeters_along_its_own_axis():
     ]:
         labels = kidney.copy()
         labels[place] = 1
-        assert find_objects(labels, spacing, distance_mm=99)[1].distance_mm == pytest.approx(
-            distance, rel=1e-6
-        )
+        assert find_objects(labels, spacing, distance_mm=99)[1].distance_mm == pytest.approx(distance, rel=1e-6)
         expected = labels if distance <= 20 else kidney
         assert np.array_equal(remove_distant_objects(labels, spacing), expected)
 
@@ -121,9 +119,7 @@ def test_nothing_of_kidney_size_changes_nothing():
     result = remove_distant_objects(labels, MM)
     assert np.array_equal(result, labels)
     assert result is not labels
-    assert [(item.role, math.isnan(item.distance_mm)) for item in find_objects(labels, MM)] == [
-        ("kept", True)
-    ] * 2
+    assert [(item.role, math.isnan(item.distance_mm)) for item in find_objects(labels, MM)] == [("kept", True)] * 2
 
 
 def test_the_limit_is_a_volume_not_a_count():
@@ -171,9 +167,7 @@ def test_empty_map_and_cyst_label():
 
 def test_single_voxel_and_full_map():
     one = np.ones((1, 1, 1), np.uint8)
-    assert find_objects(one, (1, 2, 3)) == [
-        Component(1, "kept", 0.006, 0.0, pytest.approx(math.nan, nan_ok=True))
-    ]
+    assert find_objects(one, (1, 2, 3)) == [Component(1, "kept", 0.006, 0.0, pytest.approx(math.nan, nan_ok=True))]
     assert roles(np.full((4, 5, 6), 2, np.uint8), (10, 10, 10)) == ["kidney"]
 
 
@@ -256,9 +250,7 @@ def test_against_all_pairs_of_voxels(scene):
     assert np.array_equal(remove_distant_objects(labels, spacing), expected)
 
 
-@pytest.mark.parametrize(
-    "case", ["case_00005", "case_00030", "case_00165"]
-)  # solitary; one of a tenth; a speck
+@pytest.mark.parametrize("case", ["case_00005", "case_00030", "case_00165"])  # solitary; one of a tenth; a speck
 def test_true_labels_lose_next_to_nothing(shared_data, case):
     from data_prep.volume import read_labels
 
@@ -299,9 +291,7 @@ def test_command(tmp_path, capsys):
 
     labels = two_kidneys()
     labels[20, 30, 75] = 2
-    image = sitk.GetImageFromArray(
-        labels.transpose(2, 1, 0)
-    )  # axes and signs of another kind, as KiTS has them
+    image = sitk.GetImageFromArray(labels.transpose(2, 1, 0))  # axes and signs of another kind, as KiTS has them
     image.SetDirection((0, 0, -1, 0, 1, 0, 1, 0, 0))
     image.SetOrigin((3.0, -7.5, 11.0))
     source, out = tmp_path / "in.nii.gz", tmp_path / "new" / "out.nii.gz"
