@@ -23,7 +23,7 @@ from data_prep.phantom_canvas import TISSUES, Canvas
 from data_prep.phantom_kidneys import paint_cysts, paint_kidney, paint_tumor, tumor_size_ml
 from data_prep.phantom_torso import paint_torso
 
-GENERATOR = 1  # raise it whenever the same seed gives other voxels: cohorts of two generators must not mix
+GENERATOR = 2  # raise it whenever the same seed gives other voxels: cohorts of two generators must not mix
 RECORD = "phantom.json"
 IMAGE, LABELS = "imaging.nii.gz", "segmentation.nii.gz"
 SMALLEST_SIZE, SMALLEST_SLICES = 32, 8

@@ -62,8 +62,12 @@ class Canvas:
             # unit variance at every voxel, since the knots' values are independent with variance 1
             weights.append(bell / np.sqrt((bell**2).sum(axis=1, keepdims=True)))
         knots_zyx = self.rng.standard_normal([w.shape[1] for w in weights], dtype=np.float32)
-        field = np.tensordot(weights[0], knots_zyx, axes=(1, 0))  # [z, knots y, knots x]
-        return np.matmul(weights[1], field) @ weights[2].T  # [z, y, x]
+        # Matrix products by einsum, not by BLAS: its threads, woken for every small product, made a patient ten times
+        # slower where other work filled the processor, and its sums depend on their number.
+        # x first and z last, because z has the fewest knots and the last product is the largest.
+        field = np.einsum("zyk,xk->zyx", knots_zyx, weights[2])
+        field = np.einsum("zkx,yk->zyx", field, weights[1])
+        return np.einsum("kyx,zk->zyx", field, weights[0])
 
     def box(self, center_mm: Sequence[float], reach_mm: Sequence[float] | float) -> Box:
         """Return the part of the grid within `reach_mm` of `center_mm` (x, y, z), warp included; 2 voxels at least."""

@@ -180,7 +180,7 @@ def paint_tumor(
     if rng.random() < difficulty.brighter:
         contrast *= -0.5
     whole = 0.65 * build.hu["cortex"] + 0.35 * build.hu["medulla"]  # a kidney seen as one
-    hu = max(whole - contrast, 42.0)
+    hu = max(whole - contrast, 55.0)
     texture = rng.uniform(*difficulty.texture_hu) * canvas.smooth_field(max(0.35 * radius, 5.0), box)
     canvas.paint("tumor", share, hu + texture, box)
     necrotic = bool(size_ml > 12.0 and rng.random() < 0.4)

@@ -16,6 +16,7 @@ from data_prep.kits import Case, find_cases
 from data_prep.split import SETS, patients_of
 from kidney_seg.config import HEADS, PredictionConfig
 from kidney_seg.modelfile import ModelFile, load_model
+from kidney_seg.quiet import quiet_tensorflow
 
 if TYPE_CHECKING:
     from data_prep.volume import Volume
@@ -123,6 +124,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{source}: no such file or folder")
     elif not out.name.endswith((".nii.gz", ".nii")):
         raise InputError(f"--out {out}: expected a name that ends in .nii.gz for the labels of one file")
+    quiet_tensorflow()
     loaded = load_model(arguments.model)
     settings = loaded.config.prediction
     if arguments.no_postprocess:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from data_prep.command import InputError, run_command
 from kidney_seg.config import PRESETS, Config
+from kidney_seg.quiet import quiet_tensorflow
 
 DEMO = Path("runs") / "demo-data"  # where the simulated patients and their cache go
 DEMO_PATIENTS = 48
@@ -38,6 +39,7 @@ def train(data: str | Path, out: str | Path, config: Config, seed: int = 0, say:
         )
 
     # TensorFlow loads here, when all that needs no network is known to be right.
+    quiet_tensorflow()
     from kidney_seg.final import score_test, test_cases
     from kidney_seg.rounds import Rounds
     from kidney_seg.run import RunFolder

@@ -132,7 +132,7 @@ def test_spacing_varies_as_in_kits(patients):
         ("spleen", 85, 150),
         ("aorta", 120, 340),
         ("cortex", 130, 230),
-        ("tumor", 45, 190),
+        ("tumor", 30, 190),  # the smallest share many voxels with fat
     ],
 )
 def test_hu_of_tissues(patients, tissue, low, high):
@@ -145,12 +145,13 @@ def test_hu_of_tissues(patients, tissue, low, high):
 def test_cysts_are_water_and_labelled_kidney():
     found = 0
     for index in range(12):
-        patient = simulate_patient(index)
+        patient = simulate_patient(index, **SMALL)
         cyst = (patient.tissues == TISSUES.index("cyst")) & (patient.labels != 2)
         assert (patient.labels[cyst] == 1).all()
-        if cyst.sum() > 40:
+        if cyst.sum() > 10:
             found += 1
-            assert -25 < np.percentile(patient.image[cyst], 30) < 40  # edges share voxels with kidney or fat
+            # some of its voxels are shared with kidney, fat or noise; the darker half is not with kidney
+            assert -40 < np.percentile(patient.image[cyst], 30) < 45
     assert found >= 2
 
 

@@ -1,0 +1,27 @@
+# `make demo` and `make test` need Python 3.11 and make, nothing else: they set up .venv first.
+PYTHON ?= python3.11
+PY := .venv/bin/python
+
+.PHONY: demo test test-fast lint clean
+
+demo: .venv/ready  ## simulated patients, training in rounds, Table 1
+	$(PY) -m kidney_seg.progressive
+
+test: .venv/ready lint  ## everything that guards the project
+	$(PY) -m pytest
+
+test-fast: .venv/ready lint  ## without what trains a network
+	$(PY) -m pytest -m "not slow"
+
+lint: .venv/ready
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+clean:  ## the environment and what the demo wrote
+	rm -rf .venv runs
+
+.venv/ready: requirements.txt setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@

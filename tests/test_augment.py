@@ -1,0 +1,96 @@
+"""Changes of slices: where pixels go, worked out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from kidney_seg.augment import AIR_HU, affine_transforms, apply_changes, draw_changes
+from kidney_seg.config import DataConfig
+
+SIZE = 9  # odd: the center is a pixel
+NO_CHANGE = np.array([[1.0, 0.0]], np.float32)
+
+
+def changed(image, *, shift=(0.0, 0.0), scale=1.0, rotation_deg=0.0, flip=False, hu_linear=NO_CHANGE):
+    transforms = affine_transforms(
+        SIZE, np.array([shift]), np.array([scale]), np.array([rotation_deg]), np.array([flip])
+    )
+    label = (image > 0).astype(np.uint8)
+    made = apply_changes(tf.constant(image[None, ..., None]), label[None, ..., None], transforms, hu_linear)
+    return tuple(np.asarray(pixels)[0, ..., 0] for pixels in made)
+
+
+def dot(y: int, x: int) -> np.ndarray:
+    image = np.full((SIZE, SIZE), AIR_HU, np.float32)
+    image[y, x] = 100.0
+    return image
+
+
+def place(label: np.ndarray) -> list[tuple[int, int]]:
+    return [(int(y), int(x)) for y, x in np.argwhere(label)]
+
+
+def test_no_change_is_no_change():
+    image = np.random.default_rng(0).normal(0, 100, (SIZE, SIZE)).astype(np.float32)
+    made, label = changed(image)
+    np.testing.assert_allclose(made, image, atol=1e-3)
+    np.testing.assert_array_equal(label, image > 0)
+
+
+def test_shift_moves_right_and_down():
+    image, label = changed(dot(4, 4), shift=(2, -3))
+    assert place(label) == [(1, 6)]
+    assert image[1, 6] == 100.0
+    assert place(changed(dot(4, 8), shift=(2, 0))[1]) == []  # moved out of the field
+
+
+def test_flip_mirrors_left_and_right():
+    assert place(changed(dot(2, 1), flip=True)[1]) == [(2, 7)]
+
+
+def test_rotation_turns_right_to_down():
+    assert place(changed(dot(4, 7), rotation_deg=90.0)[1]) == [(7, 4)]
+
+
+def test_scale_enlarges():
+    assert (2, 4) not in place(changed(dot(3, 4), scale=1.0)[1])
+    assert (2, 4) in place(changed(dot(3, 4), scale=2.0)[1])
+
+
+def test_flip_comes_before_shift():
+    assert place(changed(dot(4, 3), flip=True, shift=(2, 0))[1]) == [(4, 7)]
+
+
+def test_outside_is_air_and_background():
+    image, label = changed(np.full((SIZE, SIZE), 50.0, np.float32), shift=(3, 0))
+    assert (image[:, :3] == AIR_HU).all() and (label[:, :3] == 0).all()
+    assert (image[:, 3:] == 50.0).all() and (label[:, 3:] == 1).all()
+
+
+def test_hu_changes_linearly():
+    image, _ = changed(dot(4, 4), hu_linear=np.array([[1.5, -20.0]], np.float32))
+    assert image[4, 4] == 130.0
+
+
+def test_drawn_changes_stay_in_their_limits_and_follow_the_generator():
+    config = DataConfig()
+    drawn = draw_changes(np.random.default_rng(5), 2000, 64, config, 100.0)
+    again = draw_changes(np.random.default_rng(5), 2000, 64, config, 100.0)
+    np.testing.assert_array_equal(drawn.transforms, again.transforms)
+    np.testing.assert_array_equal(drawn.hu_linear, again.hu_linear)
+    a0, a1, _, a3, a4 = drawn.transforms[:, :5].T
+    scale = 1 / np.hypot(a0, a1)
+    assert (abs(scale - 1) <= config.scale + 1e-6).all() and scale.std() > 0.05
+    angle = np.rad2deg(np.arctan2(-a3, a4))
+    assert (abs(angle) <= config.rotation_deg + 1e-4).all()
+    assert 0.45 < np.mean(a0 < 0) < 0.55  # mirrored
+    factor, offset = drawn.hu_linear.T
+    at_middle = factor * 100.0 + offset  # contrast leaves the middle of the window alone
+    assert (abs(at_middle - 100.0) <= config.brightness_hu + 1e-3).all()
+    none = dataclasses.replace(config, shift=0, scale=0, rotation_deg=0, flip=0, contrast=0, brightness_hu=0)
+    still = draw_changes(np.random.default_rng(5), 3, 64, none, 100.0)
+    np.testing.assert_allclose(still.transforms, [[1, 0, 0, 0, 1, 0, 0, 0]] * 3, atol=1e-6)
+    np.testing.assert_allclose(still.hu_linear, [[1, 0]] * 3)

@@ -1,0 +1,145 @@
+"""Which slices a round sees, in which order, and what the network is asked to say of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from data_prep import cache
+from data_prep.grid import GridSettings
+from kidney_seg.config import Config
+from kidney_seg.pipeline import (
+    KIDNEY_ONLY,
+    NEITHER,
+    TUMOR,
+    SliceStore,
+    _deal,
+    draw_patients,
+    draw_samples,
+    targets,
+    training_dataset,
+)
+
+SIZE = 16
+CONFIG = Config().with_settings([f"size={SIZE}", "batch_size=6"])
+STILL = CONFIG.with_settings("shift=0 scale=0 rotation_deg=0 flip=0 contrast=0 brightness_hu=0".split())
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """Three patients of four slices: nothing, kidney, kidney and tumor, nothing; and one patient without tumor."""
+    root = tmp_path_factory.mktemp("cache")
+    entries = []
+    for number in range(4):
+        image = np.full((4, SIZE, SIZE), 100 * number, np.int16) + np.arange(4, dtype=np.int16)[:, None, None]
+        label = np.zeros((4, SIZE, SIZE), np.uint8)
+        label[1:3, 4:12, 4:12] = 1
+        if number < 3:
+            label[2, 6:8, 6:8] = 2
+        name = f"case_{number:05d}"
+        sha256 = cache.write_case(root / f"{name}.h5", image, label, {"case": name})
+        pixels = tuple(map(tuple, cache.count_pixels(label).tolist()))
+        facts = {"slices": 4, "labelled": True, "pixel_mm": 1.0, "spacing_mm": (1.0,) * 3, "shape_zyx": (4, SIZE, SIZE)}
+        sources = {"image_path": "i", "label_path": "l", "image_sha256": name, "label_sha256": name}
+        volumes = {"kidney_ml": 0.1, "tumor_ml": 0.004}
+        entries.append(cache.CacheEntry(name, name, f"{name}.h5", sha256, **facts, **sources, **volumes, pixels=pixels))
+    return cache.write_manifest(root, GridSettings(SIZE), entries)
+
+
+@pytest.fixture(scope="module")
+def store(manifest):
+    return SliceStore(manifest, manifest.entries, memory_gb=1.0)
+
+
+def patients(manifest) -> list[str]:
+    return [entry.patient for entry in manifest.entries]
+
+
+def test_deal_follows_the_shares():
+    counts = _deal(np.array([1, 1, 1]) / 3, 30, 8)
+    assert (counts.sum(axis=1) == 8).all() and (counts >= 0).all()
+    np.testing.assert_array_equal(counts.sum(axis=0), [80, 80, 80])
+    assert (counts[:, 0] >= 2).all()  # every batch has tumor
+    tiny = _deal(np.array([0.33, 0.01, 0.66]), 1000, 1)
+    assert (tiny.sum(axis=1) == 1).all() and (tiny >= 0).all()
+    np.testing.assert_allclose(tiny.sum(axis=0), [330, 10, 660], atol=1)
+
+
+def test_kinds_of_slices(store, manifest):
+    kinds = store.places(patients(manifest))
+    assert kinds[TUMOR] == {f"case_0000{n}": [(n, 2)] for n in range(3)}
+    assert kinds[KIDNEY_ONLY]["case_00003"] == [(3, 1), (3, 2)]
+    assert kinds[NEITHER]["case_00000"] == [(0, 0), (0, 3)]
+    assert store.places(["case_00001"])[TUMOR] == {"case_00001": [(1, 2)]}
+
+
+def test_samples_hold_every_kind_and_only_the_patients_drawn(store):
+    chosen = ["case_00000", "case_00002"]
+    samples = draw_samples(store, chosen, 50, CONFIG, 7, 1, 0, 0)
+    assert set(samples.case.ravel()) == {0, 2}
+    tumor = (samples.position == 2).sum(axis=1)
+    assert (tumor == 2).all()  # a third of six
+    assert np.mean(samples.case == 0) == pytest.approx(0.5, abs=0.01)  # patients take turns
+
+
+def test_a_kind_that_nobody_has_leaves_its_share_to_the_others(store):
+    samples = draw_samples(store, ["case_00003"], 10, CONFIG, 7, 1, 0, 0)
+    assert np.isin(samples.position, [1, 2]).mean() == pytest.approx(0.5)
+
+
+def test_samples_follow_from_seed_and_place_alone(store, manifest):
+    def drawn(seed, *place):
+        samples = draw_samples(store, patients(manifest), 5, CONFIG, seed, *place)
+        return np.concatenate([samples.case.ravel(), samples.position.ravel(), samples.transforms.ravel()])
+
+    np.testing.assert_array_equal(drawn(1, 2, 0, 3), drawn(1, 2, 0, 3))
+    for other in [(2, 2, 0, 3), (1, 3, 0, 3), (1, 2, 1, 3), (1, 2, 0, 4)]:
+        assert (drawn(*other) != drawn(1, 2, 0, 3)).any()
+
+
+def test_draw_patients():
+    names = [f"case_{number:05d}" for number in range(10)]
+    drawn = draw_patients(names, 0.5, 0, 1, 0)
+    assert len(set(drawn)) == 5 and drawn == sorted(drawn) and set(drawn) <= set(names)
+    assert drawn == draw_patients(names, 0.5, 0, 1, 0)
+    draws = {tuple(draw_patients(names, 0.5, 0, number, 0)) for number in range(20)}
+    assert len(draws) > 15  # fresh in every round
+    assert draw_patients(names, 1.0, 0, 1, 0) == names
+    assert len(draw_patients(names, 0.01, 0, 1, 0)) == 1
+
+
+def test_reading_without_memory_is_the_same(manifest, store):
+    from_disk = SliceStore(manifest, manifest.entries, memory_gb=0.0)
+    case, position = np.array([3, 0, 1]), np.array([0, 2, 3])
+    for made, expected in zip(from_disk.read(case, position), store.read(case, position), strict=True):
+        np.testing.assert_array_equal(made, expected)
+    images, labels = store.read(case, position)
+    assert images[:, 0, 0, 0].tolist() == [300, 2, 103]
+    assert labels[1, 6, 6, 0] == 2
+
+
+def test_batches_hold_the_slices_of_the_plan(store, manifest):
+    epochs = [draw_samples(store, patients(manifest), 3, STILL, 1, 0, 0, epoch) for epoch in range(2)]
+    batches = list(training_dataset(store, epochs, STILL))
+    assert len(batches) == 6
+    inputs, made = batches[4]  # second step of the second epoch
+    image, label = store.read(epochs[1].case[1], epochs[1].position[1])
+    np.testing.assert_allclose(np.asarray(inputs["image"]), image.astype(np.float32), atol=1e-3)
+    np.testing.assert_array_equal(np.asarray(made["head4"]).argmax(-1), label[..., 0])
+
+
+def test_targets_by_hand():
+    label = np.zeros((1, SIZE, SIZE, 1), np.uint8)
+    label[0, 0, 0], label[0, 0:2, 2:4] = 2, 1
+    strided = targets(label, CONFIG)
+    assert {head: tuple(made.shape[1:3]) for head, made in strided.items()} == {
+        "head1": (2, 2),
+        "head2": (4, 4),
+        "head3": (8, 8),
+        "head4": (16, 16),
+    }
+    assert np.asarray(strided["head3"])[0, 0, :2].tolist() == [[0, 0, 1], [0, 1, 0]]
+    average = targets(label, CONFIG.with_settings(["coarse_targets=average"]))
+    assert np.asarray(average["head3"])[0, 0, :2].tolist() == [[0.75, 0, 0.25], [0, 1, 0]]
+    assert np.asarray(average["head1"])[0, 0, 0].tolist() == [59 / 64, 4 / 64, 1 / 64]
+    np.testing.assert_array_equal(average["head4"], strided["head4"])
