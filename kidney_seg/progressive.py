@@ -107,7 +107,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.show_settings:
         for section, values in config.to_dict().items():
             for name, value in values.items():
-                print(f"{section + '.' + name:32}{value}")
+                shown = tuple(value) if isinstance(value, list) else value
+                print(f"{section + '.' + name:32}{shown}")
         return 0
     if arguments.seed < 0:
         raise InputError(f"--seed {arguments.seed}: expected 0 or more")

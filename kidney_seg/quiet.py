@@ -7,4 +7,4 @@ import os
 
 def quiet_tensorflow() -> None:
     """Raise TensorFlow's log level to errors, unless the user has set it. Call before TensorFlow is imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -16,7 +16,7 @@ from kidney_seg.run import RunFolder
 from kidney_seg.selection import judge
 from kidney_seg.training import Trainer
 
-EPOCHS = 4  # reports a round: its steps are shared out over so many epochs
+EPOCHS = 5  # reports a round, at most: its steps are shared out over so many epochs
 
 
 class Rounds:
@@ -103,7 +103,7 @@ class Rounds:
         patients = draw_patients(self.patients, share, self.seed, number, attempt)
         batch = self.config.data.batch_size
         self.say(f"{name}: {steps} steps of {batch} slices of {len(patients)} patients, rate {rate:.2g}")
-        epochs = min(EPOCHS, steps)
+        epochs = max(count for count in range(1, EPOCHS + 1) if steps % count == 0)
         samples = [
             draw_samples(self.store, patients, steps // epochs, self.config, self.seed, number, attempt, epoch)
             for epoch in range(epochs)
