@@ -11,7 +11,10 @@ import gzip
 import sys
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -127,23 +130,41 @@ def write_nifti(path: Path, voxels: np.ndarray, spacing_mm: Sequence[float]) -> 
 
 
 def write_cohort(
-    out: str | Path, cases: int = 40, size: int = 128, slices: int = 32, seed: int = 0, hard: bool = False
+    out: str | Path,
+    cases: int = 40,
+    size: int = 128,
+    slices: int = 32,
+    seed: int = 0,
+    hard: bool = False,
+    jobs: int = 1,
 ) -> list[Path]:
     """Write patients 0 .. cases - 1 to `out`/case_00000 and so on, and return their folders.
 
     Each holds imaging.nii.gz (int16 HU) and segmentation.nii.gz (uint8); `out`/phantom.json has the settings.
     Where the same cohort was begun, whole cases are kept and the missing ones are made. A folder with
-    anything else in it, or with a cohort of other settings, raises InputError and is left as it is.
+    anything else in it, or with a cohort of other settings, raises InputError and is left as it is. `jobs`
+    processes share the work; the files are the same.
     """
+    if jobs < 1:
+        raise InputError(f"jobs {jobs}: expected 1 or more")
     missing = missing_cases(out, cases, size, slices, seed, hard)
     folders = [Path(out) / _case_name(index) for index in range(cases)]
     if not missing:
         return folders
-    for index in progress(missing, "simulating patients"):
-        patient = simulate_patient(index, seed, size, slices, hard)
-        write_nifti(folders[index] / IMAGE, patient.image, patient.spacing_mm)
-        write_nifti(folders[index] / LABELS, patient.labels, patient.spacing_mm)
+    write = partial(_write_patient, Path(out), seed, size, slices, hard)
+    if jobs == 1:
+        for index in progress(missing, "simulating patients"):
+            write(index)
+    else:
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            list(progress(pool.map(write, missing), "simulating patients", total=len(missing)))
     return folders
+
+
+def _write_patient(out: Path, seed: int, size: int, slices: int, hard: bool, index: int) -> None:
+    patient = simulate_patient(index, seed, size, slices, hard)
+    write_nifti(out / _case_name(index) / IMAGE, patient.image, patient.spacing_mm)
+    write_nifti(out / _case_name(index) / LABELS, patient.labels, patient.spacing_mm)
 
 
 def missing_cases(
@@ -230,12 +251,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--slices", type=int, default=32, metavar="N", help="slices a patient")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed gives the same voxels")
     parser.add_argument("--hard", action="store_true", help="contrast, sizes and distractors as hard as KiTS")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes")
     options = parser.parse_args(argv)
 
     def body() -> int:
         asked = (options.out, options.cases, options.size, options.slices, options.seed, options.hard)
         missing = missing_cases(*asked)
-        folders = write_cohort(*asked)
+        folders = write_cohort(*asked, jobs=options.jobs)
         made = f"{len(missing)} made, {len(folders) - len(missing)} there already" if missing else "all there already"
         print(f"{options.out}: {len(folders)} simulated patients ({made})")
         return 0

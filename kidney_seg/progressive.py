@@ -17,7 +17,7 @@ from kidney_seg.config import PRESETS, Config
 from kidney_seg.quiet import quiet_tensorflow
 
 DEMO = Path("runs") / "demo-data"  # where the simulated patients and their cache go
-DEMO_PATIENTS = 48
+DEMO_PATIENTS = {"train": 30, "selection": 6, "test": 12}
 
 
 def train(data: str | Path, out: str | Path, config: Config, seed: int = 0, say: Callable[[str], None] = print) -> dict:
@@ -70,10 +70,11 @@ def make_demo_data(size: int, say: Callable[[str], None] = print) -> Path:
     from data_prep.split import make_split, write_split
 
     say(f"simulated patients: {DEMO / 'patients'}")
-    write_cohort(DEMO / "patients", cases=DEMO_PATIENTS)
+    patients = sum(DEMO_PATIENTS.values())
+    write_cohort(DEMO / "patients", cases=patients, jobs=2)
     cache = DEMO / f"cache-{size}"
     manifest = build(DEMO / "patients", cache, GridSettings(size)).manifest
-    write_split(manifest, make_split(manifest, fractions=(0.625, 0.125, 0.25)))
+    write_split(manifest, make_split(manifest, [count / patients for count in DEMO_PATIENTS.values()]))
     return cache
 
 
