@@ -290,7 +290,7 @@ PRESETS: types.MappingProxyType[str, Config] = types.MappingProxyType(
         "demo": Config(
             model=ModelConfig(size=64, width_factor=0.25, decoder="inline", batch_norm_momentum=0.9),
             data=DataConfig(scale=0.2, rotation_deg=20.0),
-            rounds=RoundsConfig(starts=3, start_steps=100, steps=380, max_rounds=3, peak_rate=4e-3, patient_share=0.75),
+            rounds=RoundsConfig(starts=3, start_steps=100, steps=400, max_rounds=3, peak_rate=4e-3, patient_share=0.75),
         ),
         "paper": Config(),
     }

@@ -12,7 +12,7 @@ from data_prep.cache import CacheEntry, Manifest
 from data_prep.command import InputError, progress
 from data_prep.files import read_json
 from data_prep.volume import Volume, read_labels, read_volume, write_labels
-from kidney_seg import figures, scores
+from kidney_seg import figures, metrics, scores
 from kidney_seg.config import Config
 from kidney_seg.modelfile import load_model
 from kidney_seg.postprocess import remove_distant_objects
@@ -68,7 +68,12 @@ def table(result: Mapping) -> str:
     if result["stop_on"] == "test":
         title += "\n(the rounds were chosen on these very patients, as the paper did: the figures are optimistic)"
     summary = result["summary"]
-    return scores.format_table1(summary["all"], title, summary[scores.AFTER + "all"])
+    text = scores.format_table1(summary["all"], title, summary[scores.AFTER + "all"])
+    present = summary["where_present"]
+    if any(present[name]["n"] < len(result["cases"]) for name in metrics.STRUCTURES):
+        title = "Only the cases that hold the structure (a false alarm elsewhere counts 0 above, and not here)"
+        text += "\n\n" + scores.format_table1(present, title, summary[scores.AFTER + "where_present"])
+    return text
 
 
 def _score(run: RunFolder, cases: Sequence[CacheEntry], config: Config, folder: Path) -> tuple[list[dict], list[dict]]:
@@ -84,7 +89,8 @@ def _score(run: RunFolder, cases: Sequence[CacheEntry], config: Config, folder: 
         row = scores.score_case(entry.case, truth.voxels, labels, volume.spacing_mm, cleaned)
         rows.append(row)
         pictures.append(_picture(volume, truth.voxels, cleaned, row))
-    order = sorted(range(len(rows)), key=lambda index: rows[index][scores.AFTER + "tumor_dice"], reverse=True)
+    tumor = [row[scores.AFTER + "tumor_dice"] for row in rows]
+    order = sorted(range(len(rows)), key=lambda index: -1 if math.isnan(tumor[index]) else tumor[index], reverse=True)
     step = max(1, len(order) / PICTURES)
     chosen = [order[int(place * step)] for place in range(min(PICTURES, len(order)))]
     return rows, [pictures[index] for index in chosen]

@@ -169,4 +169,9 @@ def training_dataset(store: SliceStore, epochs: Sequence[Samples], config: Confi
         return {"image": image}, targets(label, config)
 
     dataset = tf.data.Dataset.from_tensor_slices(tuple(columns))
-    return dataset.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(4)
+    dataset = dataset.map(batch_of, num_parallel_calls=2, deterministic=True).prefetch(4)
+    # Nothing is left to tune, and the tuner's thread sleeps ever longer (10 ms, doubled each time): an iterator that is
+    # given up waits for it, up to as long again as the round took (measured with TensorFlow 2.21, the processors idle).
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
