@@ -79,7 +79,7 @@ def predict_cases(
 ) -> list[Path]:
     """Predict each case into `out/<case name>.nii.gz`; returns the files, in the order of the cases.
 
-    A file that is already there is replaced only when its new labels are whole.
+    A file that is there already is replaced, when its new labels are whole.
     """
     settings = settings or loaded.config.prediction
     predictor = make_predictor(loaded.model, settings.slices_per_batch)
@@ -101,6 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, help="label file (.nii.gz), or folder for a folder of cases")
     parser.add_argument("--split", metavar="FILE", help="CACHE/split.json: only the patients of one set")
     parser.add_argument("--part", choices=SETS, default="test", help="which set of --split (default: %(default)s)")
+    parser.add_argument("--force", action="store_true", help="replace label files that are there already")
     parser.add_argument("--no-postprocess", action="store_true", help="leave distant objects in")
     arguments = parser.parse_args(argv)
     return run_command(lambda: _run(arguments))
@@ -124,6 +125,11 @@ def _run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{source}: no such file or folder")
     elif not out.name.endswith((".nii.gz", ".nii")):
         raise InputError(f"--out {out}: expected a name that ends in .nii.gz for the labels of one file")
+    made = [out / f"{case.name}.nii.gz" for case in cases] if source.is_dir() else [out]
+    there = [path for path in made if path.exists()]
+    if there and not arguments.force:
+        raise InputError(f"{there[0]}: is there already; choose another --out, or replace it with --force")
+
     quiet_tensorflow()
     loaded = load_model(arguments.model)
     settings = loaded.config.prediction

@@ -130,8 +130,8 @@ def format_table1(
     return "\n".join(lines)
 
 
-def _figure(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
+def _figure(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"  # None: NaN that went through JSON
 
 
 def _without_nan(content: Any) -> Any:

@@ -7,23 +7,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from helpers import KITS_AFFINE, one_line, save
 
 from data_prep.command import InputError
 from data_prep.nifti import Header, check_whole, parse_header
 from data_prep.volume import read_labels, read_volume
-
-KITS_AFFINE = np.array([[0, 0, -0.8, 0], [0, -0.8, 0, 0], [-3.0, 0, 0, 0], [0, 0, 0, 1]])
-
-
-def save(path: Path, voxels: np.ndarray, affine: np.ndarray = KITS_AFFINE) -> Path:
-    nib.save(nib.Nifti1Image(voxels, affine), path)
-    return path
-
-
-def one_line(caught: pytest.ExceptionInfo) -> str:
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 def test_whole_files_pass(tmp_path: Path, shared_data: Path) -> None:

@@ -212,6 +212,8 @@ def test_predict_one_real_volume_on_its_own_grid(finished, shared_data, tmp_path
         assert made.shape == given.shape
         np.testing.assert_allclose(made.affine, given.affine, atol=1e-5)
         assert made.get_data_dtype() == np.uint8
+        assert predict_main([str(out), str(source), "--out", str(target)]) == 2  # never overwritten unasked
+        assert predict_main([str(out), str(source), "--out", str(target), "--force"]) == 0
 
 
 def test_predict_the_test_set_and_its_errors(finished, cache, tmp_path, capsys):

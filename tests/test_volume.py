@@ -7,22 +7,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from helpers import KITS_AFFINE, one_line, save
 
 from data_prep.command import InputError
 from data_prep.volume import SourceGrid, read_labels, read_volume, same_grid, write_labels
-
-KITS_AFFINE = np.array([[0, 0, -0.8, 0], [0, -0.8, 0, 0], [-3.0, 0, 0, 0], [0, 0, 0, 1]])
-
-
-def save(path: Path, voxels: np.ndarray, affine: np.ndarray = KITS_AFFINE) -> Path:
-    nib.save(nib.Nifti1Image(voxels, affine), path)
-    return path
-
-
-def one_line(caught: pytest.ExceptionInfo) -> str:
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 def all_48_axis_orders() -> list[np.ndarray]:
