@@ -87,7 +87,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.progressive",
         description="Train in rounds and score the test patients. Without --data it simulates patients and trains the "
-        "demo on them (about three minutes on two cores). Run again, it goes on where it stopped.",
+        "demo on them (about two and a half minutes on two cores). Run again, it goes on where it stopped. Ends with 0; "
+        "1 if every start collapsed (no tumor, or tumor in place of kidney); 2 for bad input.",
     )
     parser.add_argument("--data", metavar="CACHE", help="cache folder with split.json (of data_prep.build, .split)")
     parser.add_argument("--out", metavar="RUN", help="run folder; default: runs/<preset>, with the seed if not 0")

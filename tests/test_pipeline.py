@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import write_cache
 
-from data_prep import cache
-from data_prep.grid import GridSettings
 from kidney_seg.config import Config
 from kidney_seg.pipeline import (
     KIDNEY_ONLY,
@@ -28,22 +27,15 @@ STILL = CONFIG.with_settings("shift=0 scale=0 rotation_deg=0 flip=0 contrast=0 b
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
     """Three patients of four slices: nothing, kidney, kidney and tumor, nothing; and one patient without tumor."""
-    root = tmp_path_factory.mktemp("cache")
-    entries = []
+    cases = {}
     for number in range(4):
         image = np.full((4, SIZE, SIZE), 100 * number, np.int16) + np.arange(4, dtype=np.int16)[:, None, None]
         label = np.zeros((4, SIZE, SIZE), np.uint8)
         label[1:3, 4:12, 4:12] = 1
         if number < 3:
             label[2, 6:8, 6:8] = 2
-        name = f"case_{number:05d}"
-        sha256 = cache.write_case(root / f"{name}.h5", image, label, {"case": name})
-        pixels = tuple(map(tuple, cache.count_pixels(label).tolist()))
-        facts = {"slices": 4, "labelled": True, "pixel_mm": 1.0, "spacing_mm": (1.0,) * 3, "shape_zyx": (4, SIZE, SIZE)}
-        sources = {"image_path": "i", "label_path": "l", "image_sha256": name, "label_sha256": name}
-        volumes = {"kidney_ml": 0.1, "tumor_ml": 0.004}
-        entries.append(cache.CacheEntry(name, name, f"{name}.h5", sha256, **facts, **sources, **volumes, pixels=pixels))
-    return cache.write_manifest(root, GridSettings(SIZE), entries)
+        cases[f"case_{number:05d}"] = image, label
+    return write_cache(tmp_path_factory.mktemp("cache"), cases)
 
 
 @pytest.fixture(scope="module")

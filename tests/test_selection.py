@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import write_cache
 
-from data_prep import cache
-from data_prep.grid import GridSettings
 from kidney_seg.selection import _trouble, judge
 
 
@@ -14,30 +13,8 @@ from kidney_seg.selection import _trouble, judge
 def manifest(tmp_path):
     label = np.zeros((2, 16, 16), np.uint8)
     label[0, :4, :4], label[0, 0, :4] = 1, 2  # 12 kidney and 4 tumor pixels; nothing in the other slice
-    entries = []
-    for name, own in (("case_00000", label), ("case_00001", np.minimum(label, 1))):
-        sha256 = cache.write_case(tmp_path / f"{name}.h5", np.zeros(own.shape, np.int16), own, {"case": name})
-        entries.append(
-            cache.CacheEntry(
-                case=name,
-                patient=name,
-                file=f"{name}.h5",
-                sha256=sha256,
-                slices=2,
-                labelled=True,
-                pixel_mm=1.0,
-                spacing_mm=(1.0, 1.0, 1.0),
-                shape_zyx=own.shape,
-                image_path="i",
-                label_path="l",
-                image_sha256="i",
-                label_sha256="l",
-                kidney_ml=0.016,
-                tumor_ml=0.004,
-                pixels=tuple(map(tuple, cache.count_pixels(own).tolist())),
-            )
-        )
-    return cache.write_manifest(tmp_path, GridSettings(16), entries)
+    cases = {"case_00000": label, "case_00001": np.minimum(label, 1)}
+    return write_cache(tmp_path, {name: (np.zeros(own.shape, np.int16), own) for name, own in cases.items()})
 
 
 def answering(label):
