@@ -22,7 +22,7 @@ from kidney_seg.run import RunFolder
 PICTURES = 8  # cases on the page of overlays, from the best tumor Dice to the worst
 
 
-def test_cases(manifest: Manifest, split: Mapping[str, Sequence[str]]) -> list[CacheEntry]:
+def held_out_cases(manifest: Manifest, split: Mapping[str, Sequence[str]]) -> list[CacheEntry]:
     """Return the labelled test cases. InputError if a source file is gone: better before the training than after.
 
     Only looks whether the files are there; nothing of a test patient is read.

@@ -41,11 +41,11 @@ def train(data: str | Path, out: str | Path, config: Config, seed: int = 0, say:
 
     # TensorFlow loads here, when all that needs no network is known to be right.
     quiet_tensorflow()
-    from kidney_seg.final import score_test, test_cases
+    from kidney_seg.final import held_out_cases, score_test
     from kidney_seg.rounds import Rounds
     from kidney_seg.run import RunFolder
 
-    cases = test_cases(manifest, split)
+    cases = held_out_cases(manifest, split)
     identity = {
         "seed": seed,
         "data": str(Path(data).resolve()),
@@ -87,8 +87,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.progressive",
         description="Train in rounds and score the test patients. Without --data it simulates patients and trains the "
-        "demo on them (about two and a half minutes on two cores). Run again, it goes on where it stopped. Ends with 0; "
-        "1 if every start collapsed (no tumor, or tumor in place of kidney); 2 for bad input.",
+        "demo on them (about two and a half minutes on two cores). Run again, it goes on where it stopped. Ends with "
+        "0; 1 if every start collapsed (no tumor, or tumor in place of kidney); 2 for bad input.",
     )
     parser.add_argument("--data", metavar="CACHE", help="cache folder with split.json (of data_prep.build, .split)")
     parser.add_argument("--out", metavar="RUN", help="run folder; default: runs/<preset>, with the seed if not 0")
