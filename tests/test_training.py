@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import write_cache
 
-from kidney_seg.training import rate_at
+from kidney_seg.config import Config
+from kidney_seg.pipeline import SliceStore, draw_samples
+from kidney_seg.training import Trainer, rate_at
 
 
 def test_rate_rises_then_falls_to_one_percent():
@@ -20,3 +23,36 @@ def test_rate_rises_then_falls_to_one_percent():
 def test_rate_of_the_shortest_rounds():
     assert rate_at(0, 1, 1.0, 0.0) == 1.0
     assert rate_at(1, 2, 1.0, 0.5) == 1.0
+
+
+@pytest.fixture(scope="module")
+def trainer_and_store(tmp_path_factory):
+    label = np.zeros((4, 16, 16), np.uint8)
+    label[1:3, 4:12, 4:12], label[2, 6:9, 6:9] = 1, 2
+    image = (100 * label).astype(np.int16)
+    manifest = write_cache(tmp_path_factory.mktemp("cache"), {"case_00000": (image, label)})
+    config = Config().with_settings(["size=16", "width_factor=0.1", "batch_size=3"])
+    return Trainer(config), SliceStore(manifest, manifest.entries, 1.0)
+
+
+@pytest.mark.slow
+def test_rounds_start_fresh_and_a_loss_that_is_no_number_ends_one(trainer_and_store):
+    trainer, store = trainer_and_store
+    epochs = [draw_samples(store, ["case_00000"], 3, trainer.config, 1, 0, 0, epoch) for epoch in range(2)]
+    results, traced = [], None
+    for _ in range(2):  # the optimizer's moments of the first must not reach the second
+        trainer.initialize(4)
+        rows = trainer.fit_round(store, epochs, 1e-2)
+        results.append(([row["loss"] for row in rows], trainer.model.get_weights()))
+        traced = traced or trainer.model.train_function
+    assert [row["steps"] for row in rows] == [3, 6]
+    assert results[0][0] == results[1][0]
+    for first, second in zip(results[0][1], results[1][1], strict=True):
+        np.testing.assert_array_equal(first, second)
+    trainer.initialize(5)
+    assert any((a != b).any() for a, b in zip(results[0][1], trainer.model.get_weights(), strict=True))
+
+    told = []
+    rows = trainer.fit_round(store, epochs, 1e38, told.append)
+    assert rows[-1]["loss"] is None and len(rows) == 1 and told == rows
+    assert trainer.model.train_function is traced  # traced once for all rounds
