@@ -105,5 +105,6 @@ def _picture(volume: Volume, truth: np.ndarray, predicted: np.ndarray, row: Mapp
         for name in ("kidney", "tumor")
         if not math.isnan(row[scores.AFTER + name + "_dice"])
     )
+    dice = dice or "neither kidney nor tumor, in truth or prediction"
     aspect = volume.spacing_mm[1] / volume.spacing_mm[2]
     return figures.Example(volume.voxels[z], truth[z], predicted[z], f"{row['case']}, slice {z}: {dice}", aspect)

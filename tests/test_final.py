@@ -63,6 +63,8 @@ def test_picture_shows_the_slice_with_most_tumor():
     picture = _picture(Volume(), truth, truth, row)
     assert picture.title == "case_00007, slice 2: kidney 0.50"
     assert picture.image_hu[0, 0] == 32 and picture.aspect == 2.0
+    row[AFTER + "kidney_dice"] = math.nan
+    assert "neither kidney nor tumor" in _picture(Volume(), truth * 0, truth * 0, row).title
 
 
 def test_gone_source_files_are_named_before_the_training(tmp_path):
