@@ -159,7 +159,8 @@ def read_manifest(cache_dir: str | Path) -> Manifest:
 def read_case(manifest: Manifest, entry: CacheEntry) -> tuple[np.ndarray, np.ndarray | None]:
     """Return (image, label) of a case: int16 HU [slices, size, size], and uint8 likewise, None if unlabelled.
 
-    InputError where the file is absent, cannot be read, is of another schema or not what the manifest says.
+    InputError where the file is absent, cannot be read, is of another schema, or is not what the manifest says
+    (shape, labels, checksum).
     """
     import h5py
 
@@ -175,6 +176,7 @@ def read_case(manifest: Manifest, entry: CacheEntry) -> tuple[np.ndarray, np.nda
     expected = (entry.slices, manifest.settings.size, manifest.settings.size)
     if image.shape != expected or (label is not None) != entry.labelled:
         raise InputError(f"{path}: holds {image.shape}, the manifest says {expected}; remove it and build again")
+    verify(manifest, entry)
     return image, label
 
 

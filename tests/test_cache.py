@@ -18,6 +18,7 @@ from data_prep.cache import (
     read_case,
     read_facts,
     read_manifest,
+    read_slice,
     verify,
     write_case,
     write_manifest,
@@ -178,3 +179,19 @@ def test_case_files_that_changed_are_refused(made: Manifest) -> None:
         with pytest.raises(InputError, match="it is absent"):
             refused(made, one)
     assert read_facts(path) is None
+
+
+def test_one_slice_is_read_alone(made: Manifest) -> None:
+    image, label = slices()
+    read_image, read_label = read_slice(made, made.entries[0], 2)
+    assert np.array_equal(read_image, image[2]) and np.array_equal(read_label, label[2])
+    (made.root / "case_00000.h5").unlink()
+    with pytest.raises(InputError, match="absent"):
+        read_slice(made, made.entries[0], 2)
+
+
+def test_altered_content_is_noticed_when_read(made: Manifest) -> None:
+    with h5py.File(made.root / "case_00000.h5", "r+") as file:
+        file["image"][0, 0, 0] = 1234
+    with pytest.raises(InputError, match="checksum"):
+        read_case(made, made.entries[0])
