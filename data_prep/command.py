@@ -21,8 +21,8 @@ class InputError(Exception):
 def run_command(body: Callable[[], int]) -> int:
     """Run the body of a command and turn the user's mistakes into one line and an exit code.
 
-    Returns the body's own code (0 done, 1 done with a negative answer), 2 for bad input or a full disk, 130 when
-    interrupted from the keyboard. Any other exception is a defect of ours and keeps its traceback.
+    Returns the body's own code (0 done, 1 done with a negative answer), 2 for bad input, a full disk or a folder that
+    may not be used, 130 when interrupted from the keyboard. Any other exception is a defect of ours and keeps its traceback.
     """
     try:
         return body()
@@ -30,11 +30,15 @@ def run_command(body: Callable[[], int]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            remedy = "free some space or choose another folder"
+        elif error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR):
+            remedy = "choose a folder that you may read and write"
+        else:
             raise
         where = f" ({error.filename})" if error.filename else ""
         print(
-            f"error: {error.strerror}{where}: free some space or choose another folder, then run this again",
+            f"error: {error.strerror}{where}: {remedy}, then run this again",
             file=sys.stderr,
         )
         return 2

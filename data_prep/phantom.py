@@ -1,5 +1,4 @@
-"""Simulated patients in the KiTS layout: data to learn from where there are no real ones, and the embedded
-default.
+"""Simulated patients in the KiTS layout: data to learn from where there are no real ones, and the demo's.
 
 `python -m data_prep.phantom --out DIR` writes a cohort. Every patient follows from (seed, index) alone.
 """
@@ -30,8 +29,7 @@ GENERATOR = 2  # raise it whenever the same seed gives other voxels: cohorts of 
 RECORD = "phantom.json"
 IMAGE, LABELS = "imaging.nii.gz", "segmentation.nii.gz"
 SMALLEST_SIZE, SMALLEST_SLICES = 32, 8
-# KiTS: an array index of (slice, row, column) runs toward the feet, the back and the left; SimpleITK calls
-# that x, y, z
+# KiTS: an array index of (slice, row, column) runs toward the feet, the back and the left; in SimpleITK it is x, y, z
 KITS_DIRECTION = (0.0, 0.0, 1.0, 0.0, 1.0, 0.0, -1.0, 0.0, 0.0)
 
 

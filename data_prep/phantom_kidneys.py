@@ -9,9 +9,8 @@ import numpy as np
 from data_prep.phantom_build import Build, Difficulty
 from data_prep.phantom_canvas import Box, Canvas, coverage
 
-# KiTS19's 210 training tumors: median 30 mL, 15 % under 5 mL, 5 % over 373 mL, smallest 0.82 mL. A log-
-# normal with a
-# deviation of its own on each side of the median meets all three: ln(30/5)/1.036 and ln(373/30)/1.645.
+# KiTS19's 210 training tumors: median 30 mL, 15 % under 5 mL, 5 % over 373 mL, smallest 0.82 mL. A log-normal with a
+# deviation of its own on each side of the median meets the first three: ln(30/5)/1.036 and ln(373/30)/1.645.
 MEDIAN_ML, SMALL_DEVIATION, LARGE_DEVIATION = 30.0, 1.729, 1.532
 LARGEST_ML = 420.0  # KiTS goes up to 1464 mL; more than this does not fit beside the other organs
 
@@ -34,8 +33,7 @@ class Kidney:
 
 
 def tumor_size_ml(place: float, smallest_ml: float = 0.8) -> float:
-    """Return the size of the tumor at `place` (0..1, exclusive) of the cohort's distribution, clamped to what
-    fits.
+    """Return the size of the tumor at `place` (0..1, exclusive) of the cohort's distribution, clamped to what fits.
 
     >>> tumor_size_ml(0.5)
     30.0

@@ -16,6 +16,7 @@ from data_prep.command import InputError, run_command
 from kidney_seg.config import PRESETS, Config
 from kidney_seg.quiet import quiet_tensorflow
 
+LARGEST_SEED = 4_000_000  # a thousand starts each, in the 32 bits that seed a network
 DEMO = Path("runs") / "demo-data"  # where the simulated patients and their cache go
 DEMO_PIXEL_MM = 4.5  # 64 pixels see 288 mm about the middle, which holds all kidneys, instead of the whole table
 DEMO_PATIENTS = {"train": 30, "selection": 6, "test": 12}
@@ -116,8 +117,8 @@ def _run(arguments: argparse.Namespace) -> int:
                 shown = tuple(value) if isinstance(value, list) else value
                 print(f"{section + '.' + name:32}{shown}")
         return 0
-    if arguments.seed < 0:
-        raise InputError(f"--seed {arguments.seed}: expected 0 or more")
+    if not 0 <= arguments.seed <= LARGEST_SEED:
+        raise InputError(f"--seed {arguments.seed}: expected 0 to {LARGEST_SEED}")
 
     def say(line: str) -> None:
         print(line, flush=True)

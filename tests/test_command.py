@@ -25,11 +25,21 @@ def test_bad_input_is_one_line_and_2(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr() == ("", "error: a.nii.gz: is empty\n")
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
-def test_a_full_or_forbidden_disk_is_one_line_and_2(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EACCES, "that you may"),
+        (errno.EROFS, "that you may"),
+        (errno.ENOTDIR, "that you may"),
+    ],
+)
+def test_a_full_or_forbidden_disk_is_one_line_and_2(
+    number: int, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_command(raising(OSError(number, os.strerror(number), "/data/x"))) == 2
     text = capsys.readouterr().err
-    assert text.count("\n") == 1 and os.strerror(number) in text and "/data/x" in text
+    assert text.count("\n") == 1 and os.strerror(number) in text and "/data/x" in text and remedy in text
 
 
 def test_ctrl_c_is_130(capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,7 +136,8 @@ def test_settings_are_checked_before_anything_is_made(tmp_path, monkeypatch, cap
     for arguments, words in (
         (["--set", "stpes=3"], "did you mean 'steps'"),
         (["--set", "size=100"], "multiple of 16"),
-        (["--seed", "-1"], "0 or more"),
+        (["--seed", "-1"], "expected 0 to 4000000"),
+        (["--seed", "5000000"], "expected 0 to 4000000"),
         (["--data", "absent"], "absent"),
     ):
         assert progressive.main(arguments) == 2
