@@ -22,7 +22,8 @@ def run_command(body: Callable[[], int]) -> int:
     """Run the body of a command and turn the user's mistakes into one line and an exit code.
 
     Returns the body's own code (0 done, 1 done with a negative answer), 2 for bad input, a full disk or a folder that
-    may not be used, 130 when interrupted from the keyboard. Any other exception is a defect of ours and keeps its traceback.
+    may not be used, 130 when interrupted from the keyboard. Any other exception is a defect of ours and keeps its
+    traceback.
     """
     try:
         return body()
