@@ -60,6 +60,7 @@ def _build_case(case: Case, cache: Path, settings: GridSettings, sha256: str | N
         "pixel_mm": network_pixel_mm(image.voxels.shape[1:], image.spacing_mm[1:], settings),
         "source_grid": json.dumps(asdict(image.source)),
         "settings": json.dumps(asdict(settings)),
+        "metadata": json.dumps(case.metadata) if case.metadata is not None else None,
         **sources,
     }
     network_labels = pixels = None
@@ -117,4 +118,5 @@ def _entry(path: Path, facts: dict[str, Any], sha256: str) -> CacheEntry:
         kidney_ml=float(facts["kidney_ml"]) if labelled else None,
         tumor_ml=float(facts["tumor_ml"]) if labelled else None,
         pixels=tuple(tuple(row) for row in pixels.tolist()) if labelled else None,
+        metadata=json.loads(facts["metadata"]) if facts.get("metadata") else None,
     )

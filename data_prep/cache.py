@@ -16,7 +16,7 @@ from data_prep.command import InputError
 from data_prep.files import read_json, replacing, sha256_of, write_json
 from data_prep.grid import GridSettings
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
 
 Pixels = tuple[tuple[int, int, int], ...]
@@ -30,7 +30,7 @@ class CacheEntry:
     pixel_mm: edge of a network pixel. spacing_mm, shape_zyx: of the source in axial order. kidney_ml (tumor
     included, as KiTS19 scores it), tumor_ml: in the source. pixels: (background, kidney, tumor) pixels of
     each network slice. Of an unlabelled case label_path, label_sha256, kidney_ml, tumor_ml and pixels are
-    None.
+    None. metadata: what `kits.json` says of the case, None without one.
     """
 
     case: str
@@ -49,6 +49,7 @@ class CacheEntry:
     kidney_ml: float | None
     tumor_ml: float | None
     pixels: Pixels | None
+    metadata: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Manifest:
 
     @cached_property
     def data_sha256(self) -> str:
-        """A cache: its folder, the grid and the cases it holds, by name, and the manifest file's SHA-256."""
+        """SHA-256 of which patients' which source files the cache holds, whatever its grid and place."""
         rows = sorted([e.case, e.patient, e.image_sha256, e.label_sha256] for e in self.entries)
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 

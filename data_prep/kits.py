@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data_prep.command import InputError
 
@@ -16,12 +17,16 @@ _PATIENT = re.compile(r"case_\d{5}")
 
 @dataclass(frozen=True)
 class Case:
-    """One scan. name: its folder's; patient: whose it is, the unit of splits; labels: None if it has none."""
+    """One scan. name: its folder's; patient: whose it is, the unit of splits; labels: None if it has none.
+
+    metadata: what the data set's `kits.json` says of the case (plain numbers, texts, booleans), None without one.
+    """
 
     name: str
     patient: str
     image: Path
     labels: Path | None
+    metadata: dict[str, Any] | None = None
 
 
 def patient_of(name: str) -> str:

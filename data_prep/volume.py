@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -50,6 +50,17 @@ class Volume:
     spacing_mm: tuple[float, float, float]
     source: SourceGrid
     path: Path
+    notes: tuple[str, ...] = ()  # what reading had to decide, one line each
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """A file's voxels as they are stored, rescaled to its own units: `values` [k, j, i] in the file's axis order."""
+
+    values: np.ndarray
+    grid: SourceGrid
+    path: Path
+    notes: tuple[str, ...] = ()
 
 
 def read_volume(path: str | Path) -> Volume:
@@ -59,9 +70,7 @@ def read_volume(path: str | Path) -> Volume:
     truncated or damaged file, for anything but one 3-D scalar image (a fourth axis of length 1 is dropped),
     and for NaN or infinity.
     """
-    path = Path(path)
-    image = _read_image(path)
-    return _in_axial_order(image, path, _as_hounsfield)
+    return _in_axial_order(read_image(path), _as_hounsfield)
 
 
 def read_labels(path: str | Path) -> Volume:
@@ -69,9 +78,7 @@ def read_labels(path: str | Path) -> Volume:
 
     InputError as for `read_volume`, and for any value that is not one of these four.
     """
-    path = Path(path)
-    image = _read_image(path)
-    return _in_axial_order(image, path, _as_labels)
+    return _in_axial_order(read_image(path), _as_labels)
 
 
 def write_labels(labels_zyx: np.ndarray, like: SourceGrid, path: str | Path) -> None:
@@ -137,16 +144,12 @@ def _axial_axes(direction: tuple[float, ...]) -> tuple[tuple[int, ...], tuple[in
     return order, flips
 
 
-def _in_axial_order(image: Any, path: Path, convert: Any) -> Volume:
-    import SimpleITK as sitk
-
-    source = SourceGrid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    order, flips = _axial_axes(source.direction)
-    converted = convert(sitk.GetArrayViewFromImage(image), path)
-    # a copy in any case: a view of SimpleITK's memory would outlive the image
-    voxels = np.array(np.flip(converted.transpose(order), flips), order="C")
-    spacing_mm = tuple(source.spacing[::-1][axis] for axis in order)
-    return Volume(voxels, spacing_mm, source, path)
+def _in_axial_order(image: StoredImage, convert: Callable[[np.ndarray, Path], np.ndarray]) -> Volume:
+    order, flips = _axial_axes(image.grid.direction)
+    converted = convert(image.values, image.path)
+    voxels = np.ascontiguousarray(np.flip(converted.transpose(order), flips))
+    spacing_mm = tuple(image.grid.spacing[::-1][axis] for axis in order)
+    return Volume(voxels, spacing_mm, image.grid, image.path, image.notes)
 
 
 def _as_hounsfield(values: np.ndarray, path: Path) -> np.ndarray:
@@ -184,8 +187,9 @@ def _as_labels(values: np.ndarray, path: Path) -> np.ndarray:
     return labels
 
 
-def _read_image(path: Path) -> Any:
-    """Return the SimpleITK image of a whole and undamaged 3-D scalar NIfTI file; InputError for all else."""
+def read_image(path: str | Path) -> StoredImage:
+    """Read a whole and undamaged 3-D scalar NIfTI file as it is stored; InputError for all else."""
+    path = Path(path)
     check_whole(path)
     import SimpleITK as sitk
 
@@ -203,7 +207,8 @@ def _read_image(path: Path) -> Any:
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1 or "complex" in kind:
         size = " x ".join(str(n) for n in image.GetSize())
         raise InputError(f"{path}: holds {size} of {kind}; expected one 3-D image with one real value per voxel")
-    return image
+    source = SourceGrid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    return StoredImage(sitk.GetArrayFromImage(image), source, path)
 
 
 def _last_line(error: Exception) -> str:

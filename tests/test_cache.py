@@ -135,8 +135,8 @@ def test_caches_that_cannot_be_read_are_refused(made: Manifest, tmp_path: Path) 
     change_manifest(made.root, cases=[{"case": "x"}])
     with pytest.raises(InputError, match="build the cache anew"):
         read_manifest(made.root)
-    change_manifest(made.root, schema=2)
-    with pytest.raises(InputError, match="schema 2, this version reads 1"):
+    change_manifest(made.root, schema=1)
+    with pytest.raises(InputError, match="schema 1, this version reads 2"):
         read_manifest(made.root)
     (made.root / "manifest.json").write_text("[1]")
     with pytest.raises(InputError, match="schema None"):
