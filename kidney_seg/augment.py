@@ -73,8 +73,8 @@ def draw_changes(rng: np.random.Generator, count: int, size: int, config: DataCo
 def apply_changes(image, label, transforms, hu_linear):
     """Change a batch in the TensorFlow graph.
 
-    `image` float32 [batch, size, size, 1] in HU, `label` uint8 [batch, size, size, 1]; returns the same. Outside of the
-    slice is air (-1000 HU) and background. Images are interpolated linearly, labels take the nearest pixel.
+    `image` float32 [batch, size, size, channels] in HU, `label` uint8 [batch, size, size, 1]; returns the same. Outside
+    of the slice is air (-1000 HU) and background. Images are interpolated linearly, labels take the nearest pixel.
     """
     import tensorflow as tf
 

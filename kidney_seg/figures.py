@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_prep.command import InputError
 from data_prep.files import replacing
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ CURVE_COLORS = {"kidney": "#0072B2", "tumor": "#D55E00", "loss": "#444444"}  # o
 LABELS = {"kidney": 1, "tumor": 2}
 WINDOW_HU = (-79.0, 304.0)
 DPI = 130
+_METADATA = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}  # no time of writing
 PANEL_INCHES = 2.7
 
 
@@ -121,11 +123,22 @@ def learning_curves(history: Iterable[Mapping[str, Any]], rounds: Iterable[Mappi
     return figure
 
 
-def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as PNG, whole or not at all; return its path. The same figure gives the same bytes."""
+def check_name(path: str | Path) -> Path:
+    """Return the path of a picture to be written; InputError unless its name ends in .png, .svg or .pdf."""
     path = Path(path)
+    if path.suffix not in _METADATA:
+        raise InputError(f"{path}: expected a picture's name that ends in {', '.join(_METADATA)}")
+    return path
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write a figure, whole or not at all, in the format of its name (see `check_name`); return its path.
+
+    The same figure gives the same bytes as PNG.
+    """
+    path = check_name(path)
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+        figure.savefig(temporary, metadata=_METADATA[path.suffix])
     return path
 
 

@@ -2,23 +2,23 @@
 
 Layer by layer it is `attn_reg` of the Focal Tversky Loss authors' public code, with what the paper changes: attention
 gates "also added to the most upper layer". Keras only, no custom layer: a saved model loads without this package.
+`python -m kidney_seg.model` shows it level by level, and draws it.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
+import sys
+from typing import TYPE_CHECKING
 
-import keras
-from keras import layers
+from data_prep.command import InputError, run_command
+from kidney_seg.config import HEADS, LEVELS, PRESETS, ModelConfig
 
-from kidney_seg.config import HEADS, LEVELS, ModelConfig
+if TYPE_CHECKING:
+    import keras
 
-SKIP_MERGES = (
-    32,
-    32,
-    64,
-    32,
-)  # channels of the transposed convolutions that arrive at level 1 .. 4 (authors' code)
+UP_WIDTHS = (32, 32, 64, 32)  # channels of the transposed convolutions that arrive at level 1 .. 4 (authors' code)
 SIDE_WIDTHS = (32, 64, 128, 256)  # channels of the side branches (or, inline, decoder blocks) at level 1 .. 4
 SCALE_WIDTHS = (0, 64, 128, 256)  # channels of the convolution on the pooled image at level 1 .. 4
 GATE_WIDTHS = (16, 32, 64, 128)  # inner channels of the gates; 16 continues the authors' 32, 64, 128
@@ -27,12 +27,26 @@ GATE_WIDTHS = (16, 32, 64, 128)  # inner channels of the gates; 16 continues the
 def build_model(config: ModelConfig | None = None) -> keras.Model:
     """Build the enhanced U-Net.
 
-    Input `image`: HU, float32 [batch, size, size, 1]. Output: a dict of probabilities, float32 [batch, size/s, size/s,
-    classes], `head1` (s = 8), `head2` (4), `head3` (2), `head4` (1), coarse to fine as the paper orders its loss
-    weights; only `head4` without deep supervision. Source: paper, section 1 and Figure 1; the widths, the gate and the
-    place of the convolutions are the authors' code.
+    Input `image`: HU, float32 [batch, size, size, input_slices], the segmented slice in the middle, neighbors in the
+    order of z. Output: a dict of probabilities, float32 [batch, size/s, size/s, classes], `head1` (s = 8), `head2` (4),
+    `head3` (2), `head4` (1), coarse to fine as the paper orders its loss weights; only `head4` without deep
+    supervision. The precision is that of `config`, whatever Keras' global policy says. Source: paper, section 1 and
+    Figure 1; the widths, the gate and the place of the convolutions are the authors' code.
     """
+    import keras
+
     config = config or ModelConfig()
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.precision)  # every layer made meanwhile takes it
+    try:
+        return _connect(config)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _connect(config: ModelConfig) -> keras.Model:
+    import keras
+    from keras import layers
 
     def width(channels: int) -> int:
         return max(1, round(channels * config.width_factor))
@@ -65,10 +79,11 @@ def build_model(config: ModelConfig | None = None) -> keras.Model:
         return normalized(layers.Conv2D(skip.shape[-1], 1, name=f"{name}_out")(weighed), f"{name}_out_norm")
 
     head_bias = keras.initializers.Constant(_prior_biases(config))
-    image = keras.Input((config.size, config.size, 1), name="image")
+    image = keras.Input((config.size, config.size, config.input_slices), name="image")
     low, high = config.hu_window
-    scaled = layers.Rescaling(1 / (high - low), -low / (high - low), name="hu_window_scale")(image)
-    scaled = layers.ReLU(max_value=1.0, name="hu_window_clip")(scaled)
+    # in float32 whatever the precision: bfloat16 has eight bits, and two HU would be one at 300 HU
+    scaled = layers.Rescaling(1 / (high - low), -low / (high - low), dtype="float32", name="hu_window_scale")(image)
+    scaled = layers.ReLU(max_value=1.0, dtype="float32", name="hu_window_clip")(scaled)
 
     # Encoder. paper: "down-sampled by average pooling with 2 x 2 kernels, so that four inputs ... are generated"
     skips = {}
@@ -98,7 +113,7 @@ def build_model(config: ModelConfig | None = None) -> keras.Model:
             source = merged[4] if level == 2 and config.gate3_signal == "up1" else below
             skip = gate(skip, gating_signal(source, f"gate{level}"), level)
         up = layers.Conv2DTranspose(
-            width(SKIP_MERGES[level - 1]), 3, strides=2, padding="same", activation="relu", name=f"up{level}"
+            width(UP_WIDTHS[level - 1]), 3, strides=2, padding="same", activation="relu", name=f"up{level}"
         )(below)
         joined = layers.Concatenate(name=f"up{level}_join")([up, skip])
         branch = HEADS[LEVELS - level]
@@ -120,3 +135,44 @@ def _prior_biases(config: ModelConfig) -> list[float]:
         return [math.log(prior / (1 - prior))] * config.classes
     each = prior / (config.classes - 1)
     return [math.log(1 - prior)] + [math.log(each)] * (config.classes - 1)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's last line above."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kidney_seg.model",
+        description="Show the network level by level: resolution, channels, attention gate, supervised output and "
+        "parameters, read off the built model.",
+    )
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="run folder or .keras file, instead of settings")
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="paper", help="settings; default: %(default)s")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="such as size=128 gates=2,3,4"
+    )
+    parser.add_argument("--figure", metavar="F", help="draw it as the paper's Figure 1, to a .png, .svg or .pdf file")
+    arguments = parser.parse_args(argv)
+    return run_command(lambda: _show(arguments))
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    if arguments.model and arguments.set:
+        raise InputError(f"--set {arguments.set[0]}: a finished model has its settings; give MODEL or --set, not both")
+    config = PRESETS[arguments.preset].with_settings(arguments.set)
+    from kidney_seg.figures import check_name, save
+    from kidney_seg.model_view import draw, table
+    from kidney_seg.modelfile import load_model
+    from kidney_seg.quiet import quiet_tensorflow
+
+    if arguments.figure:
+        check_name(arguments.figure)
+    quiet_tensorflow()
+    model = load_model(arguments.model).model if arguments.model else build_model(config.model)
+    print(table(model))
+    if arguments.figure:
+        save(draw(model), arguments.figure)
+        print(arguments.figure)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

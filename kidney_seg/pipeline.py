@@ -14,6 +14,7 @@ import numpy as np
 from data_prep import cache
 from kidney_seg.augment import apply_changes, draw_changes
 from kidney_seg.config import STRIDES, Config
+from kidney_seg.neighbors import neighbor_indices
 
 TUMOR, KIDNEY_ONLY, NEITHER = 0, 1, 2  # what a slice shows; the order of `DataConfig.shares`
 SAMPLES, PATIENTS = 1, 2  # streams of random numbers, so that drawing patients never shifts the samples
@@ -35,10 +36,16 @@ def draw_patients(patients: Sequence[str], share: float, seed: int, round_number
 
 
 class SliceStore:
-    """Slices of labelled cases, decoded once and kept up to `memory_gb`; the rest is read from disk slice by slice."""
+    """Slices of labelled cases, decoded once and kept up to `memory_gb`; the rest is read from disk slice by slice.
 
-    def __init__(self, manifest: cache.Manifest, entries: Sequence[cache.CacheEntry], memory_gb: float):
+    Images have `input_slices` channels: a slice and its neighbors (`neighbor_indices`).
+    """
+
+    def __init__(
+        self, manifest: cache.Manifest, entries: Sequence[cache.CacheEntry], memory_gb: float, input_slices: int = 1
+    ):
         self.manifest = manifest
+        self.input_slices = input_slices
         self.entries = tuple(entry for entry in entries if entry.labelled)
         self._decoded: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         room = memory_gb * 1e9
@@ -49,19 +56,24 @@ class SliceStore:
             self._decoded[index] = cache.read_case(manifest, entry)
 
     def read(self, case: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return images int16 [n, size, size, 1] and labels uint8 of the same shape for n (case, slice) pairs."""
+        """Return images int16 [n, size, size, input_slices] and labels uint8 [n, size, size, 1] of n (case, slice)."""
         size = self.manifest.settings.size
-        images = np.empty((len(case), size, size, 1), np.int16)
+        images = np.empty((len(case), size, size, self.input_slices), np.int16)
         labels = np.empty((len(case), size, size, 1), np.uint8)
-        for row, (index, slice_index) in enumerate(zip(case, position, strict=True)):
-            if index in self._decoded:
-                image, label = self._decoded[index]
-                images[row, ..., 0], labels[row, ..., 0] = image[slice_index], label[slice_index]
-            else:
-                images[row, ..., 0], labels[row, ..., 0] = cache.read_slice(
-                    self.manifest, self.entries[index], int(slice_index)
-                )
+        for row, (index, own) in enumerate(zip(case, position, strict=True)):
+            seen = neighbor_indices([own], self.entries[index].slices, self.input_slices)[0]
+            for channel, number in enumerate(seen):
+                image, label = self._slice(index, int(number))
+                images[row, ..., channel] = image
+                if number == own:
+                    labels[row, ..., 0] = label
         return images, labels
+
+    def _slice(self, case: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        if case in self._decoded:
+            image, label = self._decoded[case]
+            return image[number], label[number]
+        return cache.read_slice(self.manifest, self.entries[case], number)
 
     def places(self, patients: Sequence[str]) -> list[dict[str, list[tuple[int, int]]]]:
         """Return, for TUMOR, KIDNEY_ONLY and NEITHER, the (case, slice) pairs of each of the patients that has any."""
@@ -159,11 +171,11 @@ def training_dataset(store: SliceStore, epochs: Sequence[Samples], config: Confi
     import tensorflow as tf
 
     columns = [np.concatenate([getattr(epoch, name) for epoch in epochs]) for name in Samples.__dataclass_fields__]
-    size, batch = store.manifest.settings.size, config.data.batch_size
+    size, batch, channels = store.manifest.settings.size, config.data.batch_size, config.model.input_slices
 
     def batch_of(case, position, transforms, hu_linear):
         image, label = tf.numpy_function(store.read, [case, position], [tf.int16, tf.uint8])
-        image = tf.cast(tf.ensure_shape(image, (batch, size, size, 1)), tf.float32)
+        image = tf.cast(tf.ensure_shape(image, (batch, size, size, channels)), tf.float32)
         label = tf.ensure_shape(label, (batch, size, size, 1))
         image, label = apply_changes(image, label, transforms, hu_linear)
         return {"image": image}, targets(label, config)

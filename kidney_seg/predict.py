@@ -16,6 +16,7 @@ from data_prep.kits import Case, find_cases
 from data_prep.split import SETS, patients_of
 from kidney_seg.config import HEADS, PredictionConfig
 from kidney_seg.modelfile import ModelFile, load_model
+from kidney_seg.neighbors import neighbor_indices
 from kidney_seg.quiet import quiet_tensorflow
 
 if TYPE_CHECKING:
@@ -25,22 +26,26 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 
 
 def make_predictor(model, slices_per_batch: int = 16) -> Predictor:
-    """Return a function from HU slices [n, size, size] to the finest head's probabilities [n, size, size, classes].
+    """Return a function from a scan's HU slices [n, size, size], in order, to probabilities [n, size, size, classes].
 
-    Slices go through in batches of one fixed shape (the last is filled up), so that the network is traced once.
+    They are the finest head's. Where the network sees neighboring slices (`input_slices`), it gets them from the
+    same scan. Slices go through in batches of one fixed shape (the last is filled up), so that the network is traced
+    once.
     """
     import keras
 
     finest = keras.Model(model.inputs, model.output[HEADS[-1]])
+    channels = finest.inputs[0].shape[-1]
 
     def predict(slices: np.ndarray) -> np.ndarray:
         size, classes = finest.output_shape[-2:]
         made = np.empty((len(slices), size, size, classes), np.float32)
         for first in range(0, len(slices), slices_per_batch):
-            batch = np.zeros((slices_per_batch, size, size, 1), np.float32)
-            part = slices[first : first + slices_per_batch]
-            batch[: len(part), ..., 0] = part
-            made[first : first + len(part)] = finest.predict_on_batch(batch)[: len(part)]
+            positions = np.arange(first, min(first + slices_per_batch, len(slices)))
+            batch = np.zeros((slices_per_batch, size, size, channels), np.float32)
+            seen = neighbor_indices(positions, len(slices), channels)
+            batch[: len(positions)] = np.moveaxis(slices[seen], 1, -1)
+            made[positions] = finest.predict_on_batch(batch)[: len(positions)]
         return made
 
     return predict

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data_prep.command import InputError, run_command
-from kidney_seg.config import PRESETS, Config
+from kidney_seg.config import PRESETS, Config, explanations
 from kidney_seg.quiet import quiet_tensorflow
 
 LARGEST_SEED = 4_000_000  # a thousand starts each, in the 32 bits that seed a network
@@ -103,7 +103,11 @@ def main(argv: list[str] | None = None) -> int:
         default=[],
         help="settings, such as steps=500 alpha=0.6",
     )
-    parser.add_argument("--show-settings", action="store_true", help="print every setting with its value, and stop")
+    parser.add_argument(
+        "--show-settings",
+        action="store_true",
+        help="print every setting with its value, its meaning and the source of its default, and stop",
+    )
     arguments = parser.parse_args(argv)
     return run_command(lambda: _run(arguments))
 
@@ -112,10 +116,11 @@ def _run(arguments: argparse.Namespace) -> int:
     preset = arguments.preset or ("paper" if arguments.data else "demo")
     config = PRESETS[preset].with_settings(arguments.set)
     if arguments.show_settings:
+        texts = explanations()
         for section, values in config.to_dict().items():
             for name, value in values.items():
-                shown = tuple(value) if isinstance(value, list) else value
-                print(f"{section + '.' + name:32}{shown}")
+                shown = ",".join(f"{part:.6g}" for part in value) if isinstance(value, list) else str(value)
+                print(f"{section + '.' + name:30}{shown:28}{texts[name]}")
         return 0
     if not 0 <= arguments.seed <= LARGEST_SEED:
         raise InputError(f"--seed {arguments.seed}: expected 0 to {LARGEST_SEED}")

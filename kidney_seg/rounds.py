@@ -46,7 +46,7 @@ class Rounds:
         """The training patients' slices."""
         own = set(self.patients)
         entries = [entry for entry in self.manifest.entries if entry.patient in own]
-        return SliceStore(self.manifest, entries, self.config.data.memory_gb)
+        return SliceStore(self.manifest, entries, self.config.data.memory_gb, self.config.model.input_slices)
 
     def play(self) -> dict:
         """Train until nothing improves; returns the journal's record of the best round.

@@ -7,7 +7,17 @@ import dataclasses
 import pytest
 
 from data_prep.command import InputError
-from kidney_seg.config import HEADS, PRESETS, STRIDES, Config, LossConfig, ModelConfig, RoundsConfig, differences
+from kidney_seg.config import (
+    HEADS,
+    PRESETS,
+    STRIDES,
+    Config,
+    LossConfig,
+    ModelConfig,
+    RoundsConfig,
+    differences,
+    explanations,
+)
 
 
 def test_paper_preset_is_what_the_paper_and_the_authors_say():
@@ -62,6 +72,14 @@ def test_set_reads_every_type():
         ("patient_share=0", "above 0"),
         ("stop_on=train", "one of selection, test"),
         ("classes=1", "at least 2 with softmax"),
+        ("classes=2", "3 in a run"),
+        ("input_slices=4", "an odd number"),
+        ("input_slices=0", "an odd number"),
+        ("precision=mixed_flot16", "did you mean 'mixed_float16'"),
+        ("loss_function=focal_tverski", "did you mean 'focal_tversky'"),
+        ("sums=patient", "one of batch, sample"),
+        ("gamma=1.3333", "give exponent=0.75 for that, or exponent=1.333"),
+        ("gamma=four thirds", "give exponent=1/gamma"),
         ("scale=1", "share between 0 and 1"),
     ],
 )
@@ -72,11 +90,34 @@ def test_bad_settings_get_one_clear_line(assignment, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("assignments", "words"),
+    [
+        ("target=regions activation=sigmoid", "regions add softmax classes up"),
+        ("loss_function=cross_entropy cross_entropy=1", "which has its own"),
+        ("loss_function=tversky last_head=tversky", "like the others"),
+    ],
+)
+def test_settings_that_do_not_go_together_get_one_clear_line(assignments, words):
+    with pytest.raises(InputError, match=words):
+        Config().with_settings(assignments.split())
+
+
+def test_every_field_says_what_it_is_and_where_its_default_comes_from():
+    texts = explanations()
+    assert list(texts) == [name for values in Config().to_dict().values() for name in values]
+    for name, text in texts.items():
+        source = text.rpartition("[")[2]
+        assert text.endswith("]") and source.startswith(("paper", "C", "J")), name
+
+
 def test_unknown_names_in_a_file_are_refused():
     with pytest.raises(InputError, match="one of model"):
         Config.from_dict({"modle": {}})
     with pytest.raises(InputError, match="did you mean 'width_factor'"):
         Config.from_dict({"model": {"widht_factor": 1.0}})
+    with pytest.raises(InputError, match="the power of 1 - TI itself"):
+        Config.from_dict({"loss": {"gamma": 4 / 3}})
 
 
 def test_differences_lists_what_differs():

@@ -110,6 +110,21 @@ def test_reading_without_memory_is_the_same(manifest, store):
     assert labels[1, 6, 6, 0] == 2
 
 
+def test_neighboring_slices_are_channels(manifest):
+    for memory_gb in (1.0, 0.0):
+        store = SliceStore(manifest, manifest.entries, memory_gb, input_slices=3)
+        images, labels = store.read(np.array([1, 1, 3]), np.array([0, 2, 3]))
+        assert images.shape == (3, SIZE, SIZE, 3) and labels.shape == (3, SIZE, SIZE, 1)
+        # the value is 100 times the case and the slice; the ends are repeated
+        assert images[:, 0, 0].tolist() == [[100, 100, 101], [101, 102, 103], [302, 303, 303]]
+        assert labels[:, 6, 6, 0].tolist() == [0, 2, 0]  # of the slice in the middle
+    config = STILL.with_settings(["input_slices=3"])
+    epochs = [draw_samples(store, patients(manifest), 2, config, 1, 0, 0, 0)]
+    inputs, _ = next(iter(training_dataset(store, epochs, config)))
+    expected, _ = store.read(epochs[0].case[0], epochs[0].position[0])
+    np.testing.assert_allclose(np.asarray(inputs["image"]), expected.astype(np.float32), atol=1e-3)
+
+
 def test_batches_hold_the_slices_of_the_plan(store, manifest):
     epochs = [draw_samples(store, patients(manifest), 3, STILL, 1, 0, 0, epoch) for epoch in range(2)]
     batches = list(training_dataset(store, epochs, STILL))

@@ -35,6 +35,18 @@ def test_batches_do_not_change_the_answer(threshold):
     assert make_predictor(threshold)(slices[:0]).shape == (0, SIZE, SIZE, 3)
 
 
+def test_neighbors_come_from_the_same_scan():
+    image = keras.Input((SIZE, SIZE, 5), name="image")
+    channels = keras.layers.Activation("linear")(image)  # answers with what it sees
+    model = keras.Model({"image": image}, {"head4": channels})
+    slices = np.arange(6, dtype=np.int16)[:, None, None] * np.ones((1, SIZE, SIZE), np.int16)
+    for slices_per_batch in (1, 4, 16):
+        made = make_predictor(model, slices_per_batch)(slices)[:, 3, 3]
+        assert made[0].tolist() == [0, 0, 0, 1, 2]
+        assert made[3].tolist() == [1, 2, 3, 4, 5]
+        assert made[5].tolist() == [3, 4, 5, 5, 5]
+
+
 @pytest.mark.parametrize(
     ("rows", "columns", "spacing_mm"), [(32, 32, (5, 1, 1)), (24, 32, (2, 1, 1)), (20, 10, (3, 0.8, 1.6))]
 )

@@ -10,6 +10,8 @@ from kidney_seg.config import Config
 from kidney_seg.pipeline import SliceStore, draw_samples
 from kidney_seg.training import Trainer, rate_at
 
+CONFIG = Config().with_settings(["size=16", "width_factor=0.1", "batch_size=3"])
+
 
 def test_rate_rises_then_falls_to_one_percent():
     rates = [rate_at(step, 101, 2.0, 0.2) for step in range(101)]
@@ -31,8 +33,24 @@ def trainer_and_store(tmp_path_factory):
     label[1:3, 4:12, 4:12], label[2, 6:9, 6:9] = 1, 2
     image = (100 * label).astype(np.int16)
     manifest = write_cache(tmp_path_factory.mktemp("cache"), {"case_00000": (image, label)})
-    config = Config().with_settings(["size=16", "width_factor=0.1", "batch_size=3"])
-    return Trainer(config), SliceStore(manifest, manifest.entries, 1.0)
+    return Trainer(CONFIG), SliceStore(manifest, manifest.entries, 1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_and_neighboring_slices_train_in_rounds(precision, trainer_and_store):
+    config = CONFIG.with_settings([f"precision={precision}", "input_slices=3", "loss_function=dice_cross_entropy"])
+    store = SliceStore(trainer_and_store[1].manifest, trainer_and_store[1].entries, 1.0, config.model.input_slices)
+    trainer = Trainer(config)
+    epochs = [draw_samples(store, ["case_00000"], 3, config, 1, 0, 0, epoch) for epoch in range(2)]
+    results = []
+    for _ in range(2):  # the scale of the loss in float16, too, begins anew
+        trainer.initialize(4)
+        results.append([row["loss"] for row in trainer.fit_round(store, epochs, 1e-3)])
+    assert np.isfinite(results).all() and results[0] == results[1]
+    probabilities = trainer.predict(store.read(np.array([0]), np.array([1]))[0][..., 1])
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1.0, atol=1e-5)
 
 
 @pytest.mark.slow
