@@ -6,6 +6,7 @@ very samples that it would have seen.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -166,21 +167,49 @@ def targets(label, config: Config) -> dict:
     return made
 
 
-def training_dataset(store: SliceStore, epochs: Sequence[Samples], config: Config):
-    """Return a tf.data.Dataset of ({"image": HU}, targets) batches, in the order of the given epochs' samples."""
+class ReadyTimes:
+    """When each batch was ready, by the clock of `time.monotonic`: what tells how long a training waits for data."""
+
+    def __init__(self) -> None:
+        self._times: dict[int, float] = {}
+
+    def note(self, step: np.ndarray) -> np.ndarray:
+        """Note that the batch of this step is ready now; returns the step, to be a stage of a pipeline."""
+        self._times[int(step)] = time.monotonic()
+        return step
+
+    def waited(self, step: int, asked: float) -> float:
+        """Return the seconds from `asked` until the batch of this step was ready, and forget the step."""
+        return max(0.0, self._times.pop(step, asked) - asked)
+
+
+def training_dataset(
+    store: SliceStore, epochs: Sequence[Samples], config: Config, first: int = 0, ready: ReadyTimes | None = None
+):
+    """Return a tf.data.Dataset of ({"image": HU}, targets) batches, in the order of the given epochs' samples.
+
+    It begins at step `first` of them; `ready` is told when each batch is.
+    """
     import tensorflow as tf
 
     columns = [np.concatenate([getattr(epoch, name) for epoch in epochs]) for name in Samples.__dataclass_fields__]
+    steps = np.arange(len(columns[0]))
     size, batch, channels = store.manifest.settings.size, config.data.batch_size, config.model.input_slices
 
-    def batch_of(case, position, transforms, hu_linear):
+    def batch_of(step, case, position, transforms, hu_linear):
         image, label = tf.numpy_function(store.read, [case, position], [tf.int16, tf.uint8])
         image = tf.cast(tf.ensure_shape(image, (batch, size, size, channels)), tf.float32)
         label = tf.ensure_shape(label, (batch, size, size, 1))
         image, label = apply_changes(image, label, transforms, hu_linear)
-        return {"image": image}, targets(label, config)
+        goal = targets(label, config)
+        if ready is not None:
+            with tf.control_dependencies([image, *goal.values()]):
+                noted = tf.numpy_function(ready.note, [step], step.dtype)
+            with tf.control_dependencies([noted]):
+                image = tf.identity(image)
+        return {"image": image}, goal
 
-    dataset = tf.data.Dataset.from_tensor_slices(tuple(columns))
+    dataset = tf.data.Dataset.from_tensor_slices(tuple(column[first:] for column in (steps, *columns)))
     dataset = dataset.map(batch_of, num_parallel_calls=2, deterministic=True).prefetch(4)
     # Nothing is left to tune, and the tuner's thread sleeps ever longer (10 ms, doubled each time): an iterator that is
     # given up waits for it, up to as long again as the round took (measured with TensorFlow 2.21, the processors idle).

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from data_prep.command import InputError, run_command
 from kidney_seg.config import PRESETS, Config, explanations
+from kidney_seg.interrupt import Stopped
 from kidney_seg.quiet import quiet_tensorflow
 
 LARGEST_SEED = 4_000_000  # a thousand starts each, in the 32 bits that seed a network
@@ -26,7 +27,8 @@ def train(data: str | Path, out: str | Path, config: Config, seed: int = 0, say:
     """Train on a cache folder with a split into the run folder `out`, going on where it stopped; score the test set.
 
     Returns the content of `out/evaluation/test/scores.json`. `say` gets one line for each step of progress. InputError
-    if the data, the split, the settings and what the run folder holds do not fit together.
+    if the data, the split, the settings and what the run folder holds do not fit together; `interrupt.Stopped` after
+    Ctrl-C or SIGTERM, when the current batch is done and saved.
     """
     from data_prep.cache import read_manifest
     from data_prep.files import sha256_of
@@ -43,6 +45,7 @@ def train(data: str | Path, out: str | Path, config: Config, seed: int = 0, say:
     # TensorFlow loads here, when all that needs no network is known to be right.
     quiet_tensorflow()
     from kidney_seg.final import held_out_cases, score_test
+    from kidney_seg.interrupt import stop_request
     from kidney_seg.rounds import Rounds
     from kidney_seg.run import RunFolder
 
@@ -58,7 +61,8 @@ def train(data: str | Path, out: str | Path, config: Config, seed: int = 0, say:
         if run.find("tested"):
             say(f"{out}: this run is finished, nothing is trained (another --out or --seed trains anew)")
         else:
-            Rounds(run, manifest, split, config, seed, say).play()
+            with stop_request() as stop:
+                Rounds(run, manifest, split, config, seed, say, stop).play()
         return score_test(run, cases, config, say)
     finally:
         run.close()
@@ -130,7 +134,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
     out = arguments.out or Path("runs") / (f"{preset}-seed{arguments.seed}" if arguments.seed else preset)
     data = arguments.data or make_demo_data(config.model.size, say)
-    scores = train(data, out, config, arguments.seed, say)
+    try:
+        scores = train(data, out, config, arguments.seed, say)
+    except Stopped as stopped:
+        print(f"{stopped}: run the same command again to go on", file=sys.stderr)
+        return stopped.exit_code
     return 0 if scores["best"]["trouble"] is None else 1
 
 

@@ -8,15 +8,19 @@ from dataclasses import asdict
 from functools import cached_property
 
 from data_prep.cache import Manifest
+from data_prep.files import sha256_of
 from kidney_seg import figures
 from kidney_seg.config import Config
+from kidney_seg.interrupt import Stopped, StopRequest
 from kidney_seg.modelfile import save_model
 from kidney_seg.pipeline import SliceStore, draw_patients, draw_samples
 from kidney_seg.run import RunFolder
 from kidney_seg.selection import judge
-from kidney_seg.training import Trainer
+from kidney_seg.training import Progress, Trainer
 
 EPOCHS = 5  # reports a round, at most: its steps are shared out over so many epochs
+REDRAW_SECONDS = 10.0  # `progress.png` is drawn after every epoch, but not more often
+WORTH_SAYING = 0.03  # share of an epoch spent waiting for data that is mentioned
 
 
 class Rounds:
@@ -30,8 +34,11 @@ class Rounds:
         config: Config,
         seed: int,
         say: Callable[[str], None],
+        stop: StopRequest | None = None,
     ):
         self.run, self.manifest, self.config, self.seed, self.say = run, manifest, config, seed, say
+        self.stop = stop or StopRequest()
+        self._drawn = 0.0
         self.patients = split["train"]
         judges = set(split[config.rounds.stop_on])
         self.judges = [entry for entry in manifest.entries if entry.labelled and entry.patient in judges]
@@ -54,6 +61,7 @@ class Rounds:
         paper: "The training loop would continue, till there was no performance improvement".
         """
         rounds = self.config.rounds
+        self.run.take_back_damaged(rounds.warm_start, self.say)
         best = last = None
         without = 0
         for number in range(rounds.max_rounds + 1):
@@ -63,6 +71,11 @@ class Rounds:
                 break
         reason = f"{without} rounds without improvement" if without >= rounds.patience else "all rounds are played"
         self.say(f"training ends: {reason}; the best is round {best['round']} (score {best['score']:.3f})")
+        model = self.run.root / "best.keras"
+        if not model.is_file() or sha256_of(model) != self.run.find("model")["sha256"]:
+            self.say(f"{model}: missing or damaged; it is written anew from the weights of round {best['round']}")
+            self.run.load_weights(self.trainer.model, best)
+            self._save_best()
         return best
 
     def _play_round(self, number: int, best: dict | None, last: dict | None) -> dict:
@@ -79,7 +92,7 @@ class Rounds:
         accepted = best is None or (not chosen["trouble"] and chosen["score"] > best["score"] + rounds.min_delta)
         if accepted:
             self.run.load_weights(self.trainer.model, chosen)
-            save_model(self.trainer.model, self.config, self.manifest.settings, self.run.root / "best.keras")
+            self._save_best()
         kept = ("attempt", "kidney", "tumor", "score", "trouble", "steps", "weights", "sha256")
         record = self.run.note("round", round=number, accepted=accepted, **{name: chosen[name] for name in kept})
         self._draw()
@@ -94,12 +107,10 @@ class Rounds:
         if number == 0:
             name = f"round 0, start {attempt + 1}"
             steps, share = rounds.start_steps, 1.0
-            self.trainer.initialize(1000 * self.seed + attempt)
         else:
             name = f"round {number}" + (f", attempt {attempt + 1}" if attempt else "")
             steps, share = rounds.steps, rounds.patient_share
             rate *= 0.5**attempt
-            self.run.load_weights(self.trainer.model, best if rounds.warm_start == "best" else last)
         patients = draw_patients(self.patients, share, self.seed, number, attempt)
         batch = self.config.data.batch_size
         self.say(f"{name}: {steps} steps of {batch} slices of {len(patients)} patients, rate {rate:.2g}")
@@ -108,27 +119,60 @@ class Rounds:
             draw_samples(self.store, patients, steps // epochs, self.config, self.seed, number, attempt, epoch)
             for epoch in range(epochs)
         ]
-        begun = time.monotonic()
+        place = {"round": number, "attempt": attempt}
+        progress = self._resume(place)
+        if progress is not None:
+            self.say(f"{name}: goes on after step {progress.steps}")
+        elif number == 0:
+            self.trainer.initialize(1000 * self.seed + attempt)
+        else:
+            self.run.load_weights(self.trainer.model, best if rounds.warm_start == "best" else last)
+        begun, at_begin = time.monotonic(), progress.steps if progress else 0
+        running = list(progress.rows) if progress else []
 
         def report(row: dict) -> None:
             passed = time.monotonic() - begun
-            left = passed / (row["epoch"] + 1) * (epochs - row["epoch"] - 1)
-            place = f"{name}: epoch {row['epoch'] + 1}/{epochs}"
+            left = passed / (row["steps"] - at_begin) * (steps - row["steps"])
             loss = "not a number" if row["loss"] is None else f"{row['loss']:.4f}"
-            self.say(f"{place}  loss {loss}  {passed:.0f} s, about {left:.0f} s left")
+            waited = row["waited"] / max(row["seconds"], 1e-9)
+            data = f", {waited:.0%} of the epoch waiting for data" if waited > WORTH_SAYING else ""
+            told = f"{name}: epoch {row['epoch'] + 1}/{epochs}  loss {loss}"
+            self.say(f"{told}  {passed:.0f} s, about {left:.0f} s left{data}")
+            running.append(row)
+            if time.monotonic() - self._drawn > REDRAW_SECONDS:
+                self._draw({**place, "steps": row["steps"], "history": running})
 
-        rows = self.trainer.fit_round(self.store, samples, rate, report)
+        def save(progress: Progress) -> None:
+            self.run.checkpoints.save({**place, "progress": asdict(progress)}, self.trainer.state())
+
+        try:
+            rows = self.trainer.fit_round(self.store, samples, rate, report, start=progress, save=save, stop=self.stop)
+        except Stopped as stopped:
+            raise Stopped(stopped.signal_number, f" in {name}, which is saved") from None
         judged = judge(self.trainer.predict, self.manifest, self.judges)
         result = asdict(judged)
         if rows[-1]["loss"] is None:
             result["trouble"] = "the loss is not a number"
         result |= self.run.save_weights(self.trainer.model, number, attempt)
         result |= {"patients": patients, "rate": rate, "steps": rows[-1]["steps"], "history": rows}
-        seconds = round(time.monotonic() - begun, 1)
-        record = self.run.note("attempt", round=number, attempt=attempt, seconds=seconds, **result)
+        record = self.run.note("attempt", **place, **result)
+        self.run.checkpoints.clear()
         self.run.write_history(number)
         self.say(f"{name}: {self._scores(record)}")
         return record
+
+    def _resume(self, place: dict[str, int]) -> Progress | None:
+        """Put the newest checkpoint back into the trainer if it is of this place; say how far it is."""
+        found = self.run.checkpoints.newest(self.say)
+        if found is None or any(found[0][name] != value for name, value in place.items()):
+            return None
+        self.trainer.set_state(found[1])
+        return Progress(**found[0]["progress"])
+
+    def _save_best(self) -> None:
+        path = self.run.root / "best.keras"
+        save_model(self.trainer.model, self.config, self.manifest.settings, path)
+        self.run.note("model", sha256=sha256_of(path))
 
     def _scores(self, record: dict) -> str:
         dice = ", ".join(f"{name} {record[name]:.3f}" for name in ("kidney", "tumor") if record[name] is not None)
@@ -136,9 +180,10 @@ class Rounds:
         trouble = f"; trouble: {record['trouble']}" if record["trouble"] else ""
         return f"score {record['score']:.3f} (Dice of {whose}: {dice}){trouble}"
 
-    def _draw(self) -> None:
-        """Redraw `progress.png` from the journal and the histories."""
-        history = self.run.history()
+    def _draw(self, running: dict | None = None) -> None:
+        """Redraw `progress.png` from the journal and the attempt that is running."""
+        history = self.run.history(running=running)
         ends = {row["round"]: row["step"] for row in history}
         played = [{**event, "step": ends[event["round"]]} for event in self.run.events if event["event"] == "round"]
         figures.save(figures.learning_curves(history, played), self.run.root / "progress.png")
+        self._drawn = time.monotonic()

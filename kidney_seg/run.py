@@ -1,7 +1,8 @@
 """The run folder: settings, journal and weights of one training, so that it can be stopped, continued and understood.
 
 `config.json` (settings), `manifest.json` (seed, data, split, versions, device), `journal.jsonl` (one line an event),
-`rounds/NN/` (weights and history.csv), `best.keras`, `evaluation/`. Every file appears whole or not at all.
+`rounds/NN/` (weights and history.csv), `checkpoints/` (of the round in progress), `best.keras`, `evaluation/`. Every
+file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import fcntl
 import importlib.metadata
 import json
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from data_prep.command import InputError
 from data_prep.files import read_json, replacing, sha256_of, write_json
+from kidney_seg.checkpoint import Checkpoints
 from kidney_seg.config import Config, differences
 
 IDENTITY = ("seed", "data_sha256", "split_sha256")  # of manifest.json: what must be the same when a run goes on
@@ -42,11 +45,27 @@ class RunFolder:
             raise InputError(
                 f"{self.root}: another process trains in this folder; wait for it or choose another"
             ) from None
+        for half_written in self.root.rglob(
+            ".tmp-*"
+        ):  # by a process that was killed: the lock is ours, none is at work
+            half_written.unlink()
         self._journal_path = self.root / "journal.jsonl"
         if not (self.root / "config.json").is_file():
             write_json(self.root / "manifest.json", {**identity, **_environment()})
             write_json(self.root / "config.json", config.to_dict())  # last: its presence says that this is a run
-        self.events = self._read_journal()
+        self._lines = self._read_journal()
+        self.checkpoints = Checkpoints(self.root / "checkpoints")
+
+    @property
+    def events(self) -> list[dict]:
+        """What has happened and still counts, in order: the journal without what a later line takes back."""
+        counting: list[dict] = []
+        for line in self._lines:
+            if line["event"] == "taken back":
+                del counting[line["to"] :]
+            else:
+                counting.append(line)
+        return counting
 
     def _refuse_foreign(self, config: Config, identity: dict[str, Any]) -> None:
         if not self.root.exists():
@@ -91,10 +110,10 @@ class RunFolder:
     def note(self, event: str, **facts: Any) -> dict:
         """Add an event to the journal and return it. The whole file is replaced, so no line is ever half written."""
         entry = {"event": event, **facts}
-        lines = [json.dumps(line, allow_nan=False) for line in [*self.events, entry]]
+        lines = [json.dumps(line, allow_nan=False) for line in [*self._lines, entry]]
         with replacing(self._journal_path) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        self.events.append(entry)
+        self._lines.append(entry)
         return entry
 
     def find(self, event: str, **facts: Any) -> dict | None:
@@ -120,19 +139,45 @@ class RunFolder:
     def load_weights(self, model, record: dict) -> None:
         """Load weights that `save_weights` wrote. InputError if the file is missing or not what the journal says."""
         path = self.root / record["weights"]
-        if not path.is_file() or sha256_of(path) != record["sha256"]:
-            raise InputError(f"{path}: missing or damaged (checksum); restore it or begin a new run with --out")
+        if not self.is_whole(record):
+            raise InputError(f"{path}: missing or damaged (checksum); run the same command again to train it anew")
         model.load_weights(path)
 
-    def history(self, number: int | None = None) -> list[dict]:
+    def is_whole(self, record: dict) -> bool:
+        """Whether the weights of a record are there with the checksum that the journal says."""
+        path = self.root / record["weights"]
+        return path.is_file() and sha256_of(path) == record["sha256"]
+
+    def take_back_damaged(self, warm_start: str, say: Callable[[str], None]) -> None:
+        """Look at the weights that the run still needs; where one is damaged, go back to before it was made.
+
+        What is taken back is trained again, from the same samples, and so ends in the same weights.
+        """
+        while not self.find("tested"):
+            events = self.events
+            played = [event for event in events if event["event"] == "round"]
+            needed = [event for event in played if event["accepted"]][-1:]
+            if warm_start == "last":
+                needed += played[-1:]
+            since = events.index(played[-1]) if played else 0
+            needed += [event for event in events[since:] if event["event"] == "attempt"]
+            damaged = [event["weights"] for event in needed if not self.is_whole(event)]
+            if not damaged:
+                return
+            to = next(index for index, event in enumerate(events) if event.get("weights") in damaged)
+            place = f"round {events[to]['round']}, attempt {events[to]['attempt'] + 1}"
+            say(f"{self.root / damaged[0]}: these weights are missing or damaged; the run goes back to before {place}")
+            self.note("taken back", to=to, reason=f"{damaged[0]} is missing or damaged")
+
+    def history(self, number: int | None = None, running: dict | None = None) -> list[dict]:
         """Return one row an epoch of every attempt (of one round, or of all), for tables and curves.
 
         `step` counts the run's steps up to here: rounds follow on each other, attempts of one round start together.
+        `running` is an attempt that the journal does not hold yet, in the same form.
         """
         rows, offset, longest, at = [], 0, 0, 0
-        for event in self.events:
-            if event["event"] != "attempt":
-                continue
+        attempts = [event for event in self.events if event["event"] == "attempt"]
+        for event in [*attempts, running] if running else attempts:
             if event["round"] != at:
                 offset, longest, at = offset + longest, 0, event["round"]
             longest = max(longest, event["steps"])

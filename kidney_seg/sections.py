@@ -230,16 +230,21 @@ class RoundsConfig:
     """Largest global norm of the gradients. [J: the loss is steep near TI = 1]"""
     retries: int = 2
     """A collapsed round is tried again this often, with a new draw and half the rate. [J]"""
+    checkpoint_seconds: float = 60.0
+    """A running round is saved this often, and after every epoch. [J: what a crash may cost]"""
+    jit_compile: str = "auto"
+    """Training steps compiled by XLA: `on`, `off`, or `auto`: on where there is one GPU. [J: the default of Keras]"""
 
     def __post_init__(self) -> None:
         for name in ("starts", "start_steps", "steps", "patience"):
             check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("max_rounds", "min_delta", "retries"):
+        for name in ("max_rounds", "min_delta", "retries", "checkpoint_seconds"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         check(0 < self.patient_share <= 1, "patient_share", self.patient_share, "a share above 0, at most 1")
         check_choice("warm_start", self.warm_start, ("best", "last"))
         check_choice("stop_on", self.stop_on, ("selection", "test"))
         check_choice("optimizer", self.optimizer, ("adam", "sgd"))
+        check_choice("jit_compile", self.jit_compile, ("auto", "on", "off"))
         for name in ("peak_rate", "rate_decay", "clipnorm"):
             check(getattr(self, name) > 0, name, getattr(self, name), "a positive number")
         check(0 <= self.warmup_share < 1, "warmup_share", self.warmup_share, "a share from 0 to below 1")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
 
 from kidney_seg.config import Config, RoundsConfig
+from kidney_seg.interrupt import Stopped, StopRequest
 from kidney_seg.losses import build_losses
 from kidney_seg.model import build_model
-from kidney_seg.pipeline import Samples, SliceStore, training_dataset
+from kidney_seg.pipeline import ReadyTimes, Samples, SliceStore, training_dataset
 from kidney_seg.predict import make_predictor
 
 FINAL_RATE_SHARE = 0.01  # of the peak, at the end of a round (warm restarts: Loshchilov and Hutter, 2017)
@@ -48,7 +50,9 @@ class Trainer:
         self.config = config
         self.model = build_model(config.model)
         losses, weights = build_losses(config.loss, config.model)
-        self.model.compile(optimizer=build_optimizer(config.rounds), loss=losses, loss_weights=weights)
+        compiled = {"auto": "auto", "on": True, "off": False}[config.rounds.jit_compile]
+        optimizer = build_optimizer(config.rounds)
+        self.model.compile(optimizer=optimizer, loss=losses, loss_weights=weights, jit_compile=compiled)
         self.model.optimizer.build(self.model.trainable_variables)
         self._fresh_optimizer = [variable.numpy() for variable in self.model.optimizer.variables]
         self.predict = make_predictor(self.model, config.prediction.slices_per_batch)
@@ -58,57 +62,127 @@ class Trainer:
         keras.utils.set_random_seed(seed)
         self.model.set_weights(build_model(self.config.model).get_weights())
 
+    def state(self) -> dict[str, np.ndarray]:
+        """Return a copy of all that a training step changes: weights, moving averages, the optimizer's variables."""
+        return {name: variable.numpy() for name, variable in self._variables().items()}
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Put back what `state` returned."""
+        for name, variable in self._variables().items():
+            variable.assign(state[name])
+
+    def _variables(self) -> dict[str, keras.Variable]:
+        kinds = {"weight": self.model.variables, "optimizer": self.model.optimizer.variables}
+        return {f"{kind}{index}": variable for kind, found in kinds.items() for index, variable in enumerate(found)}
+
     def fit_round(
         self,
         store: SliceStore,
         epochs: Sequence[Samples],
         peak_rate: float,
-        report: Callable[[dict], None] = lambda line: None,
+        report: Callable[[dict], None] = lambda row: None,
+        *,
+        start: Progress | None = None,
+        save: Callable[[Progress], None] = lambda progress: None,
+        stop: StopRequest | None = None,
     ) -> list[dict]:
         """Train on the samples of all `epochs`, from the weights as they are, with a fresh optimizer.
 
         Returns one row an epoch: `epoch`, `steps` so far in this round, `loss`, the loss of each head (None where it is
-        not finite, which ends the round), `rate` at its end, `seconds`; `report` gets each row when it is ready.
+        not finite, which ends the round), `rate` at its end, `seconds`, and `waited`, how many of them for data;
+        `report` gets each row when it is ready. `save` is called after every epoch and every `checkpoint_seconds`, when
+        `state` and the `Progress` together are all that is needed to go on; with that as `start`, and `set_state`
+        before, a round ends with the bits that it would have had. Raises Stopped after the batch in which `stop` was
+        asked, and after `save`.
         """
-        for variable, value in zip(self.model.optimizer.variables, self._fresh_optimizer, strict=True):
-            variable.assign(value)
-        steps = len(epochs[0].case)
-        watcher = _Watcher(self.config, steps, len(epochs), peak_rate, report)
-        self.model.fit(
-            training_dataset(store, epochs, self.config),
-            steps_per_epoch=steps,
-            epochs=len(epochs),
-            shuffle=False,  # the samples come in the order that was drawn
-            verbose=0,
-            callbacks=[watcher],
-        )
-        return watcher.rows
+        if start is None:
+            for variable, value in zip(self.model.optimizer.variables, self._fresh_optimizer, strict=True):
+                variable.assign(value)
+        progress = start or Progress()
+        ready = ReadyTimes()
+        watcher = _Watcher(self.config, progress, epochs, peak_rate, report, save, stop or StopRequest(), ready)
+        left = sum(len(epoch.case) for epoch in epochs) - progress.steps
+        if left == 0:
+            return progress.rows
+        with watcher.stop.noted_only():
+            # One epoch of Keras' is the whole round: ours are the watcher's, which can begin in the middle of one.
+            self.model.fit(
+                training_dataset(store, epochs, self.config, first=progress.steps, ready=ready),
+                steps_per_epoch=left,
+                shuffle=False,  # the samples come in the order that was drawn
+                verbose=0,
+                callbacks=[watcher],
+            )
+        if watcher.stop.signal_number is not None:
+            raise Stopped(watcher.stop.signal_number)
+        return progress.rows
+
+
+@dataclass
+class Progress:
+    """How far a round is: steps done, rows of the finished epochs, and of the running one sums over its steps."""
+
+    steps: int = 0
+    rows: list[dict] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    waited: float = 0.0
 
 
 class _Watcher(keras.callbacks.Callback):
-    """Sets the rate before each step, notes each epoch, and ends the round at a loss that is not finite."""
+    """Sets the rate before each step, adds up epochs, saves; ends the round when asked, or at a loss that is none."""
 
-    def __init__(self, config: Config, steps: int, epochs: int, peak_rate: float, report: Callable[[dict], None]):
+    def __init__(
+        self,
+        config: Config,
+        progress: Progress,
+        epochs: Sequence[Samples],
+        peak_rate: float,
+        report: Callable[[dict], None],
+        save: Callable[[Progress], None],
+        stop: StopRequest,
+        ready: ReadyTimes,
+    ):
         super().__init__()
-        self.steps, self.total, self.peak_rate = steps, steps * epochs, peak_rate
-        self.warmup_share, self.report = config.rounds.warmup_share, report
-        self.rows: list[dict] = []
-        self.done = 0
+        self.progress, self.epoch_steps, self.total = progress, len(epochs[0].case), len(epochs) * len(epochs[0].case)
+        self.peak_rate, self.rounds = peak_rate, config.rounds
+        self.report, self.save, self.stop, self.ready = report, save, stop, ready
+        self.failed = False
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.monotonic()
+    def on_train_begin(self, logs=None):
+        self.clock = self.saved = time.monotonic()
 
     def on_train_batch_begin(self, batch, logs=None):
-        self.rate = rate_at(self.done, self.total, self.peak_rate, self.warmup_share)
+        self.rate = rate_at(self.progress.steps, self.total, self.peak_rate, self.rounds.warmup_share)
         self.model.optimizer.learning_rate.assign(self.rate)
-        self.done += 1
+        self.model.reset_metrics()  # so that Keras' running means are those of this one step
+        self.asked = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
-        if not np.isfinite(logs["loss"]):
+        progress, now = self.progress, time.monotonic()
+        for name, value in logs.items():
+            progress.sums[name] = progress.sums.get(name, 0.0) + float(value)
+        waited = self.ready.waited(progress.steps, self.asked)
+        progress.waited += waited if batch else 0.0  # the first batch of a round starts the pipeline, and may be traced
+        progress.seconds += now - self.clock
+        self.clock = now
+        progress.steps += 1
+        self.failed = not math.isfinite(progress.sums["loss"])
+        closed = self.failed or progress.steps % self.epoch_steps == 0
+        if closed:
+            self._close_epoch()
+        asked = self.stop.signal_number is not None
+        if not self.failed and (closed or asked or now - self.saved >= self.rounds.checkpoint_seconds):
+            self.save(progress)
+            self.saved = time.monotonic()
+        if self.failed or asked:
             self.model.stop_training = True
 
-    def on_epoch_end(self, epoch, logs=None):
-        losses = {name: float(value) if np.isfinite(value) else None for name, value in logs.items()}
-        row = {"epoch": epoch, "steps": self.done, **losses, "rate": self.rate}
-        self.rows.append({**row, "seconds": round(time.monotonic() - self.started, 2)})
-        self.report(self.rows[-1])
+    def _close_epoch(self) -> None:
+        progress = self.progress
+        count = (progress.steps - 1) % self.epoch_steps + 1
+        losses = {name: value / count if math.isfinite(value) else None for name, value in progress.sums.items()}
+        row = {"epoch": len(progress.rows), "steps": progress.steps, **losses, "rate": self.rate}
+        progress.rows.append({**row, "seconds": round(progress.seconds, 2), "waited": round(progress.waited, 3)})
+        progress.sums, progress.seconds, progress.waited = {}, 0.0, 0.0
+        self.report(progress.rows[-1])

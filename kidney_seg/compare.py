@@ -1,0 +1,220 @@
+"""Finished runs side by side: `python -m kidney_seg.compare RUN RUN ...`.
+
+Runs that differ only in their seed are one arm; arms are compared by patient, which their shared test set allows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep.command import InputError, run_command
+from data_prep.files import read_json, write_json
+from kidney_seg.config import Config, differences
+from kidney_seg.intervals import by_patient, mean_interval, paired_difference
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STRUCTURES = ("kidney", "tumor")
+BEFORE, AFTER = "", "postprocessed_"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs of the same settings. rows: the test cases of all its runs, each with `run`; steps: of the longest run."""
+
+    name: str
+    runs: tuple[Path, ...]
+    seeds: tuple[int, ...]
+    steps: int
+    rows: tuple[dict[str, Any], ...]
+
+    def mean_of_run(self, run: Path, key: str) -> float:
+        """Return the mean of a column over the test patients of one run."""
+        values = list(by_patient([row for row in self.rows if row["run"] == str(run)], key).values())
+        return float(np.mean(values)) if values else math.nan
+
+
+def read_arms(runs: Sequence[str | Path]) -> list[Arm]:
+    """Read finished runs and group those that differ only in seed, in the order of their first mention.
+
+    An arm's name is what its settings have that the first arm's have not. InputError for a folder that is no finished
+    run, and for runs whose data or split differ: their test patients are others.
+    """
+    read = [_read_run(Path(run)) for run in runs]
+    first = read[0]
+    for other in read[1:]:
+        for name in ("data_sha256", "split_sha256"):
+            if other["manifest"].get(name) != first["manifest"].get(name):
+                raise InputError(
+                    f"{other['path']}: its {name.removesuffix('_sha256')} is not that of {first['path']}; only runs on "
+                    "the same test patients can be compared"
+                )
+    arms: dict[str, list[dict]] = {}
+    for run in read:
+        arms.setdefault(json.dumps(run["config"].to_dict()), []).append(run)
+    made = []
+    for members in arms.values():
+        changed = [text.replace(" -> ", " → ") for text in differences(first["config"], members[0]["config"])]
+        made.append(
+            Arm(
+                name="; ".join(changed) or "first settings",
+                runs=tuple(run["path"] for run in members),
+                seeds=tuple(run["manifest"]["seed"] for run in members),
+                steps=max(run["steps"] for run in members),
+                rows=tuple(row for run in members for row in run["rows"]),
+            )
+        )
+    return made
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    scores = path / "evaluation" / "test" / "scores.json"
+    if not (path / "config.json").is_file() or not scores.is_file():
+        raise InputError(f"{path}: is no finished run (no {scores.relative_to(path)}); finish it, or leave it out")
+    events = [json.loads(line) for line in (path / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = read_json(scores, "scores of the test set")["cases"]
+    return {
+        "path": path,
+        "config": Config.from_dict(read_json(path / "config.json", "run's settings")),
+        "manifest": read_json(path / "manifest.json", "run's manifest"),
+        "steps": sum(event["steps"] for event in events if event["event"] == "round"),
+        "rows": [{**row, "run": str(path)} for row in rows],
+    }
+
+
+def compare(runs: Sequence[str | Path], stage: str = AFTER) -> list[dict[str, Any]]:
+    """Return a row an arm and structure: its figures, and the paired difference to the first arm.
+
+    `stage`: `AFTER` or `BEFORE` the post-processing. `mean`, `low`, `high`: Dice over patients, each the mean of its
+    runs, with the bootstrap interval by patient; `runs`: the mean of each run, `spread` their smallest and largest;
+    `difference`, `difference_low`, `difference_high`: by patient, against the first arm (None for itself).
+    """
+    arms = read_arms(runs)
+    made = []
+    for arm in arms:
+        for structure in STRUCTURES:
+            key = f"{stage}{structure}_dice"
+            own, first = by_patient(arm.rows, key), by_patient(arms[0].rows, key)
+            low, high = mean_interval(list(own.values()))
+            by_run = [arm.mean_of_run(run, key) for run in arm.runs]
+            change = paired_difference(first, own) if arm is not arms[0] else (None, None, None, len(own))
+            made.append(
+                {
+                    "arm": arm.name,
+                    "structure": structure,
+                    "patients": change[3],
+                    "seeds": list(arm.seeds),
+                    "steps": arm.steps,
+                    "mean": float(np.mean(list(own.values()))) if own else math.nan,
+                    "low": low,
+                    "high": high,
+                    "runs": by_run,
+                    "median_of_runs": float(np.median(by_run)),
+                    "spread": [min(by_run), max(by_run)],
+                    "difference": change[0],
+                    "difference_low": change[1],
+                    "difference_high": change[2],
+                }
+            )
+    return made
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the comparison as lines of text."""
+    width = max(12, *(len(row["arm"]) for row in rows))
+    columns = (
+        "structure",
+        "steps",
+        "runs",
+        " median of runs (spread)",
+        " mean [95 % by patient]",
+        " against the first",
+    )
+    lines = [f"{'arm':{width}}  {'  '.join(columns)}"]
+    for row in rows:
+        spread = f"{row['median_of_runs']:.3f} ({row['spread'][0]:.3f} to {row['spread'][1]:.3f})"
+        mean = f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        change = ""
+        if row["difference"] is not None:
+            change = f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
+        cells = f"{row['structure']:9}  {row['steps']:5}  {len(row['runs']):4}   {spread:23}   {mean:22}   {change}"
+        lines.append(f"{row['arm']:{width}}  {cells}".rstrip())
+    return "\n".join(lines)
+
+
+def figure(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Return a picture: every run as a dot, the mean of each arm with its interval, one panel a structure."""
+    from matplotlib.figure import Figure
+
+    from kidney_seg.figures import CURVE_COLORS, DPI
+
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    made = Figure(figsize=(8.0, 1.6 + 0.5 * len(arms)), dpi=DPI, layout="constrained")
+    panels = made.subplots(1, len(STRUCTURES), sharey=True, squeeze=False)[0]
+    for ax, structure in zip(panels, STRUCTURES, strict=True):
+        for row in rows:
+            if row["structure"] != structure:
+                continue
+            y = -arms.index(row["arm"])
+            color = CURVE_COLORS[structure]
+            ax.plot([row["low"], row["high"]], [y, y], color=color, linewidth=2, alpha=0.5)
+            ax.plot(row["mean"], y, "|", color=color, markersize=14, markeredgewidth=2)
+            ax.plot(row["runs"], [y + 0.15] * len(row["runs"]), "o", color=color, markersize=4)
+        ax.set_title(f"{structure} (dots: runs)", fontsize=10)
+        ax.set_xlabel("Dice, mean and 95 % interval", fontsize=9)
+        ax.grid(axis="x", color="#DDDDDD", linewidth=0.6)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_ylim(-len(arms) + 0.5, 0.6)
+    panels[0].set_yticks([-index for index in range(len(arms))], arms)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's first lines."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kidney_seg.compare",
+        description="Compare finished runs on the same test patients. Runs that differ only in seed are one arm; the "
+        "first run's arm is what the others are compared with, by patient.",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders")
+    parser.add_argument("--before", action="store_true", help="compare the labels before the post-processing")
+    parser.add_argument("--json", metavar="FILE", help="write the figures here, too")
+    parser.add_argument("--figure", metavar="F", help="draw them, to a .png, .svg or .pdf file")
+    arguments = parser.parse_args(argv)
+
+    def body() -> int:
+        from kidney_seg.figures import check_name, save
+
+        if arguments.figure:
+            check_name(arguments.figure)
+        rows = compare(arguments.runs, BEFORE if arguments.before else AFTER)
+        print(table(rows))
+        if arguments.json:
+            write_json(arguments.json, {"schema": 1, "rows": _without_nan(rows)})
+            print(arguments.json)
+        if arguments.figure:
+            print(save(figure(rows), arguments.figure))
+        return 0
+
+    return run_command(body)
+
+
+def _without_nan(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def plain(value: Any) -> Any:
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    return [{key: plain(value) for key, value in row.items()} for row in rows]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
