@@ -1,39 +1,31 @@
-"""CT and label volumes with their geometry: read NIfTI, write labels on the very grid of their source."""
+"""CT and label volumes with their geometry: read any supported file, write labels on the very grid of their source."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.command import InputError
 from data_prep.files import replacing
-from data_prep.nifti import check_name, check_whole
+from data_prep.source_grid import SourceGrid, as_stored, axial_axes, same_grid
+from data_prep.voxel_source import VoxelSource
+
+__all__ = [
+    "SourceGrid",
+    "StoredImage",
+    "Volume",
+    "read_image",
+    "read_labels",
+    "read_volume",
+    "same_grid",
+    "write_labels",
+]
 
 LARGEST_LABEL = 3  # cyst, in KiTS21 and KiTS23
-GRID_TOLERANCE = 0.1  # of the smallest voxel edge
-
-
-@dataclass(frozen=True)
-class SourceGrid:
-    """Where the voxels of a file lie, in its own axis order, as SimpleITK has it (x fastest, LPS mm)."""
-
-    size: tuple[int, ...]
-    spacing: tuple[float, ...]  # mm
-    origin: tuple[float, ...]  # mm, center of the first voxel
-    direction: tuple[float, ...]  # 3 x 3, row by row; column i is the direction of axis i
-
-    @property
-    def orientation(self) -> str:
-        """Three letters that say where each axis runs to, such as `LPS`; KiTS files are `IPL`."""
-        import SimpleITK as sitk
-
-        return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(self.direction)
+FILE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
 @dataclass(frozen=True)
@@ -63,14 +55,16 @@ class StoredImage:
     notes: tuple[str, ...] = ()
 
 
-def read_volume(path: str | Path) -> Volume:
-    """Read a CT image (`.nii.gz` or `.nii`) as int16 HU in axial order.
+def read_volume(path: str | Path, series: str | int | None = None) -> Volume:
+    """Read a CT image (`.nii.gz`, `.nii`, `.nrrd`, `.mha`, or a folder of DICOM files) as int16 HU in axial order.
 
-    Fractions are rounded to whole HU and values beyond int16 are clipped to it. InputError for a missing,
-    truncated or damaged file, for anything but one 3-D scalar image (a fourth axis of length 1 is dropped),
-    and for NaN or infinity.
+    Fractions are rounded to whole HU and values beyond int16 are clipped to it. series: which one of a DICOM folder, by
+    the number or key of `dicom.list_series`; the axial CT with most slices without it. InputError for a missing,
+    truncated or damaged file, for anything but one 3-D scalar image (a fourth axis of length 1 is dropped), for a
+    geometry that is none, and for NaN or infinity. The file is read once, and next to the voxels themselves takes
+    less than 200 MB of memory.
     """
-    return _in_axial_order(read_image(path), _as_hounsfield)
+    return _in_axial_order(_open(path, series), np.dtype(np.int16), _to_hounsfield)
 
 
 def read_labels(path: str | Path) -> Volume:
@@ -78,26 +72,43 @@ def read_labels(path: str | Path) -> Volume:
 
     InputError as for `read_volume`, and for any value that is not one of these four.
     """
-    return _in_axial_order(read_image(path), _as_labels)
+    source = _open(path)
+    bad: list[float] = []  # the smallest six
+    volume = _in_axial_order(source, np.dtype(np.uint8), lambda values, out: _to_labels(values, out, bad))
+    if bad:
+        found = ", ".join(f"{value:g}" for value in bad[:5]) + (", ..." if len(bad) > 5 else "")
+        raise InputError(
+            f"{source.path}: label values {found} found; expected only 0 background, 1 kidney, 2 tumor and 3 cyst; "
+            "is this a label map?"
+        )
+    return volume
+
+
+def read_image(path: str | Path, series: str | int | None = None) -> StoredImage:
+    """Read an image as it is stored, its axis order and type of numbers included; else as `read_volume`."""
+    source = _open(path, series)
+    values = _room(source, source.grid.size[::-1], source.dtype)
+    _fill(source, values, lambda slab, out: np.copyto(out, slab))
+    return StoredImage(values, source.grid, source.path, source.notes)
 
 
 def write_labels(labels_zyx: np.ndarray, like: SourceGrid, path: str | Path) -> None:
-    """Write labels [z, y, x] (axial order, as `read_volume` gives it) as uint8 NIfTI on the grid `like`.
+    """Write labels [z, y, x] (axial order, as `read_volume` gives it) as uint8 on the grid `like`.
 
-    The file has the axis order, size, spacing, origin and direction of the source file; it appears whole or
-    not at all. `path` ends in `.nii.gz` (compressed) or `.nii`. ValueError where the shape is not that of the
-    source.
+    The file has the axis order, size, spacing, origin and direction of the source file; it appears whole or not at
+    all. `path` ends in `.nii.gz`, `.nrrd` or `.mha` (compressed) or `.nii`; for a DICOM source, too. ValueError where
+    the shape is not that of the source.
     """
     import SimpleITK as sitk
 
     path = Path(path)
-    check_name(path)
-    order, flips = _axial_axes(like.direction)
-    in_source_order = np.flip(np.asarray(labels_zyx), flips).transpose(np.argsort(order))
-    if in_source_order.shape != like.size[::-1]:
-        expected = tuple(like.size[::-1][axis] for axis in order)
+    _check_name(path)
+    order, _ = axial_axes(like.direction)
+    expected = tuple(like.size[::-1][axis] for axis in order)
+    if np.shape(labels_zyx) != expected:
         raise ValueError(f"labels have the shape {np.shape(labels_zyx)}, their source has {expected} (z, y, x)")
-    image = sitk.GetImageFromArray(np.ascontiguousarray(in_source_order, dtype=np.uint8))
+    stored = as_stored(np.asarray(labels_zyx), like.direction)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(stored, dtype=np.uint8))
     image.SetSpacing(like.spacing)
     image.SetOrigin(like.origin)
     image.SetDirection(like.direction)
@@ -105,112 +116,78 @@ def write_labels(labels_zyx: np.ndarray, like: SourceGrid, path: str | Path) -> 
         sitk.WriteImage(image, str(temporary), useCompression=True)
 
 
-def same_grid(a: SourceGrid, b: SourceGrid) -> bool:
-    """Whether two files share one grid: equal sizes, no corner apart by more than a tenth of a voxel.
-
-    The tenth (of the smallest edge of `a`'s voxels) lets pass what rounding in file headers does, and nothing
-    more.
-    """
-    if a.size != b.size:
-        return False
-    apart_mm = np.linalg.norm(_corners_mm(a) - _corners_mm(b), axis=1)
-    return bool(np.all(apart_mm <= GRID_TOLERANCE * min(a.spacing)))
-
-
-def _corners_mm(grid: SourceGrid) -> np.ndarray:
-    # [8, 3]; outer corners, not voxel centers: so the spacing counts along an axis of one voxel, too
-    index = np.array(list(product(*((-0.5, n - 0.5) for n in grid.size))))
-    direction = np.reshape(grid.direction, (3, 3))
-    return np.asarray(grid.origin) + (index * grid.spacing) @ direction.T
-
-
-@lru_cache(maxsize=64)
-def _axial_axes(direction: tuple[float, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return (order, flips): `np.flip(array.transpose(order), flips)` brings a file's array into axial order.
-
-    SimpleITK decides, on one voxel: reading and writing then agree, also where an oblique axis is as near to
-    two others.
-    """
-    import SimpleITK as sitk
-
-    voxel = sitk.Image([1, 1, 1], sitk.sitkUInt8)
-    voxel.SetDirection(direction)
-    orient = sitk.DICOMOrientImageFilter()
-    orient.SetDesiredCoordinateOrientation("LPS")
-    orient.Execute(voxel)
-    # SimpleITK counts axes from the fastest, numpy from the slowest
-    order = tuple(2 - axis for axis in reversed(orient.GetPermuteOrder()))
-    flips = tuple(2 - axis for axis, flip in enumerate(orient.GetFlipAxes()) if flip)
-    return order, flips
-
-
-def _in_axial_order(image: StoredImage, convert: Callable[[np.ndarray, Path], np.ndarray]) -> Volume:
-    order, flips = _axial_axes(image.grid.direction)
-    converted = convert(image.values, image.path)
-    voxels = np.ascontiguousarray(np.flip(converted.transpose(order), flips))
-    spacing_mm = tuple(image.grid.spacing[::-1][axis] for axis in order)
-    return Volume(voxels, spacing_mm, image.grid, image.path, image.notes)
-
-
-def _as_hounsfield(values: np.ndarray, path: Path) -> np.ndarray:
-    if np.can_cast(values.dtype, np.int16):
-        return values.astype(np.int16, copy=False)
-    hu = np.empty(values.shape, np.int16)
-    limits = np.iinfo(np.int16)
-    bad = 0
-    for plane, out in zip(values, hu, strict=True):  # plane by plane: a float copy of a whole scan is gigabytes
-        finite = np.isfinite(plane)
-        bad += int(plane.size - np.count_nonzero(finite))
-        out[...] = np.clip(np.rint(np.where(finite, plane, 0).astype(np.float64)), limits.min, limits.max)
-    if bad:
-        raise InputError(f"{path}: {bad} voxels are NaN or infinite; expected HU; repair or leave out the case")
-    return hu
-
-
-def _as_labels(values: np.ndarray, path: Path) -> np.ndarray:
-    labels = np.empty(values.shape, np.uint8)
-    bad: set[float] = set()
-    for plane, out in zip(values, labels, strict=True):
-        valid = (plane >= 0) & (plane <= LARGEST_LABEL)
-        if values.dtype.kind == "f":
-            valid &= plane == np.rint(plane)
-        if valid.all():
-            out[...] = plane
-        else:
-            bad.update(np.unique(plane[~valid]).tolist())
-    if bad:
-        found = ", ".join(f"{value:g}" for value in sorted(bad)[:5]) + (", ..." if len(bad) > 5 else "")
-        raise InputError(
-            f"{path}: label values {found} found; expected only 0 background, 1 kidney, 2 tumor and 3 cyst; "
-            "is this a label map?"
-        )
-    return labels
-
-
-def read_image(path: str | Path) -> StoredImage:
-    """Read a whole and undamaged 3-D scalar NIfTI file as it is stored; InputError for all else."""
+def _open(path: str | Path, series: str | int | None = None) -> VoxelSource:
     path = Path(path)
-    check_whole(path)
-    import SimpleITK as sitk
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder")
+    if path.is_dir() and not path.name.endswith(FILE_ENDINGS):
+        from data_prep.dicom import open_dicom
 
-    warnings = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # notes on header style, many lines each
+        return open_dicom(path, series)
+    _check_name(path)
+    if series is not None:
+        raise InputError(f"{path}: is one image; a series can only be chosen in a folder of DICOM files")
+    if path.name.endswith(".nrrd"):
+        from data_prep.nrrd import open_nrrd as open_file
+    elif path.name.endswith(".mha"):
+        from data_prep.metaimage import open_metaimage as open_file
+    else:
+        from data_prep.nifti import open_nifti as open_file
+    return open_file(path)
+
+
+def _check_name(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected a file, {', '.join(FILE_ENDINGS)}")
+    if path.name.endswith((".nhdr", ".mhd", ".hdr", ".img")):
+        raise InputError(f"{path}: keeps header and voxels in two files; expected one file; convert it to .nii.gz")
+    if path.suffix.lower() in (".dcm", ".ima"):
+        raise InputError(f"{path}: is one DICOM file; expected the folder with all slices of the series")
+    if not path.name.endswith(FILE_ENDINGS):
+        raise InputError(f"{path}: the name does not end in {', '.join(FILE_ENDINGS)}; expected an image file")
+
+
+def _in_axial_order(source: VoxelSource, dtype: np.dtype, convert: Callable[[np.ndarray, np.ndarray], None]) -> Volume:
+    order, _ = axial_axes(source.grid.direction)
+    shape_zyx = tuple(source.grid.size[::-1][axis] for axis in order)
+    voxels = _room(source, shape_zyx, dtype)
+    _fill(source, as_stored(voxels, source.grid.direction), convert)
+    spacing_mm = tuple(source.grid.spacing[::-1][axis] for axis in order)
+    return Volume(voxels, spacing_mm, source.grid, source.path, source.notes)
+
+
+def _room(source: VoxelSource, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     try:
-        image = sitk.ReadImage(str(path), imageIO="NiftiImageIO")
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as NIfTI: {_last_line(error)}") from None
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(warnings)
-    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
-        image = image[:, :, :, 0]
-    kind = image.GetPixelIDTypeAsString()
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1 or "complex" in kind:
-        size = " x ".join(str(n) for n in image.GetSize())
-        raise InputError(f"{path}: holds {size} of {kind}; expected one 3-D image with one real value per voxel")
-    source = SourceGrid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    return StoredImage(sitk.GetArrayFromImage(image), source, path)
+        return np.empty(shape, dtype)
+    except MemoryError:
+        size = " x ".join(str(n) for n in shape)
+        raise InputError(
+            f"{source.path}: {size} voxels of {dtype.itemsize} bytes are more than this machine's memory; close other "
+            "programs or use another machine"
+        ) from None
 
 
-def _last_line(error: Exception) -> str:
-    text = [line.strip() for line in str(error).splitlines() if line.strip()][-1]
-    return re.sub(r"^(sitk::ERROR:|ITK ERROR:)?\s*(\w+\(0x\w+\):)?\s*", "", text)
+def _fill(source: VoxelSource, stored: np.ndarray, convert: Callable[[np.ndarray, np.ndarray], None]) -> None:
+    first = 0
+    for slab in source.slabs():
+        convert(slab, stored[first : first + len(slab)])
+        first += len(slab)
+
+
+def _to_hounsfield(values: np.ndarray, out: np.ndarray) -> None:
+    if np.can_cast(values.dtype, np.int16):
+        out[...] = values
+        return
+    limits = np.iinfo(np.int16)
+    for plane, out_plane in zip(values, out, strict=True):  # plane by plane: few doubles at a time
+        out_plane[...] = np.clip(np.rint(plane.astype(np.float64)), limits.min, limits.max)
+
+
+def _to_labels(values: np.ndarray, out: np.ndarray, bad: list[float]) -> None:
+    valid = (values >= 0) & (values <= LARGEST_LABEL)
+    if values.dtype.kind == "f":
+        valid &= values == np.rint(values)
+    if valid.all():
+        out[...] = values
+    else:
+        bad[:] = sorted({*bad, *np.unique(values[~valid])[:6].tolist()})[:6]

@@ -10,15 +10,8 @@ import SimpleITK as sitk
 from helpers import KITS_AFFINE, one_line, save
 
 from data_prep.command import InputError
-from data_prep.nifti import Header, check_whole, parse_header
-from data_prep.volume import read_labels, read_volume
-
-
-def test_whole_files_pass(tmp_path: Path, shared_data: Path) -> None:
-    for dtype in (np.uint8, np.int16, np.float32, np.float64):
-        check_whole(save(tmp_path / "a.nii.gz", np.zeros((3, 4, 5), dtype)))
-        check_whole(save(tmp_path / "a.nii", np.zeros((3, 4, 5), dtype)))
-    check_whole(shared_data / "real_ct" / "case_90000" / "imaging.nii.gz")
+from data_prep.nifti import parse_header
+from data_prep.volume import read_image, read_labels, read_volume
 
 
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8"])
@@ -52,9 +45,9 @@ def test_damaged_files_are_refused_though_itk_reads_them(tmp_path: Path, whole: 
         "altered.nii.gz": (bytes(middle), "damaged"),
         "rewrapped.nii.gz": (gzip.compress(inflated[:-500]), "truncated"),
         "short.nii": (inflated[:-1], "truncated"),
-        "header.nii": (inflated[:100], "no NIfTI-1 file"),
+        "header.nii": (inflated[:100], "no NIfTI file"),
         "empty.nii.gz": (b"", "empty"),
-        "page.nii.gz": (b"<html>not found</html>" * 40, "no NIfTI-1 file"),
+        "page.nii.gz": (b"<html>not found</html>" * 40, "no NIfTI file"),
         "compressed.nii": (whole, "rename"),
         "image.png": (whole, "name"),
     }
@@ -83,11 +76,10 @@ def test_both_byte_orders_are_read_compressed_or_not(tmp_path: Path) -> None:
     (tmp_path / "big.nii.gz").write_bytes(gzip.compress((tmp_path / "big.nii").read_bytes()))
     for name in ("big.nii", "big.nii.gz"):
         assert np.array_equal(read_volume(tmp_path / name).voxels, voxels[::-1])
-    assert parse_header((tmp_path / "big.nii").read_bytes()[:348]) == Header(352, 48, None)
 
 
 def test_nifti_2_is_refused_in_one_line(tmp_path: Path) -> None:
     nib.save(nib.Nifti2Image(np.zeros((2, 3, 4), np.int16), KITS_AFFINE), tmp_path / "two.nii.gz")
-    with pytest.raises(InputError, match="no NIfTI-1 file") as caught:
+    with pytest.raises(InputError, match="no NIfTI file") as caught:
         read_volume(tmp_path / "two.nii.gz")
     one_line(caught)
