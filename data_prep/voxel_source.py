@@ -19,9 +19,8 @@ from data_prep.source_grid import SourceGrid, check_grid
 
 LARGEST_BYTES = 16 << 30  # of voxels; a CT of 512 x 512 x 2000 has 1 GiB
 SLACK_BYTES = 1 << 20  # what a compressed file may hold after its voxels
-_PLANES_PER_SLAB = (
-    32  # of int16: one line of the processor's cache when the axes are turned; 2.6 times as fast as 1 or all
-)
+# Where axes are turned, 32 voxels of int16 fill a line of the processor's cache: 2.6 times as fast as 1 plane, or all.
+_PLANES_PER_SLAB = 32
 _SLAB_BYTES = 64 << 20
 
 
@@ -29,8 +28,8 @@ _SLAB_BYTES = 64 << 20
 class VoxelSource:
     """An image whose header was read and found sound.
 
-    slabs: gives the voxels as arrays [k, j, i] of `dtype`, in the file's axis order and units, k ascending, and raises InputError
-    for a damaged file, at the latest after the last. An array is the caller's only until the next one is asked for.
+    slabs: gives the voxels as arrays [k, j, i] of `dtype`, in the file's axis order and units, k ascending, and raises
+    InputError for a damaged file, at the latest after the last. An array is the caller's until the next is asked for.
     """
 
     path: Path
@@ -44,8 +43,8 @@ class VoxelSource:
 class FileLayout:
     """Where and how a file holds its voxels.
 
-    start: byte of the file where the (compressed) data begin; skip: bytes of these, inflated, before the first voxel; dtype: with its
-    byte order; value = stored x slope + intercept.
+    start: byte of the file where the (compressed) data begin; skip: bytes of these, inflated, before the first voxel;
+    dtype: with its byte order; value = stored x slope + intercept.
     """
 
     size: tuple[int, int, int]  # x fastest
@@ -141,7 +140,8 @@ def itk_grid(path: Path, header: bytes, image_io: str) -> SourceGrid:
             reader.ReadImageInformation()
         except RuntimeError as error:
             why = [line.strip() for line in str(error).replace(str(alone), path.name).splitlines() if line.strip()]
-            raise InputError(f"{path}: the header cannot be used: {why[-1].removeprefix('ITK ERROR: ')}") from None
+            shown = ascii(why[-1].removeprefix("ITK ERROR: "))[1:-1][:200]
+            raise InputError(f"{path}: the header cannot be used ({shown}); correct it or {AGAIN}") from None
         finally:
             sitk.ProcessObject.SetGlobalWarningDisplay(warnings)
     if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
