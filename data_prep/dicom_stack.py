@@ -23,12 +23,12 @@ def stack(images: Sequence[SliceHeader], where: str) -> tuple[list[SliceHeader],
     A position may be off the grid by a tenth of the slice spacing, and sideways by a tenth of a pixel.
     """
     if len(images) < 2:
-        raise InputError(f"{where} has one slice, which has no spacing; expected 2 or more")
+        raise InputError(f"{where} has one slice, and one has no spacing; expected 2 or more")
     lost = [image.file for image in images if not _lies_somewhere(image)]
     if lost:
         raise InputError(
-            f"{where}: {len(lost)} of {len(images)} slices lack position, orientation (unit vectors at right angles) or "
-            f"pixel spacing ({files_named(lost)}); expected all three; export the series anew"
+            f"{where}: {len(lost)} of {len(images)} slices lack position, orientation (unit vectors at a right angle) "
+            f"or pixel spacing ({files_named(lost)}); expected all three; export the series anew"
         )
     _check_one(where, "sizes", [image.size for image in images], 0)
     _check_one(where, "pixel spacings", [image.pixel_spacing for image in images], _SAME)
@@ -70,8 +70,8 @@ def _even_spacing(along: np.ndarray, where: str) -> float:
     doubled = np.flatnonzero(steps <= max(0.01 * usual, 1e-3))
     if doubled.size:
         raise InputError(
-            f"{where}: {doubled.size} slices lie where another does (the first at {along[doubled[0]]:.2f} mm); expected "
-            "one at each position; remove copies, or export one phase alone"
+            f"{where}: {doubled.size} slices lie where another does (the first at {along[doubled[0]]:.2f} mm); "
+            "expected one at each position; remove copies, or export one phase alone"
         )
     times = np.rint(steps / usual)
     gaps = np.flatnonzero((times >= 2) & (np.abs(steps / usual - times) < GRID_TOLERANCE))
