@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.command import InputError
-from data_prep.text_header import detached, fields_of, quoted, read_text_header, size_of
+from data_prep.text_header import check_numbers, detached, fields_of, quoted, read_text_header, size_of
 from data_prep.voxel_source import FileLayout, VoxelSource, file_source, itk_grid, not_one_image
 
 _TYPES = {  # not MET_LONG, which has four bytes on one machine and eight on another
@@ -21,6 +21,7 @@ _NEUTRAL = {  # fields that change what the voxels are or where they lie, and th
     "elementtointensityfunctionslope": ("1",),
     "elementtointensityfunctionoffset": ("0",),
 }
+_DIRECTIONS = ("transformmatrix", "rotation", "orientation")  # three names for one thing
 
 
 def open_metaimage(path: Path) -> VoxelSource:
@@ -39,6 +40,7 @@ def open_metaimage(path: Path) -> VoxelSource:
     kind = _TYPES.get(fields.get("elementtype", ""))
     if kind is None or len(size) != 3 or fields.get("elementnumberofchannels", "1") != "1":
         raise not_one_image(path, size, quoted(fields, "elementtype"))
+    check_numbers(fields, ("offset", "position", "origin", "elementspacing", "elementsize", *_DIRECTIONS), path)
     order = ">" if _true(fields, "binarydatabyteordermsb") or _true(fields, "elementbyteordermsb") else "<"
     encoding = "zlib" if _true(fields, "compresseddata") else "raw"
     layout = FileLayout(size, np.dtype(order + kind), encoding, start=len(header))

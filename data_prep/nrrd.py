@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.command import InputError
-from data_prep.text_header import detached, fields_of, quoted, read_text_header, size_of
+from data_prep.text_header import check_numbers, detached, fields_of, quoted, read_text_header, size_of
 from data_prep.voxel_source import FileLayout, VoxelSource, file_source, itk_grid, not_one_image
 
 _ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
@@ -25,7 +25,6 @@ _NAMES = {  # of the types, as the format's definition lists them
     "f8": ("double",),
 }
 _TYPES = {name: kind for kind, names in _NAMES.items() for name in names}
-_GEOMETRY = ("spacings", "spacedirections", "spaceorigin")
 
 
 def open_nrrd(path: Path) -> VoxelSource:
@@ -52,8 +51,6 @@ def open_nrrd(path: Path) -> VoxelSource:
     order = {"little": "<", "big": ">"}.get(fields.get("endian", "").lower(), "|")
     if order == "|" and kind not in ("i1", "u1"):
         raise InputError(f"{path}: the header names no byte order; expected endian little or big; save the file anew")
-    for name in _GEOMETRY:
-        if re.search("nan|inf|none", fields.get(name, ""), re.IGNORECASE):
-            raise InputError(f"{path}: {quoted(fields, name)} is no geometry; expected numbers; correct the header")
+    check_numbers(fields, ("spacings", "spacedirections", "spaceorigin"), path)
     layout = FileLayout(size, np.dtype(order + kind), encoding, start=len(header))
     return file_source(path, layout, lambda: itk_grid(path, header, "NrrdImageIO"))

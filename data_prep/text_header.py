@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -45,6 +46,17 @@ def size_of(fields: dict[str, str], name: str, path: Path) -> tuple[int, ...]:
     if not size:
         raise InputError(f"{path}: the header names no size ({name}); expected three numbers of voxels; {AGAIN}")
     return size
+
+
+def check_numbers(fields: dict[str, str], names: tuple[str, ...], path: Path) -> None:
+    """Raise InputError for a field that is there but holds anything else than finite numbers, which ITK reads as 0."""
+    for name in names:
+        try:
+            sound = all(math.isfinite(float(part)) for part in re.split(r"[\s(),]+", fields.get(name, "")) if part)
+        except ValueError:
+            sound = False
+        if not sound:
+            raise InputError(f"{path}: {quoted(fields, name)} is no geometry; expected numbers; correct the header")
 
 
 def quoted(fields: dict[str, str], name: str) -> str:

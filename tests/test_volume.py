@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from helpers import KITS_AFFINE, one_line, save
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from data_prep import volume
 from data_prep.command import InputError
-from data_prep.volume import SourceGrid, read_labels, read_volume, same_grid, write_labels
+from data_prep.source_grid import check_grid
+from data_prep.volume import SourceGrid, read_image, read_labels, read_volume, same_grid, write_labels
 
 
 def all_48_axis_orders() -> list[np.ndarray]:
@@ -62,6 +66,51 @@ def test_voxels_are_axial_and_labels_return_to_their_own_grid_in_every_axis_orde
         assert np.array_equal(np.asarray(back.dataobj), voxels)
         assert back.get_data_dtype() == np.uint8
         assert same_grid(read_labels(tmp_path / "out.nii.gz").source, volume.source)
+
+
+@pytest.mark.parametrize("ending", ["nii", "nrrd", "mha"])
+@settings(max_examples=40, deadline=None)
+@given(
+    order=st.integers(0, 47),
+    angles=st.tuples(*[st.floats(-np.pi, np.pi)] * 3),
+    spacing=st.tuples(*[st.floats(0.3, 8)] * 3),
+    origin=st.tuples(*[st.floats(-600, 600)] * 3),
+    shape=st.tuples(*[st.integers(1, 5)] * 3),
+    seed=st.integers(0, 1000),
+)
+def test_labels_return_to_their_own_grid_however_it_lies(
+    tmp_path_factory, ending: str, order: int, angles, spacing, origin, shape, seed: int
+) -> None:
+    folder = tmp_path_factory.mktemp("grids")
+    labels = np.random.default_rng(seed).integers(0, 4, shape).astype(np.uint8)
+    signs = np.sign(all_48_axis_orders()[order][:3, :3])
+    affine = nib.affines.from_matvec(rotation(*angles) @ signs * spacing, origin)
+    source = save(folder / "source.nii.gz", labels, affine)
+    if ending != "nii":
+        sitk.WriteImage(sitk.ReadImage(str(source)), str(folder / f"source.{ending}"), useCompression=bool(seed % 2))
+        source = folder / f"source.{ending}"
+    volume = read_labels(source)
+    write_labels(volume.voxels, volume.source, folder / f"out.{ending}")
+    there, back = sitk.ReadImage(str(source)), sitk.ReadImage(str(folder / f"out.{ending}"))
+    assert np.array_equal(sitk.GetArrayFromImage(there), labels.transpose(2, 1, 0))
+    assert np.array_equal(sitk.GetArrayFromImage(back), labels.transpose(2, 1, 0))
+    for name in ("GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(back, name)() == pytest.approx(getattr(there, name)(), rel=1e-6, abs=1e-6)
+    if ending == "nii":
+        assert np.allclose(nib.load(folder / "out.nii").affine, affine, rtol=1e-6, atol=1e-5)
+    assert same_grid(read_labels(folder / f"out.{ending}").source, volume.source)
+
+
+def test_the_slabs_of_a_volume_make_the_whole(tmp_path: Path) -> None:
+    # more planes than a slab holds, along each axis
+    voxels = np.random.default_rng(0).integers(-1000, 1000, (70, 40, 45)).astype(np.int16)
+    for affine in all_48_axis_orders()[::7]:
+        path = save(tmp_path / "imaging.nii.gz", voxels, affine)
+        oriented = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
+        volume = read_volume(path)
+        assert np.array_equal(volume.voxels, sitk.GetArrayFromImage(oriented))
+        assert volume.voxels.flags.c_contiguous
+        assert np.array_equal(read_image(path).values, voxels.transpose(2, 1, 0))
 
 
 def check_round_trip(source: Path, out: Path) -> None:
@@ -198,3 +247,44 @@ def test_labels_of_another_shape_or_name_are_not_written(tmp_path: Path) -> None
     write_labels(np.zeros((1, 100, 100), np.uint8), grid(), tmp_path / "a.nii.gz")
     assert (tmp_path / "a.nii.gz").read_bytes()[:2] == b"\x1f\x8b"  # compressed
     assert [path.name for path in tmp_path.iterdir()] == ["a.nii.gz"]
+
+
+@pytest.mark.parametrize("name", ["a.nhdr", "a.mhd", "a.hdr", "a.png", "a.dcm", "a"])
+def test_files_of_other_kinds_are_refused_by_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="no such file or folder"):
+        read_volume(tmp_path / name)
+    (tmp_path / name).write_bytes(b"x" * 1000)
+    with pytest.raises(
+        InputError, match=r"two files|one DICOM file|does not end in \.nii\.gz, \.nii, \.nrrd, \.mha"
+    ) as caught:
+        read_volume(tmp_path / name)
+    one_line(caught)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"spacing": (1.0, 0.0, 5.0)}, "spacing is 1 x 0 x 5 mm"),
+        ({"spacing": (1.0, -1.0, 5.0)}, "spacing is 1 x -1 x 5 mm"),
+        ({"spacing": (np.nan, 1.0, 5.0)}, "spacing is nan x 1 x 5 mm"),
+        ({"spacing": (np.inf, 1.0, 5.0)}, "spacing is inf x 1 x 5 mm"),
+        ({"origin": (0.0, np.inf, 0.0)}, "origin or direction is NaN"),
+        ({"direction": (np.nan, 0, 0, 0, 1, 0, 0, 0, 1)}, "origin or direction is NaN"),
+        ({"direction": (1, 0.01, 0, 0, 1, 0, 0, 0, 1)}, "sheared"),
+        ({"direction": (1, 0, 0, 0, 1, 0, 0, 0, 0)}, "sheared"),
+        ({"direction": (2, 0, 0, 0, 1, 0, 0, 0, 1)}, "sheared"),
+    ],
+)
+def test_a_geometry_that_is_none_is_refused(changes: dict, words: str) -> None:
+    check_grid(grid(), Path("a.mha"))
+    with pytest.raises(InputError, match=f"a.mha: .*{words}") as caught:
+        check_grid(grid(**changes), Path("a.mha"))
+    one_line(caught)
+
+
+def test_a_machine_without_the_memory_is_told_so(tmp_path: Path, monkeypatch) -> None:
+    path = save(tmp_path / "a.nii.gz", np.ones((2, 3, 4), np.int16))
+    with monkeypatch.context() as patch:
+        patch.setattr(volume.np, "empty", lambda *_: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(InputError, match="2 x 3 x 4 voxels of 2 bytes are more than this machine's memory"):
+            read_volume(path)
