@@ -97,9 +97,7 @@ def scan_folder(folder: Path) -> Scan:
         for number, path in enumerate(paths, 1):
             try:
                 header = _read(path, number)
-            except InputError:
-                raise
-            except Exception:  # pydicom's errors are of many types, and their texts may quote the header
+            except Exception:  # pydicom's errors are of many types; they may quote the header, ours the file's name
                 damaged.append(number)
             else:
                 images += [header] if header else []

@@ -52,20 +52,21 @@ def open_nifti(path: Path) -> VoxelSource:
         raise InputError(f"{path}: the file is empty; {AGAIN}")
     header = parse_header(start)
     if header is None:
-        raise InputError(f"{path}: is no NIfTI file, by its header; expected one, .nii.gz or .nii")
+        raise InputError(f"{path}: is no NIfTI-1 file (nor NIfTI-2), by its header; expected one, .nii.gz or .nii")
     if compressed and not path.name.endswith(".gz"):
         raise InputError(f"{path}: is compressed, its name says otherwise; rename it to end in .nii.gz")
     check_size(path, header.size, 1)
     if header.dtype is None or len(header.size) < 3 or math.prod(header.size[3:]) != 1:
-        kind = header.dtype or _OTHER_TYPES.get(header.datatype, f"data type {header.datatype}")
-        raise not_one_image(path, header.size, str(kind))
+        other = _OTHER_TYPES.get(header.datatype, f"data type {header.datatype}")
+        raise not_one_image(path, header.size, other if header.dtype is None else header.dtype.name)
+    slope, intercept = _scaling(header, path)
     layout = FileLayout(
-        header.size[:3],
-        header.dtype,
-        "gzip" if compressed else "raw",
-        0,
-        header.vox_offset,
-        *_scaling(header, path),
+        size=header.size[:3],
+        dtype=header.dtype,
+        encoding="gzip" if compressed else "raw",
+        skip=header.vox_offset,
+        slope=slope,
+        intercept=intercept,
     )
     known = header.sform_code > 0 or header.qform_code > 0
     notes = () if known else ("the header says nothing of orientation (sform and qform unset): taken for axial, LPS",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,8 +119,10 @@ def write_labels(labels_zyx: np.ndarray, like: SourceGrid, path: str | Path) -> 
 
 def _open(path: str | Path, series: str | int | None = None) -> VoxelSource:
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: there is no such file or folder")
+    if not os.path.exists(path):  # false, too, where a folder on the way must not be entered
+        raise InputError(f"{path}: there is no such file or folder, or it may not be read")
+    if not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path}: is neither file nor folder; expected an image file or a folder of DICOM files")
     if path.is_dir() and not path.name.endswith(FILE_ENDINGS):
         from data_prep.dicom import open_dicom
 

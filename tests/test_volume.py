@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from itertools import permutations, product
 from pathlib import Path
 
@@ -280,6 +281,15 @@ def test_a_geometry_that_is_none_is_refused(changes: dict, words: str) -> None:
     with pytest.raises(InputError, match=f"a.mha: .*{words}") as caught:
         check_grid(grid(**changes), Path("a.mha"))
     one_line(caught)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match="neither file nor folder"):
+        read_volume(tmp_path / "a.nii.gz")
+    (tmp_path / "loop.nii.gz").symlink_to(tmp_path / "loop.nii.gz")
+    with pytest.raises(InputError, match="no such file"):
+        read_volume(tmp_path / "loop.nii.gz")
 
 
 def test_a_machine_without_the_memory_is_told_so(tmp_path: Path, monkeypatch) -> None:
