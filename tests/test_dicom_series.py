@@ -17,7 +17,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from data_prep import voxel_source
+from data_prep import dicom_header, voxel_source
 from data_prep.command import InputError
 from data_prep.dicom import main
 from data_prep.dicom_series import list_series
@@ -194,3 +194,10 @@ def test_nothing_that_identifies_a_patient_leaves_the_headers(tmp_path: Path, st
     for text in (*texts, caplog.text, *capfd.readouterr()):
         without_identifiers(text)
     assert "damaged DICOM (file number" in " ".join(texts)  # the slice whose slope is the number of a patient
+
+
+def test_the_docs_list_every_tag_that_is_looked_at() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "geometry.md").read_text(encoding="utf-8")
+    listed = text.split("exactly these are looked at:")[1].split(". Of these")[0]
+    expected = {*dicom_header.TAGS, "TransferSyntaxUID", "MediaStorageSOPClassUID"}
+    assert {name.strip(" `\n") for name in listed.split(",")} == expected

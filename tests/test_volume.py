@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from itertools import permutations, product
 from pathlib import Path
 
@@ -281,6 +283,20 @@ def test_a_geometry_that_is_none_is_refused(changes: dict, words: str) -> None:
     with pytest.raises(InputError, match=f"a.mha: .*{words}") as caught:
         check_grid(grid(**changes), Path("a.mha"))
     one_line(caught)
+
+
+def test_reading_takes_little_more_memory_than_the_voxels(tmp_path: Path) -> None:
+    # 134 MB of voxels in KiTS's axis order, which have to be turned
+    path = save(tmp_path / "imaging.nii.gz", np.zeros((256, 512, 512), np.int16))
+    code = (
+        "import resource, sys; from data_prep.volume import read_volume;"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024;"
+        "before = peak(); print(read_volume(sys.argv[1]).voxels.nbytes >> 20, peak() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    voxels_mb, taken_mb = map(int, done.stdout.split())
+    assert voxels_mb == 128
+    assert taken_mb < voxels_mb + 100  # libraries and one slab
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
