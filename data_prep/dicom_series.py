@@ -71,7 +71,7 @@ def choose_series(scan: Scan, folder: Path, wanted: str | int | None) -> tuple[S
     """Return the series to read, and a note on each thing that was decided.
 
     wanted: a number or (the first four digits or more of) a key. Without it: the CT series with most slices, axial
-    before others, reformatted ones (DERIVED, SECONDARY) last. InputError where there is no such series.
+    before others, and among these reformatted ones (DERIVED, SECONDARY) last. InputError where there is no such series.
     """
     series = series_of(scan, folder)
     readable = [one for one in series if one.kind == CT]
@@ -81,9 +81,9 @@ def choose_series(scan: Scan, folder: Path, wanted: str | int | None) -> tuple[S
     notes = []
     if len(readable) > 1 and wanted is None:
         how = "the axial CT" if chosen.plane == "axial" else "none is axial, so the CT"
-        notes.append(
-            f"{len(readable)} CT series found: read {how} with most slices, {chosen}; --series chooses another"
-        )
+        longer = any(one.plane == chosen.plane and len(one.images) > len(chosen.images) for one in readable)
+        most = "most slices that is not reformatted" if longer else "most slices"
+        notes.append(f"{len(readable)} CT series found: read {how} with {most}, {chosen}; --series chooses another")
     passed = Counter(image.kind for image in scan.images if image.kind in (LOCALIZER, CAPTURE, MULTI_FRAME))
     notes += [f"{count} {kind} passed over" for kind, count in sorted(passed.items())]
     if scan.damaged:
@@ -100,7 +100,7 @@ def files_named(numbers: Sequence[int]) -> str:
 
 
 def _preference(one: Series) -> tuple[bool, bool, int]:
-    return not one.images[0].derived, one.plane == "axial", len(one.images)
+    return one.plane == "axial", not one.images[0].derived, len(one.images)
 
 
 def _wanted(series: list[Series], wanted: str, folder: Path) -> Series:

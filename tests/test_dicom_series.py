@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
 from pathlib import Path
 
@@ -62,13 +63,28 @@ def test_the_axial_ct_with_most_slices_is_read_and_said(study: Path) -> None:
     assert volume.voxels.shape[0] == 5
     key = list_series(study)[2].key
     assert volume.notes == (
-        f"4 CT series found: read the axial CT with most slices, series 3 ({key}): 5 axial CT images of 7 x 9 pixels; "
-        "--series chooses another",
+        "4 CT series found: read the axial CT with most slices that is not reformatted, "
+        f"series 3 ({key}): 5 axial CT images of 7 x 9 pixels; --series chooses another",
         "1 localizer passed over",
         "1 secondary capture passed over",
     )
     # the key says which series it is without saying its UID
     assert len(key) == 8 and int(key, 16) >= 0
+
+
+def test_axial_comes_first_also_reformatted_and_coronal_is_better_than_none(study: Path) -> None:
+    for name in ("b_thick", "c_thin"):
+        shutil.rmtree(study / name)
+    volume = read_volume(study)
+    assert len(volume.voxels) == 12
+    assert "read the axial CT with most slices, series 3" in volume.notes[0]
+    shutil.rmtree(study / "e_slabs")
+    save_slices(
+        study / "h_sagittal", slices_of(random_hu(3), uid="1.2.3", axes=columns((0, 1, 0), (0, 0, -1), (1, 0, 0)))
+    )
+    volume = read_volume(study)
+    assert volume.source.size == (7, 9, 8)
+    assert "none is axial, so the CT with most slices, series 2" in volume.notes[0]
 
 
 def test_series_are_listed_and_chosen_by_number_or_key(study: Path, capsys) -> None:
