@@ -1,0 +1,46 @@
+"""Names from outside: which may name a case, and how any text is shown without doing harm."""
+
+from __future__ import annotations
+
+LONGEST_NAME = 128
+_MARKUP = "<>&"
+_REFUSED = "/\\\"'`" + _MARKUP
+
+
+def safe_name(name: str) -> bool:
+    """Whether `name` may name a case, and with it files and rows of tables.
+
+    True for 1 to 128 printable characters of any script that can be encoded, without path separators (`/`, `\\`),
+    quotes (also the backtick), `<`, `>`, `&`, white space other than a space inside, and not starting with `.` or `-`.
+
+    >>> safe_name("case_00135_s0103"), safe_name("../etc"), safe_name("-rf"), safe_name("a<b"), safe_name("")
+    (True, False, False, False, False)
+    """
+    return (
+        0 < len(name) <= LONGEST_NAME
+        and name[0] not in ".-"
+        and name == name.strip()
+        and name.isprintable()
+        and not any(letter in _REFUSED for letter in name)
+    )
+
+
+def printable(text: object, longest: int = 400) -> str:
+    """Return a text in printable ASCII on one line, safe in a terminal and as text of an HTML page.
+
+    All else (control characters, other scripts, broken encodings, `<`, `>`, `&`) becomes `\\x1b`, `\\u202e` and
+    the like, as Python's `ascii` writes it. What is beyond `longest` characters is cut, and `...` says so.
+
+    >>> printable("case_00001_<b>"), printable("a\\nb")
+    ('case_00001_\\\\x3cb\\\\x3e', 'a\\\\nb')
+    """
+    shown = "".join(_escaped(letter) for letter in str(text)[: longest + 1])
+    return shown if len(shown) <= longest else shown[: longest - 3] + "..."
+
+
+def _escaped(letter: str) -> str:
+    if letter in _MARKUP:
+        return f"\\x{ord(letter):02x}"
+    if letter.isascii() and letter.isprintable():
+        return letter
+    return ascii(letter)[1:-1]
