@@ -17,7 +17,7 @@ from data_prep.check_image import PERCENTILES, ImageSurvey, image_findings, surv
 from data_prep.check_labels import LabelSurvey, label_findings, survey_labels
 from data_prep.command import InputError
 from data_prep.findings import Finding, finding
-from data_prep.kits import CYST, ENDINGS, Case
+from data_prep.kits import CYST, ENDINGS
 from data_prep.kits_metadata import SPACINGS, expected_spacing_mm
 from data_prep.names import printable
 from data_prep.volume import Volume, read_labels, read_volume, same_grid
@@ -58,11 +58,6 @@ def check_case(name: str, image: Path | None, labels: Path | None, metadata: dic
     except Exception as error:  # one broken case must not stop the others; its text could hold anything
         what = f"checking ended with {type(error).__name__}"
         return CaseReport(name, {}, (finding(name, "unexpected", what),))
-
-
-def check_found(case: Case) -> CaseReport:
-    """Check a case of `find_cases`."""
-    return check_case(case.name, case.image, case.labels, case.metadata)
 
 
 def _check_case(name: str, image: Path | None, labels: Path | None, metadata: dict[str, Any] | None) -> CaseReport:

@@ -14,7 +14,7 @@ THUMB = 16  # pixels a side of the small slices that are compared along z
 PERCENTILES = (0.5, 5.0, 50.0, 95.0, 99.5)
 AIR_HU = (-1100, -500)  # air and lung; scanners fill up with less than that outside the field of view
 SOFT_HU = (-200, 300)  # fat to enhanced kidney
-WATER_STORED = (900, 1300)  # soft tissue where 1024 was not subtracted
+STORED_SOFT = (824, 1324)  # fat to enhanced kidney where 1024 was not yet subtracted
 FIELD_MM = (100.0, 1000.0)  # KiTS19: 224 to 533 mm
 LENGTH_MM = 2500.0
 SIMILAR = 0.7  # mean correlation of one part's slices with another's; whole scans stay under 0.15, two phases over 0.75
@@ -102,7 +102,7 @@ def image_findings(survey: ImageSurvey) -> Lines:
     yield from _size_findings(survey)
     low, high = survey.hu_range
     if low == high:
-        yield "constant", f"every voxel of the image is {low}"
+        yield "constant", f"every voxel of the image is {low}, in whole HU"
         return
     yield from _hu_findings(survey)
     yield from _slice_findings(survey)
@@ -133,7 +133,7 @@ def _hu_findings(survey: ImageSurvey) -> Lines:
     said = f"values from {low} to {high}, median {survey.percentile(50)}"
     if low >= 0 and high <= 255:
         yield "gray_values", f"{said}: 8-bit gray values or HU clipped to a window"
-    elif low >= 0 and survey.share(*WATER_STORED) >= 0.1 and survey.share(1, 700) < survey.share(*WATER_STORED):
+    elif _as_stored(survey):
         yield "not_rescaled", f"{said}: as CT is stored, 1024 not yet subtracted"
     elif survey.share(*SOFT_HU) < 0.02:
         yield "no_soft_tissue", f"{said}: {survey.share(*SOFT_HU):.1%} of the voxels are from -200 to 300 HU"
@@ -143,21 +143,27 @@ def _hu_findings(survey: ImageSurvey) -> Lines:
         yield "hu_range", f"{said}: expected about -1024 to 3071"
 
 
+def _as_stored(survey: ImageSurvey) -> bool:
+    # air is near 0 then, nothing but padding lies below, and most of what is above lies about 1024
+    below, tissue = survey.share(-1200, -100), survey.share(*STORED_SOFT)
+    return below < 0.001 and tissue >= max(0.05, 0.6 * survey.share(500, 32767))
+
+
 def _slice_findings(survey: ImageSurvey) -> Lines:
     blank = np.flatnonzero(survey.slice_range[:, 0] == survey.slice_range[:, 1])
     if blank.size:
         value = survey.slice_range[blank[0], 0]
-        yield "blank_slices", f"{blank.size} slices hold one value only ({value}): {runs(blank)}"
+        yield "blank_slices", f"slices of one value only ({value}): {runs(blank)}"
     if survey.hu_range[0] < AIR_HU[1]:  # else the air around the patient may be a constant
         for axis, ranges in (("rows", survey.y_range), ("columns", survey.x_range)):
             flat = np.flatnonzero((ranges[:, 0] == ranges[:, 1]) & (ranges[:, 0] > AIR_HU[1]))
             if flat.size:
                 yield (
                     "blank_planes",
-                    f"{flat.size} {axis} are {ranges[flat[0], 0]} in every slice, not air: {runs(flat)}",
+                    f"{axis} that are {ranges[flat[0], 0]} in every slice, not air: {runs(flat)}",
                 )
     if survey.doubled:
-        what = f"{len(survey.doubled)} slices equal the next one voxel for voxel: {runs(np.array(survey.doubled))}"
+        what = f"slices that equal the next one voxel for voxel: {runs(np.array(survey.doubled))}"
         yield "doubled_slices", what
 
 

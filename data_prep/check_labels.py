@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -104,7 +105,7 @@ def _gaps(inside: np.ndarray, pixel_mm2: float) -> list[int]:
 
     labelled = np.flatnonzero(inside.any(axis=(1, 2)))
     gaps: list[int] = []
-    for before, after in zip(labelled[:-1], labelled[1:], strict=True):
+    for before, after in pairwise(labelled):
         if after - before > 1 and (inside[before] & inside[after]).sum() * pixel_mm2 >= GAP_MM2:
             gaps += range(int(before) + 1, int(after))
     for k in range(1, len(inside) - 1):
@@ -151,7 +152,7 @@ def _body_findings(survey: LabelSurvey) -> Lines:
     elif len(large) == 1:
         yield "one_body", f"one body of {large[0]:.0f} mL; most patients have two kidneys"
     if stray:
-        yield "stray_object", f"{len(stray)} objects apart from the kidneys, of {_listed(stray)} mL"
+        yield "stray_object", f"objects apart from the kidneys, of {_listed(stray)} mL"
 
 
 def _listed(volumes_ml: list[float]) -> str:

@@ -53,7 +53,7 @@ KINDS: dict[str, Kind] = {
     "hu_range": Kind("warning", "see that slope and intercept were applied once"),
     "blank_slices": Kind("warning", "export anew: these slices are lost, or cut padding away"),
     "blank_planes": Kind("warning", "export anew: part of the scan was filled up, as after a broken download"),
-    "doubled_slices": Kind("warning", "export anew: a slice stands in the place of its neighbor, or is there twice"),
+    "doubled_slices": Kind("warning", "export anew: a slice was stored twice, or over its neighbor"),
     "few_slices": Kind("warning", "use the whole scan; so few slices hold no kidney"),
     "single_slices": Kind("note", "nothing, if the data set is one of single slices; 3-D checks were left out"),
     "odd_matrix": Kind("note", "nothing: slices are padded to a square, never squashed"),
@@ -109,8 +109,8 @@ class Finding:
 class Report:
     """The doctor's report of one folder.
 
-    kind: `cases` or `cache`. names: of the cases that were looked at. facts: plain values by case, of those that could be
-    read. findings: errors first, then by code and case. summary: plain values of the whole folder.
+    kind: `cases` or `cache`. names: of the cases that were looked at. facts: plain values by case, of those that
+    could be read. findings: errors first, then by code and case. summary: plain values of the whole folder.
     """
 
     root: str
@@ -178,6 +178,10 @@ def _last_line(report: Report) -> str:
     unsound = {one.case for one in report.findings if one.severity != "note"}
     cases, sound = len(report.names), len(set(report.names) - unsound)
     if not report.findings:
-        return f"{report.root}: {cases} cases are sound"
+        return f"{report.root}: {_cases(cases)} {'is' if cases == 1 else 'are'} sound"
     said = ", ".join(f"{number} {what if number != 1 else what[:-1]}" for what, number in report.counts().items())
-    return f"{report.root}: {cases} cases, {sound} sound; {said}"
+    return f"{report.root}: {sound} of {_cases(cases)} {'is' if sound == 1 else 'are'} sound; {said}"
+
+
+def _cases(number: int) -> str:
+    return f"{number} case" if number == 1 else f"{number} cases"

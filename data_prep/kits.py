@@ -55,10 +55,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Layout:
-    """All of a folder: its cases, the labels (name, path) that have no image, and what is amiss."""
+    """All of a folder: its cases, labels that have no image (name, path, metadata), and what is amiss."""
 
     cases: list[Case]
-    labels_alone: list[tuple[str, Path]]
+    labels_alone: list[tuple[str, Path, dict[str, Any] | None]]
     problems: list[Problem]
 
 
@@ -111,22 +111,20 @@ def find_layout(root: str | Path, images: str | None = None, labels: str | None 
     if labels is not None and images is None:
         raise InputError(f"--labels {labels!r} was given without --images; give both, or images alone")
     problems: list[Problem] = []
-    if images is None:
-        found = _kits_folders(root, problems)
-    else:
-        found = _pairs(root, images, labels, problems)
+    found = _kits_folders(root, problems) if images is None else _pairs(root, images, labels, problems)
     metadata, unusable = read_metadata(root)
     problems += [Problem("", "bad_metadata", printable(line)) for line in unusable]
     cases: list[Case] = []
-    labels_alone: list[tuple[str, Path]] = []
+    labels_alone: list[tuple[str, Path, dict[str, Any] | None]] = []
     for name, (image, label) in sorted(found.items()):
+        patient = patient_of(name)
+        said = metadata.get(name, metadata.get(patient))
         if image is not None:
-            patient = patient_of(name)
-            cases.append(Case(name, patient, image, label, metadata.get(name, metadata.get(patient))))
+            cases.append(Case(name, patient, image, label, said))
             if label is None:
                 problems.append(Problem(name, "no_labels", "has no labels: usable for prediction only"))
         elif label is not None:
-            labels_alone.append((name, label))
+            labels_alone.append((name, label, said))
     return Layout(cases, labels_alone, sorted(problems, key=lambda problem: problem.case))
 
 

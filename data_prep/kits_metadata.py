@@ -60,7 +60,7 @@ def read_metadata(root: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
 def _records(path: Path) -> dict[str, dict[str, Any]]:
     if path.stat().st_size > LARGEST_BYTES:
         raise ValueError("larger than 64 MiB")
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = given = json.loads(path.read_text(encoding="utf-8"))
     if isinstance(content, dict):  # by case, as some copies have it
         content = [{"case_id": name, **record} for name, record in content.items() if isinstance(record, dict)]
     if not isinstance(content, list):
@@ -70,7 +70,7 @@ def _records(path: Path) -> dict[str, dict[str, Any]]:
         for record in content
         if isinstance(record, dict) and isinstance(record.get("case_id"), str)
     }
-    if content and not records:
+    if given and not records:
         raise ValueError("no record has a case_id")
     return records
 
