@@ -32,7 +32,10 @@ _SAYINGS = {
     "truncated": "truncated",
     "is damaged": "damaged",
     "no NIfTI": "not_an_image",
+    "by its first line": "not_an_image",  # NRRD, MetaImage
     "cannot be read as": "not_an_image",
+    "slices are missing": "missing_slices",
+    "inflates to more": "damaged",
 }
 _NIFTI_STARTS = [struct.pack(order + "i", length) for order in "<>" for length in (348, 540)]
 

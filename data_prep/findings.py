@@ -42,6 +42,7 @@ KINDS: dict[str, Kind] = {
     "damaged": Kind("error", _AGAIN),
     "not_an_image": Kind("error", _AGAIN + "; if it came so, export it as NIfTI-1"),
     "unreadable": Kind("error", "do what the message asks, or leave out the case"),
+    "missing_slices": Kind("error", "export or download the series anew, with all its slices"),
     "not_finite": Kind("error", "replace these voxels (air is -1000 HU, no label is 0), or leave out the case"),
     "reader_note": Kind("note", "see that the reader decided as you would"),
     # is it CT in HU, whole, of a sensible size

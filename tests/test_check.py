@@ -161,6 +161,30 @@ def test_a_defect_of_ours_becomes_a_finding_and_says_nothing_of_the_data(
     assert (one.case, one.code, one.what) == ("case_00001", "unexpected", "checking ended with ZeroDivisionError")
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("series 1: 3 slices are missing (2 after slice 7); expected none", "missing_slices"),
+        ("inflates to more than its header says", "damaged"),
+        ("is no .nrrd file, by its first line", "not_an_image"),
+        ("the gantry was tilted by 12 degrees", "unreadable"),
+    ],
+)
+def test_what_readers_of_other_formats_say_has_its_code(
+    data: Path, monkeypatch: pytest.MonkeyPatch, said: str, code: str
+) -> None:
+    read = check_case.read_volume
+
+    def refusing(path: Path) -> object:
+        if "case_00001" in str(path):
+            raise InputError(f"{path}: {said}")
+        return read(path)
+
+    monkeypatch.setattr(check_case, "read_volume", refusing)
+    (one,) = check_folder(data).findings
+    assert (one.case, one.code, one.what) == ("case_00001", code, f"{IMAGE}: {said}")
+
+
 def dying(name: str, *_: object) -> CaseReport:
     """Stand in for a check whose process is killed, for want of memory, at one case."""
     if name == "case_00001":

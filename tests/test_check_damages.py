@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import os
 import shutil
 import struct
@@ -210,7 +211,14 @@ DAMAGES: dict[str, tuple[Damage, set[str]]] = {
     "unknown type": (header(IMAGE, "h", 70, 999), HEADER),
     "offset infinite": (header(LABELS, "f", 108, np.inf), HEADER),
     "offset beyond": (header(LABELS, "f", 108, 1e8), HEADER),
-    "spacing in meters": (header(IMAGE, "3f", 80, 0.005, 0.005, 0.005), {"spacing_differs", "grid_differs"}),
+    "spacing in meters": (
+        header(IMAGE, "3f", 80, 0.005, 0.005, 0.005),
+        {"spacing_differs", "grid_differs", "unreadable"},
+    ),
+    "spacing 0": (header(IMAGE, "3f", 80, 0, 0, 0), HEADER | {"spacing_differs"}),
+    "spacing NaN": (header(IMAGE, "3f", 80, np.nan, 1, 1), HEADER | {"spacing_differs"}),
+    "affine NaN": (header(IMAGE, "4f", 280, np.nan, 0, 0, 0), HEADER | {"grid_differs"}),
+    "affine zero": (header(IMAGE, "12f", 280, *[0] * 12), HEADER | {"grid_differs"}),
     "no orientation": (header(IMAGE, "2h", 252, 0, 0), {"no_orientation"}),
     "slope 10": (header(IMAGE, "2f", 112, 10, 0), {"hu_range"}),
     "intercept 1024": (header(IMAGE, "2f", 112, 1, 1024), {"not_rescaled"}),
@@ -281,6 +289,7 @@ def test_every_damage_is_named(sound: Path, tmp_path: Path, way: str) -> None:
     assert not {one.code for one in report.findings} & {"unexpected", "worker_died"}
     if not found & {"same_image", "same_labels"}:  # which name both
         assert {one.case for one in report.findings} == {HURT}
+    json.dumps(report.as_json(), allow_nan=False)
     assert all(one.what and one.mend and "\n" not in one.what + one.mend for one in report.findings)
     assert "1 of 2 cases is sound" in str(report) or found & {"same_image", "same_labels"}
 
