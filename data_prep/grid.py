@@ -108,6 +108,29 @@ def labels_to_network(labels: np.ndarray, spacing_mm: tuple[float, float, float]
     return out
 
 
+def shares_to_network(
+    labels: np.ndarray, spacing_mm: tuple[float, float, float], settings: GridSettings, classes: int = 3
+) -> np.ndarray:
+    """Return how much of each network pixel every label covers: uint8 [z, y, x] -> float32 [z, size, size, classes].
+
+    Shares of area, on the grid of `to_network`; they add up to 1, outside the source's field is background.
+    These are soft labels: what a perfect network would answer, and what the way back keeps best. ValueError for
+    a label of `classes` or more.
+    """
+    if labels.max(initial=0) >= classes:
+        raise ValueError(f"label {labels.max()} found, expected 0 to {classes - 1}")
+    by_y, by_x = _matrices(labels.shape[1:], spacing_mm, settings)
+    out = np.zeros((len(labels), settings.size, settings.size, classes), np.float32)
+    out[..., 0] = 1
+    for source, target in zip(labels, out, strict=True):
+        if not source.any():
+            continue
+        for value in range(1, classes):
+            target[..., value] = _resample((source == value).astype(np.float32), by_y, by_x)
+        target[..., 0] = 1 - target[..., 1:].sum(axis=-1)
+    return out
+
+
 def probabilities_to_labels(
     prob: np.ndarray,
     shape_zyx: tuple[int, int, int],

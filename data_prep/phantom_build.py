@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,11 +55,36 @@ class Build:
     fat_mm: float  # under the skin at the side
     phase: float  # 0: late arterial (cortex far brighter than medulla), 1: nephrographic (both alike)
     hu: dict[str, float]
+    pyramids_hu: float  # medulla darker than cortex by this in phase 0
 
     @property
     def spine_y_mm(self) -> float:
         """Center of the vertebral bodies: a hand's breadth in front of the skin of the back."""
         return 0.88 * self.half_depth_mm - 0.35 * self.fat_mm - 57.0
+
+    def in_phase(self, phase: float) -> Build:
+        """Return the same patient later or earlier after the injection."""
+        later = phase - self.phase
+        hu = {name: self.hu[name] + later * (end - start) for name, (start, end, _) in ENHANCEMENT.items()}
+        hu["cortex"] = max(hu["cortex"], DARKEST_CORTEX_HU)
+        hu["medulla"] = _medulla_hu(hu["cortex"], phase, self.pyramids_hu)
+        return replace(self, phase=phase, hu=hu)
+
+
+# HU in the late arterial phase, in the nephrographic phase, and their spread; drawn in this order
+ENHANCEMENT = {
+    "fat": (-104, -104, 4),
+    "muscle": (58, 64, 4),
+    "liver": (82, 112, 9),
+    "spleen": (120, 122, 9),
+    "pancreas": (100, 92, 8),
+    "aorta": (300, 165, 22),
+    "vein": (120, 150, 15),
+    "cortex": (205, 178, 15),
+    "bone": (170, 170, 25),
+    "bowel": (95, 90, 8),
+}
+DARKEST_CORTEX_HU = 150.0
 
 
 def draw_build(rng: np.random.Generator, difficulty: Difficulty) -> Build:
@@ -69,20 +94,15 @@ def draw_build(rng: np.random.Generator, difficulty: Difficulty) -> Build:
     fat = np.clip(0.42 * (half_width - 150.0) + rng.normal(0.0, 4.0), 5.0, 34.0)
     phase = rng.uniform(*difficulty.phase)
 
-    def between(arterial: float, nephrographic: float, spread: float) -> float:
-        return float(arterial + phase * (nephrographic - arterial) + rng.normal(0.0, spread))
-
     hu = {
-        "fat": between(-104, -104, 4),
-        "muscle": between(58, 64, 4),
-        "liver": between(82, 112, 9),
-        "spleen": between(120, 122, 9),
-        "pancreas": between(100, 92, 8),
-        "aorta": between(300, 165, 22),
-        "vein": between(120, 150, 15),
-        "cortex": max(between(205, 178, 15), 150.0),
-        "bone": between(170, 170, 25),
-        "bowel": between(95, 90, 8),
+        name: float(arterial + phase * (nephrographic - arterial) + rng.normal(0.0, spread))
+        for name, (arterial, nephrographic, spread) in ENHANCEMENT.items()
     }
-    hu["medulla"] = hu["cortex"] - float(np.clip((1.0 - phase) * rng.uniform(60.0, 105.0), 4.0, 100.0))
-    return Build(half_width, half_width * rng.uniform(0.64, 0.76), float(fat), float(phase), hu)
+    hu["cortex"] = max(hu["cortex"], DARKEST_CORTEX_HU)
+    pyramids = rng.uniform(60.0, 105.0)
+    hu["medulla"] = _medulla_hu(hu["cortex"], phase, pyramids)
+    return Build(half_width, half_width * rng.uniform(0.64, 0.76), float(fat), float(phase), hu, float(pyramids))
+
+
+def _medulla_hu(cortex_hu: float, phase: float, pyramids_hu: float) -> float:
+    return cortex_hu - float(np.clip((1.0 - phase) * pyramids_hu, 4.0, 100.0))

@@ -11,6 +11,7 @@ import numpy as np
 TISSUES = (
     "air", "skin", "fat", "muscle", "bone", "disc", "liver", "spleen", "stomach", "bowel", "gas", "gallbladder",
     "pancreas", "aorta", "vein", "cortex", "medulla", "sinus", "pelvis", "cyst", "tumor", "necrosis", "table",
+    "lung", "heart", "bladder",
 )  # fmt: skip
 Box = tuple[slice, slice, slice]
 EVERYWHERE: Box = (slice(None), slice(None), slice(None))
@@ -27,21 +28,42 @@ def coverage(level: np.ndarray) -> np.ndarray:
     return np.clip(0.5 - level / np.maximum(slope, 1e-6), 0.0, 1.0)
 
 
+def path_distance_mm(x: np.ndarray, y: np.ndarray, z: np.ndarray, points_mm: np.ndarray) -> np.ndarray:
+    """Return how far the places x, y, z (mm, they broadcast) are from the path through the points [n, 3]."""
+    nearest = np.float32(np.inf)
+    for start, end in pairwise(points_mm):
+        dx, dy, dz = x - start[0], y - start[1], z - start[2]
+        along = end - start
+        at = np.clip((dx * along[0] + dy * along[1] + dz * along[2]) / float(along @ along), 0.0, 1.0)
+        square = (dx - at * along[0]) ** 2 + (dy - at * along[1]) ** 2 + (dz - at * along[2]) ** 2
+        nearest = np.minimum(nearest, square)
+    return np.sqrt(nearest)
+
+
 class Canvas:
     """HU being painted, with warped coordinates so that no two patients share an outline.
 
     `x`, `y`, `z` are millimeters toward the left, the back and the head, [z, y, x] in shape, 0 in the middle
     of the field of view, moved by a smooth random field of `warp_mm` standard deviation. `room` is the share
     of each voxel that is left for kidneys and tumors. Random fields have knots in millimeters, so that their
-    grain does not change with the voxels; other voxels give another patient all the same.
+    grain does not change with the voxels; other voxels give another patient all the same. `origin_mm` (x, y, z)
+    is where in the field of view the coordinates are 0, from its middle.
     """
 
-    def __init__(self, rng: np.random.Generator, shape_zyx: Sequence[int], spacing_mm: Sequence[float], warp_mm: float):
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        shape_zyx: Sequence[int],
+        spacing_mm: Sequence[float],
+        warp_mm: float,
+        origin_mm: Sequence[float] = (0.0, 0.0, 0.0),
+    ):
         self.rng = rng
         self.shape_zyx = tuple(shape_zyx)
         self.spacing_mm = tuple(spacing_mm)
         self.axes_mm = [
-            ((np.arange(n) - (n - 1) / 2) * mm).astype(np.float32) for n, mm in zip(shape_zyx, spacing_mm, strict=True)
+            ((np.arange(n) - (n - 1) / 2) * mm - origin).astype(np.float32)
+            for n, mm, origin in zip(shape_zyx, spacing_mm, origin_mm[::-1], strict=True)
         ]
         z, y, x = self.axes_mm
         self.z = z[:, None, None] + warp_mm * self.smooth_field(45.0)
@@ -107,14 +129,7 @@ class Canvas:
         points = np.asarray(points_mm, np.float32)
         low, high = points.min(axis=0), points.max(axis=0)
         box = self.box((low + high) / 2, (high - low) / 2 + radius_mm)
-        nearest = np.float32(np.inf)
-        for start, end in pairwise(points):
-            dx, dy, dz = self.offsets(start, box)
-            along = end - start
-            at = np.clip((dx * along[0] + dy * along[1] + dz * along[2]) / float(along @ along), 0.0, 1.0)
-            square = (dx - at * along[0]) ** 2 + (dy - at * along[1]) ** 2 + (dz - at * along[2]) ** 2
-            nearest = np.minimum(nearest, square)
-        return box, np.sqrt(nearest) - radius_mm
+        return box, path_distance_mm(self.x[box], self.y[box], self.z[box], points) - radius_mm
 
     def column(self, center_mm: Sequence[float], radii_mm: Sequence[float | np.ndarray]) -> np.ndarray:
         """Return the level, everywhere, of an elliptic column along z; radii may be arrays over the grid."""

@@ -45,6 +45,18 @@ def tumor_size_ml(place: float, smallest_ml: float = 0.8) -> float:
     return float(np.clip(size, smallest_ml, LARGEST_ML))
 
 
+def tumor_size_place(size_ml: float) -> float:
+    """Return the share of tumors that are no larger: the other way around of `tumor_size_ml`, without its limits.
+
+    >>> tumor_size_place(30.0)
+    0.5
+    """
+    from statistics import NormalDist
+
+    z = float(np.log(size_ml / MEDIAN_ML))
+    return NormalDist().cdf(z / (SMALL_DEVIATION if z < 0 else LARGE_DEVIATION))
+
+
 def paint_kidney(canvas: Canvas, build: Build, side: float) -> Kidney:
     """Paint one kidney in its fat: a bent ellipsoid with a sinus cut out toward the midline, cortex and pyramids."""
     rng = canvas.rng
@@ -81,7 +93,7 @@ def paint_kidney(canvas: Canvas, build: Build, side: float) -> Kidney:
     pelvis = np.sqrt((along / (0.55 * wide)) ** 2 + ((outward + 0.66) / 0.42) ** 2 + (across / 0.24) ** 2)
     canvas.paint("pelvis", coverage(pelvis - 1.0) * room, rng.uniform(2.0, 20.0), box)
     kidney = Kidney(side, center, axes, radii, box, share)
-    _paint_hilum(canvas, build, kidney)
+    paint_hilum(canvas, build, kidney.side, kidney.center_mm, axes, radii[1])
     return kidney
 
 
@@ -96,18 +108,23 @@ def _pyramids(
     return outer * np.clip(0.55 + 0.9 * pattern, 0.0, 1.0)
 
 
-def _paint_hilum(canvas: Canvas, build: Build, kidney: Kidney) -> None:
-    """Renal vein to the vena cava, artery from the aorta, a short ureter."""
-    up, out, _ = kidney.axes
-    gate = kidney.center_mm - 0.6 * kidney.radii_mm[1] * out
+def paint_hilum(
+    canvas: Canvas, build: Build, side: float, center_mm: np.ndarray, axes: np.ndarray, radius_mm: float
+) -> None:
+    """Renal vein to the vena cava, artery from the aorta, a short ureter.
+
+    `axes`: the kidney's, see `Kidney`; the vessels enter at 0.6 of `radius_mm` from the center toward the midline.
+    """
+    up, out, _ = axes
+    gate = center_mm - 0.6 * radius_mm * out
     y = build.spine_y_mm
-    front = np.array([kidney.side * 26.0, y - 34.0, kidney.center_mm[2] + 4.0])
+    front = np.array([side * 26.0, y - 34.0, center_mm[2] + 4.0])
     for name, x, radius, lift in (("vein", -14.0, 4.2, 3.0), ("aorta", 9.0, 2.6, -5.0)):
-        target = np.array([x, y - 30.0, kidney.center_mm[2] + 8.0 + lift])
+        target = np.array([x, y - 30.0, center_mm[2] + 8.0 + lift])
         box, level = canvas.tube([gate + lift * up, front + lift * up, target], radius)
         canvas.paint(name, coverage(level) * canvas.room[box], build.hu[name], box)
-    down = np.array([kidney.side * 36.0, y - 20.0, kidney.center_mm[2] - 55.0])
-    box, level = canvas.tube([gate - 0.5 * kidney.radii_mm[1] * out, down, down - (0.0, 0.0, 60.0)], 2.4)
+    down = np.array([side * 36.0, y - 20.0, center_mm[2] - 55.0])
+    box, level = canvas.tube([gate - 0.5 * radius_mm * out, down, down - (0.0, 0.0, 60.0)], 2.4)
     canvas.paint("pelvis", coverage(level) * canvas.room[box], 15.0, box)
 
 
@@ -116,7 +133,7 @@ def paint_cysts(canvas: Canvas, kidneys: list[Kidney], difficulty: Difficulty) -
     rng = canvas.rng
     count = int(rng.choice(len(difficulty.cysts), p=difficulty.cysts))
     for _ in range(count):
-        kidney = kidneys[int(rng.integers(2))]
+        kidney = kidneys[int(rng.integers(len(kidneys)))]
         radius = rng.uniform(*difficulty.cyst_radius_mm)
         direction = _direction(rng, kidney)
         center = kidney.surface_mm(direction) + direction * radius * rng.uniform(-0.9, 0.2)
@@ -146,9 +163,10 @@ def paint_tumor(
     spine and wall.
     """
     rng = canvas.rng
-    kidney = kidneys[int(rng.integers(2))]
-    other = kidneys[1 - kidneys.index(kidney)]
-    canvas.take_room(other.share, other.box)
+    kidney = kidneys[int(rng.integers(len(kidneys)))]
+    for other in kidneys:
+        if other is not kidney:
+            canvas.take_room(other.share, other.box)
     radius = (size_ml * 1000.0 * 3.0 / (4.0 * np.pi)) ** (1 / 3)
     center = _tumor_center(canvas, kidney, radius, difficulty)
 

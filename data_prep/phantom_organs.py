@@ -73,16 +73,16 @@ def paint_bowel(canvas: Canvas, build: Build, inside: np.ndarray, difficulty: Di
         center = np.array([rng.uniform(-0.62, 0.68) * a, rng.uniform(-0.78, 0.02) * b, z])
         turn = rng.normal(0.0, 1.0, (2, 3)) * (22.0, 15.0, 10.0)
         box, level = canvas.tube([center - turn[0], center, center + turn[1]], rng.uniform(8.0, 15.0))
-        _paint_gut(canvas, build, box, level, inside, 2.2, 0.18, 0.6 if oral else 0.0)
+        paint_gut(canvas, build, box, level, inside, 2.2, 0.18, 0.6 if oral else 0.0)
     for side, low, high in ((-1.0, -110.0, -8.0), (1.0, -110.0, 42.0)):
         x = side * 0.82 * a
         points = [(x, rng.uniform(0.0, 0.3) * b, low)]
         points += [(x + rng.normal(0, 7), rng.uniform(-0.1, 0.3) * b, z) for z in np.linspace(low, high, 4)[1:]]
         box, level = canvas.tube(points, rng.uniform(14.0, 22.0))
-        _paint_gut(canvas, build, box, level, inside, 2.5, 0.9, 0.3 if oral else 0.0)
+        paint_gut(canvas, build, box, level, inside, 2.5, 0.9, 0.3 if oral else 0.0)
 
 
-def _paint_gut(
+def paint_gut(
     canvas: Canvas, build: Build, box: Box, level: np.ndarray, inside: np.ndarray,
     wall_mm: float, gas_chance: float, oral_chance: float,
 ) -> None:  # fmt: skip

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from data_prep.phantom_beyond import paint_chest, paint_pelvis
 from data_prep.phantom_build import Build, Difficulty
 from data_prep.phantom_canvas import Canvas, coverage
 from data_prep.phantom_organs import paint_bowel, paint_organs
+
+WALL_MM = 16.0  # fat and muscle that kidneys keep from the outside of the wall
 
 
 def _outline_mm(canvas: Canvas, half_width: float, front: float, back: float) -> np.ndarray:
@@ -17,15 +20,23 @@ def _outline_mm(canvas: Canvas, half_width: float, front: float, back: float) ->
     return np.hypot(canvas.x, canvas.y) * (1.0 - 1.0 / level)
 
 
-def paint_torso(canvas: Canvas, build: Build, difficulty: Difficulty) -> None:
-    """Paint everything but the kidneys; `canvas.room` ends as the abdomen less spine, back and vessels."""
+def paint_torso(canvas: Canvas, build: Build, difficulty: Difficulty, around_mm: np.ndarray | None = None) -> None:
+    """Paint everything but the kidneys; `canvas.room` ends as the abdomen less spine, back and vessels.
+
+    around_mm: distance to kidneys that are there already, as an array over the canvas. The body's wall gives way to
+    them, and such a scan may go beyond the abdomen: chest and pelvis are painted, too.
+    """
     a, b, fat = build.half_width_mm, build.half_depth_mm, build.fat_mm
     back = 0.88 * b
     _paint_table(canvas, back)
     skin = _outline_mm(canvas, a, b, back)
+    if around_mm is not None:
+        skin = np.minimum(skin, around_mm - WALL_MM - 0.6 * fat)
     canvas.paint("skin", coverage(skin), 20.0)
     canvas.paint("fat", coverage(skin + 2.5), build.hu["fat"])
     wall = _outline_mm(canvas, a - fat, b - 0.8 * fat, back - 0.35 * fat)
+    if around_mm is not None:
+        wall = np.minimum(wall, around_mm - WALL_MM)
     streaks = build.hu["muscle"] + 9.0 * canvas.smooth_field(12.0)
     canvas.paint("muscle", coverage(wall), streaks)
     thick = canvas.rng.uniform(8.0, 13.0)
@@ -36,10 +47,14 @@ def paint_torso(canvas: Canvas, build: Build, difficulty: Difficulty) -> None:
     inside = coverage(wall + thick)
     canvas.paint("fat", inside, build.hu["fat"] + 6.0 * canvas.smooth_field(12.0))
     canvas.room = inside.copy()
+    if around_mm is not None:
+        inside = paint_chest(canvas, build, inside, around_mm)
     paint_bowel(canvas, build, inside * (1.0 - paint_organs(canvas, build, inside)), difficulty)
     _paint_back(canvas, build, streaks)
     _paint_ribs(canvas, build, wall + 0.5 * thick)
     _paint_vessels(canvas, build)
+    if around_mm is not None:
+        paint_pelvis(canvas, build, inside, streaks)
 
 
 def _paint_table(canvas: Canvas, back: float) -> None:

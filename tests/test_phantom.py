@@ -9,12 +9,13 @@ import nibabel
 import numpy as np
 import pytest
 
-from data_prep import phantom
+from data_prep import phantom_cohort
 from data_prep.command import InputError
-from data_prep.phantom import main, places, simulate_patient, write_cohort, write_nifti
+from data_prep.phantom import main, simulate_patient, write_cohort, write_nifti
 from data_prep.phantom_build import EASY, HARD
 from data_prep.phantom_canvas import TISSUES, Canvas, coverage
 from data_prep.phantom_kidneys import tumor_size_ml
+from data_prep.phantom_options import places
 from data_prep.volume import read_volume
 
 SMALL = {"size": 64, "slices": 16}
@@ -247,7 +248,7 @@ def test_killed_while_writing_leaves_no_half_file(tmp_path, monkeypatch):
     def killed(*arguments, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(phantom, "simulate_patient", killed)
+    monkeypatch.setattr(phantom_cohort, "simulate_patient", killed)
     command = ["--out", str(tmp_path / "cohort"), "--cases", "1", "--size", "32", "--slices", "8"]
     assert main(command) == 130
     monkeypatch.undo()
