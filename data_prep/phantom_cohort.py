@@ -13,6 +13,7 @@ from pathlib import Path
 
 from data_prep.command import InputError, progress
 from data_prep.files import sha256_of
+from data_prep.grid import GridSettings
 from data_prep.phantom_files import claim, is_whole, write_patient
 from data_prep.phantom_maps import LabelMap, choose_maps, find_label_maps
 from data_prep.phantom_options import PLAIN, Variation
@@ -110,6 +111,7 @@ def plan_label_cohort(
     _refuse(len(maps) if cases is None else cases, seed)
     if size is not None:
         refuse_small(size)
+        GridSettings(size)  # refuses what is not a multiple of 16
     digest = hashlib.sha256("".join(f"{one.name} {sha256_of(one.path)}\n" for one in maps).encode()).hexdigest()
     table = {"label_maps_sha256": digest, "cases": cases, "size": size, "seed": seed, "hard": hard}
     chosen = choose_maps(maps, cases, seed, variation.small)

@@ -119,6 +119,11 @@ def places(index: int, seed: int) -> tuple[float, float]:
     return float(size), float(contrast)
 
 
+def only_side(index: int, seed: int) -> float:
+    """Return the side of a single kidney: -1 the patient's right, 1 the left; of any few patients, half are left."""
+    return -1.0 if _place(index, seed, 3, 11**0.5) < 0.5 else 1.0
+
+
 def _place(index: int, seed: int, which: int, step: float) -> float:
     # as in `places`; an own start and step each, so that the traits are independent
     return float((np.random.default_rng([seed, 0, which]).random() + (index + 1) * step) % 1.0)

@@ -11,7 +11,7 @@ from data_prep.phantom_build import draw_build
 from data_prep.phantom_canvas import TISSUES, Canvas
 from data_prep.phantom_horseshoe import paint_isthmus
 from data_prep.phantom_kidneys import paint_cysts, paint_kidney, paint_tumor, tumor_size_ml
-from data_prep.phantom_options import PLAIN, Variation, places
+from data_prep.phantom_options import PLAIN, Variation, only_side, places
 from data_prep.phantom_torso import paint_torso
 
 SMALLEST_SIZE, SMALLEST_SLICES = 32, 8
@@ -73,9 +73,7 @@ def _scan(index: int, seed: int, size: int, slices: int, hard: bool, variation: 
     canvas = Canvas(rng, (slices, size, size), spacing_mm, warp_mm=rng.uniform(2.0, 4.0))
     paint_torso(canvas, build, difficulty)
     which = variation.kidneys(index, seed)
-    sides = (-1.0, 1.0)
-    if which == "single":
-        sides = (sides[int(np.random.default_rng([seed, index, 1]).integers(2))],)
+    sides = (only_side(index, seed),) if which == "single" else (-1.0, 1.0)
     kidneys = [paint_kidney(canvas, build, side) for side in sides]
     if which == "horseshoe":
         paint_isthmus(canvas, build, kidneys)

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from data_prep.grid import GridSettings, network_pixel_mm, resampling_matrix, shares_to_network
+from data_prep.grid import SIZE_STEP, GridSettings, network_pixel_mm, resampling_matrix, shares_to_network
 from data_prep.phantom_scene import Scene
 
 CANVAS_SIZE, CANVAS_MM = 256, 2.5  # trunks are painted no finer than this, in plane and along z, and interpolated
@@ -43,10 +43,9 @@ class Target:
 
     @property
     def canvas_settings(self) -> GridSettings:
-        """The pixels to paint on: the image's own, unless they are finer than is worth the time."""
-        if self.settings is not None and self.settings.size <= CANVAS_SIZE:
-            return self.settings
-        return GridSettings(CANVAS_SIZE)
+        """The pixels to paint on: as many as the image has, up to what is worth the time."""
+        pixels = max(self.shape_zyx[1:])
+        return GridSettings(min(CANVAS_SIZE, SIZE_STEP * math.ceil(pixels / SIZE_STEP)))
 
     @property
     def canvas_shape_zyx(self) -> tuple[int, int, int]:

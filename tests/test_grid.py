@@ -16,6 +16,7 @@ from data_prep.grid import (
     network_pixel_mm,
     probabilities_to_labels,
     resampling_matrix,
+    shares_to_network,
     to_network,
 )
 from data_prep.volume import read_labels
@@ -171,13 +172,33 @@ def test_labels_and_image_lie_on_one_grid() -> None:
         assert ((hu > 0) == (labels_to_network(labels, (1.0, 0.7, 0.9), settings) == 1)).mean() > 0.999
 
 
-def soft_one_hot(labels: np.ndarray, spacing_mm: tuple[float, float, float], settings: GridSettings) -> np.ndarray:
-    mm = network_pixel_mm(labels.shape[1:], spacing_mm[1:], settings)
-    by_y, by_x = (
-        resampling_matrix(n, source_mm, settings.size, mm)
-        for n, source_mm in zip(labels.shape[1:], spacing_mm[1:], strict=True)
-    )
-    return np.stack([by_y @ (labels == k).astype(np.float32) @ by_x.T for k in range(3)], axis=-1)
+def test_shares_worked_out_by_hand() -> None:
+    labels = np.zeros((2, 32, 32), np.uint8)
+    labels[0, 0:2, 0:2] = [[1, 2], [2, 0]]  # one network pixel: a quarter of each but two of tumor
+    labels[0, 0, 2:4] = 1
+    shares = shares_to_network(labels, (5.0, 1.0, 1.0), GridSettings(16))
+    assert shares.shape == (2, 16, 16, 3) and shares.dtype == np.float32
+    assert shares[0, 0, 0] == pytest.approx([0.25, 0.25, 0.5])
+    assert shares[0, 0, 1] == pytest.approx([0.5, 0.5, 0.0])
+    assert (shares[0, 1:, :, 0] == 1).all() and (shares[1, ..., 0] == 1).all() and not shares[1, ..., 1:].any()
+
+
+def test_shares_add_up_and_agree_with_the_labels_of_the_same_grid() -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 3, (2, 70, 90)).astype(np.uint8).repeat(2, axis=1)
+    for settings in (GridSettings(32), GridSettings(32, 2.0), GridSettings(256)):
+        shares = shares_to_network(labels, (3.0, 0.7, 0.9), settings)
+        assert shares.sum(axis=-1) == pytest.approx(np.ones(shares.shape[:3]), abs=1e-5)
+        assert shares.min() > -1e-5
+        clear = np.ptp(np.sort(shares, axis=-1)[..., 1:], axis=-1) > 1e-3  # the largest leads
+        hard = labels_to_network(labels, (3.0, 0.7, 0.9), settings)
+        assert (shares.argmax(axis=-1) == hard)[clear].all() and clear.mean() > 0.5
+
+
+def test_shares_of_labels_that_have_no_class_are_refused() -> None:
+    with pytest.raises(ValueError, match="label 3"):
+        shares_to_network(np.full((1, 16, 16), 3, np.uint8), (1.0, 1.0, 1.0), GridSettings(16))
+    assert shares_to_network(np.zeros((0, 16, 16), np.uint8), (1.0, 1.0, 1.0), GridSettings(16)).shape == (0, 16, 16, 3)
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -190,7 +211,7 @@ def test_real_labels_survive_the_way_there_and_back(shared_data: Path, name: str
     settings = GridSettings(256)
     slices = volume.voxels[volume.voxels.any(axis=(1, 2))]
     hard = np.eye(3, dtype=np.float32)[labels_to_network(slices, volume.spacing_mm, settings)]
-    soft = soft_one_hot(slices, volume.spacing_mm, settings)
+    soft = shares_to_network(slices, volume.spacing_mm, settings)
     # hard labels cannot say where inside a pixel the border runs; measured .981 to .984 and .964 to .983
     for prob, kidney, tumor in ((hard, 0.98, 0.96), (soft, 0.995, 0.99)):
         back = probabilities_to_labels(prob, slices.shape, volume.spacing_mm, settings)
