@@ -56,17 +56,24 @@ class Build:
     phase: float  # 0: late arterial (cortex far brighter than medulla), 1: nephrographic (both alike)
     hu: dict[str, float]
     pyramids_hu: float  # medulla darker than cortex by this in phase 0
+    enhancement: float = 1.0  # what there is of the contrast agent
 
     @property
     def spine_y_mm(self) -> float:
         """Center of the vertebral bodies: a hand's breadth in front of the skin of the back."""
         return 0.88 * self.half_depth_mm - 0.35 * self.fat_mm - 57.0
 
+    def enhanced(self, factor: float) -> Build:
+        """Return the same patient with that much of the contrast agent: 0 none, 1 as much as it was."""
+        hu = {name: UNENHANCED.get(name, value) for name, value in self.hu.items()}
+        hu = {name: float(start + factor * (self.hu[name] - start)) for name, start in hu.items()}
+        return replace(self, hu=hu, pyramids_hu=factor * self.pyramids_hu, enhancement=factor * self.enhancement)
+
     def in_phase(self, phase: float) -> Build:
         """Return the same patient later or earlier after the injection."""
         later = phase - self.phase
-        hu = {name: self.hu[name] + later * (end - start) for name, (start, end, _) in ENHANCEMENT.items()}
-        hu["cortex"] = max(hu["cortex"], DARKEST_CORTEX_HU)
+        part = {name: self.enhancement if name in UNENHANCED else 1.0 for name in ENHANCEMENT}
+        hu = {name: self.hu[name] + later * part[name] * (end - start) for name, (start, end, _) in ENHANCEMENT.items()}
         hu["medulla"] = _medulla_hu(hu["cortex"], phase, self.pyramids_hu)
         return replace(self, phase=phase, hu=hu)
 
@@ -85,6 +92,10 @@ ENHANCEMENT = {
     "bowel": (95, 90, 8),
 }
 DARKEST_CORTEX_HU = 150.0
+# HU without contrast agent; what is not here has none
+UNENHANCED = {
+    "liver": 56, "spleen": 48, "pancreas": 42, "aorta": 40, "vein": 40, "cortex": 34, "medulla": 32, "bowel": 40,
+}  # fmt: skip
 
 
 def draw_build(rng: np.random.Generator, difficulty: Difficulty) -> Build:

@@ -14,6 +14,7 @@ from data_prep.phantom_torso import paint_torso
 
 HILUM_MM = 14.0  # what is no further than this from kidney on all sides belongs to the sinus
 CORTEX_MM = 6.5
+DARKEST_TUMOR_HU = 25.0  # solid tissue without contrast agent
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def _tumor_hu(
     contrast = rng.uniform(*(difficulty.low_contrast_hu if low_contrast else difficulty.contrast_hu))
     if rng.random() < difficulty.brighter:
         contrast *= -0.5
-    base = max(0.65 * build.hu["cortex"] + 0.35 * build.hu["medulla"] - contrast, 55.0)
+    base = max(0.65 * build.hu["cortex"] + 0.35 * build.hu["medulla"] - contrast, DARKEST_TUMOR_HU)
     texture = canvas.smooth_field(max(0.35 * radius, 5.0), box) + 0.5 * canvas.smooth_field(5.0, box)
     hu = base + rng.uniform(*difficulty.texture_hu) * texture
     necrotic = bool(size_ml > 12.0 and rng.random() < 0.4 + 0.4 * (size_ml > 150.0))

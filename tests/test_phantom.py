@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from functools import partial
 
 import nibabel
 import numpy as np
@@ -330,3 +332,9 @@ def test_several_processes_write_the_same_files(tmp_path):
         np.testing.assert_array_equal(one.voxels, two.voxels)
     with pytest.raises(InputError, match="jobs 0"):
         write_cohort(tmp_path / "3", cases=3, jobs=0)
+
+
+def test_a_worker_that_ends_without_a_word_is_named(tmp_path):
+    cohort = phantom_cohort.Cohort(tmp_path / "cohort", {}, {name: partial(os._exit, 3) for name in ("a", "b")})
+    with pytest.raises(InputError, match="ended without a word"):
+        cohort.write(cohort.missing(), jobs=2)

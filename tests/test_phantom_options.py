@@ -150,6 +150,18 @@ def test_a_phase_there_and_back_is_the_same_patient():
     assert early["cortex"] - early["medulla"] >= 60.0 and late["cortex"] - late["medulla"] == pytest.approx(4.0)
 
 
+def test_half_of_the_contrast_agent_is_half_of_the_enhancement():
+    build = draw_build(np.random.default_rng(4), Variation().difficulty(hard=True))
+    half = build.enhanced(0.5)
+    assert half.hu["aorta"] == pytest.approx((build.hu["aorta"] + 40) / 2)
+    assert half.hu["cortex"] == pytest.approx((build.hu["cortex"] + 34) / 2)
+    assert half.hu["fat"] == build.hu["fat"] and half.hu["bone"] == build.hu["bone"]
+    early, late = half.in_phase(0.0).hu, half.in_phase(1.0).hu
+    assert early["aorta"] - late["aorta"] == pytest.approx(135.0 / 2)
+    none = build.enhanced(0.0).hu
+    assert none["cortex"] == 34 and none["medulla"] == 32 and none["vein"] == none["aorta"] == 40
+
+
 def test_the_command_writes_them_and_keeps_cohorts_apart(tmp_path, capsys):
     out = tmp_path / "cohort"
     command = ["--out", str(out), "--cases", "2", "--size", "32", "--thickness-mm", "12", "--noise", "5"]
