@@ -44,8 +44,8 @@ def simulate_around(
     each gets the label that covers most of it. `variation.thickness_mm`: as many slices as are about that thick
     together become one, by the same rule; what is left over goes at the feet. `variation.small` has no meaning
     here. All follows from labels, (seed, index) and settings. `Phantom.tissues` is None. InputError, with `name`,
-    for a map without a kidney, with too few slices, or for a size that is not a multiple of 16. About 2 GB for a
-    thousand slices of 512 x 512.
+    for a map without a kidney (on coarse pixels, too), with too few slices, or for a size that is not a multiple
+    of 16. About 2 GB for a thousand slices of 512 x 512.
     """
     settings = None if size is None else GridSettings(size)
     merged = max(1, round((variation.thickness_mm or 0.0) / spacing_mm[0]))
@@ -76,6 +76,8 @@ def simulate_around(
     target = Target(labels, spacing_mm, merged, settings)
     origin = np.array([spine[0], spine[1] - build.spine_y_mm, np.mean([body.center_mm[2] for body in bodies])])
     canvas_labels = target.canvas_labels()
+    if not canvas_labels.any():
+        raise InputError(f"{name}: at {target.spacing_mm[1]:.1f} mm a pixel no kidney is left; choose a larger size")
 
     def scan(build: Build, which: int) -> tuple[np.ndarray, Scene]:
         own = np.random.default_rng([seed, index, 2])  # the same for both phases: the same patient

@@ -151,6 +151,7 @@ def test_cysts_of_later_data_sets_are_kidney():
         (two_kidneys()[20:21], {}, "has 1 slices"),
         (two_kidneys()[20:26], {"variation": Variation(thickness_mm=15.0)}, "6 slices of 4 mm, 1 of 16 mm"),
         (two_kidneys(), {"size": 100}, "multiple of 16"),
+        (two_kidneys() * (np.arange(SHAPE[2]) % 43 == 0).astype(np.uint8), {"size": 32}, "12.0 mm a pixel no kidney"),
     ],
 )
 def test_maps_that_cannot_be_used(labels, settings, words):
