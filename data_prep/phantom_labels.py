@@ -23,8 +23,8 @@ from data_prep.phantom_patient import Phantom, other_phase, scanned_twice
 from data_prep.phantom_render import Target, render
 from data_prep.phantom_scene import Scene, paint_scene
 
-# Of the contrast agent of the plain cohort's patients, real ones show about this (mean, deviation): with it kidneys and
-# tumors have the medians and the spread of HU of real slices, see docs/simulated_patients.md.
+# Share of the plain cohort's contrast agent (mean, deviation), fitted by hand to the medians of kidney and tumor in
+# real slices: that they agree is no check, see docs/simulated_patients.md.
 HARD_ENHANCEMENT = (0.6, 0.27)
 
 
