@@ -9,8 +9,8 @@ import numpy as np
 
 from data_prep.command import InputError
 from data_prep.files import read_json, replacing, write_json
-from data_prep.nifti import check_whole
 from data_prep.phantom_patient import Phantom
+from data_prep.volume import check_whole
 
 RECORD = "phantom.json"
 IMAGE, LABELS, FACTS = "imaging.nii.gz", "segmentation.nii.gz", "facts.json"

@@ -18,6 +18,7 @@ __all__ = [
     "SourceGrid",
     "StoredImage",
     "Volume",
+    "check_whole",
     "read_image",
     "read_labels",
     "read_volume",
@@ -91,6 +92,12 @@ def read_image(path: str | Path, series: str | int | None = None) -> StoredImage
     values = _room(source, source.grid.size[::-1], source.dtype)
     _fill(source, values, lambda slab, out: np.copyto(out, slab))
     return StoredImage(values, source.grid, source.path, source.notes)
+
+
+def check_whole(path: str | Path) -> None:
+    """Read a file to its end and keep nothing; InputError as for `read_image`."""
+    for _ in _open(path).slabs():
+        pass
 
 
 def write_labels(labels_zyx: np.ndarray, like: SourceGrid, path: str | Path) -> None:
