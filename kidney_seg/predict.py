@@ -14,6 +14,7 @@ from data_prep import grid
 from data_prep.command import InputError, progress, run_command
 from data_prep.kits import Case, find_cases
 from data_prep.split import SETS, patients_of
+from data_prep.volume import FILE_ENDINGS
 from kidney_seg.config import HEADS, PredictionConfig
 from kidney_seg.modelfile import ModelFile, load_model
 from kidney_seg.neighbors import neighbor_indices
@@ -70,11 +71,24 @@ def finish_labels(labels: np.ndarray, spacing_mm: Sequence[float], settings: Pre
     return remove_distant_objects(labels, spacing_mm, settings.distance_mm, settings.kidney_ml)
 
 
-def predict_file(loaded: ModelFile, predictor: Predictor, image: Path, out: Path, settings: PredictionConfig) -> None:
-    """Read one CT volume, predict, post-process, and write labels on exactly the grid of its file."""
+def predict_file(
+    loaded: ModelFile,
+    predictor: Predictor,
+    image: Path,
+    out: Path,
+    settings: PredictionConfig,
+    series: str | None = None,
+) -> None:
+    """Read one CT volume, predict, post-process, and write labels on exactly the grid of its file.
+
+    `image` and `series` as for `read_volume`: a file, or a folder of DICOM files. What reading had to decide is said on
+    standard error.
+    """
     from data_prep.volume import read_volume, write_labels
 
-    volume = read_volume(image)
+    volume = read_volume(image, series)
+    for note in volume.notes:
+        print(f"note: {note}", file=sys.stderr)
     labels = predict_volume(predictor, volume, loaded.grid)
     write_labels(finish_labels(labels, volume.spacing_mm, settings), volume.source, out)
 
@@ -102,8 +116,14 @@ def main(argv: list[str] | None = None) -> int:
         description="Segment kidneys and tumors: labels 0 background, 1 kidney, 2 tumor on the input's own grid.",
     )
     parser.add_argument("model", metavar="MODEL", help="run folder (its best model) or .keras file")
-    parser.add_argument("input", metavar="INPUT", help="NIfTI file, or folder of case_*/imaging.nii.gz")
-    parser.add_argument("--out", required=True, help="label file (.nii.gz), or folder for a folder of cases")
+    parser.add_argument(
+        "input", metavar="INPUT", help="file (.nii.gz, .nii, .nrrd, .mha), folder of DICOM files, or folder of cases"
+    )
+    parser.add_argument("--out", required=True, help="label file (.nii.gz, ...), or folder for a folder of cases")
+    parser.add_argument("--series", help="of a folder of DICOM files: number or key, as data_prep.dicom lists them")
+    parser.add_argument(
+        "--images", metavar="P", help="pattern of a folder of cases, such as imagesTr/{case}_0000.nii.gz"
+    )
     parser.add_argument("--split", metavar="FILE", help="CACHE/split.json: only the patients of one set")
     parser.add_argument("--part", choices=SETS, default="test", help="which set of --split (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace label files that are there already")
@@ -116,21 +136,10 @@ def _run(arguments: argparse.Namespace) -> int:
     import dataclasses
 
     source, out = Path(arguments.input), Path(arguments.out)
-    if source.is_dir():
-        cases, problems = find_cases(source)
-        for problem in problems:
-            if "no labels" not in problem:  # they are not needed here
-                print(f"note: {problem}", file=sys.stderr)
-        if arguments.split:
-            patients = patients_of(arguments.split, arguments.part)
-            cases = [case for case in cases if case.patient in patients]
-            if not cases:
-                raise InputError(f"{source}: no case of the {arguments.part} patients of {arguments.split} is here")
-    elif not source.exists():
-        raise InputError(f"{source}: no such file or folder")
-    elif not out.name.endswith((".nii.gz", ".nii")):
-        raise InputError(f"--out {out}: expected a name that ends in .nii.gz for the labels of one file")
-    made = [out / f"{case.name}.nii.gz" for case in cases] if source.is_dir() else [out]
+    cases = _find_cases(source, arguments)
+    if cases is None and not out.name.endswith(FILE_ENDINGS):
+        raise InputError(f"--out {out}: expected a name that ends in .nii.gz for the labels of one scan")
+    made = [out] if cases is None else [out / f"{case.name}.nii.gz" for case in cases]
     there = [path for path in made if path.exists()]
     if there and not arguments.force:
         raise InputError(f"{there[0]}: is there already; choose another --out, or replace it with --force")
@@ -140,13 +149,46 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = loaded.config.prediction
     if arguments.no_postprocess:
         settings = dataclasses.replace(settings, postprocess=False)
-    if source.is_dir():
+    if cases is None:
+        predictor = make_predictor(loaded.model, settings.slices_per_batch)
+        predict_file(loaded, predictor, source, out, settings, arguments.series)
+        print(out)
+    else:
         written = predict_cases(loaded, cases, out, settings)
         print(f"{len(written)} label volumes in {out}")
-    else:
-        predict_file(loaded, make_predictor(loaded.model, settings.slices_per_batch), source, out, settings)
-        print(out)
     return 0
+
+
+def _find_cases(source: Path, arguments: argparse.Namespace) -> list[Case] | None:
+    """Return the cases of a folder of cases, None for one scan: a file, or a folder of DICOM files."""
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder")
+    if not source.is_dir() or arguments.series:
+        return None
+    try:
+        cases, problems = find_cases(source, arguments.images)
+    except InputError:
+        if arguments.images or arguments.split or not _holds_dicom(source):
+            raise
+        return None
+    for problem in problems:
+        if "no labels" not in problem:  # they are not needed here
+            print(f"note: {problem}", file=sys.stderr)
+    if arguments.split:
+        patients = patients_of(arguments.split, arguments.part)
+        cases = [case for case in cases if case.patient in patients]
+        if not cases:
+            raise InputError(f"{source}: no case of the {arguments.part} patients of {arguments.split} is here")
+    return cases
+
+
+def _holds_dicom(folder: Path) -> bool:
+    from data_prep.dicom_series import list_series
+
+    try:
+        return bool(list_series(folder))
+    except InputError:
+        return False
 
 
 if __name__ == "__main__":

@@ -17,8 +17,11 @@ from kidney_seg import progressive
 
 COMMANDS = (
     "data_prep.build",
+    "data_prep.check",
+    "data_prep.dicom",
     "data_prep.phantom",
     "data_prep.split",
+    "kidney_seg.compare",
     "kidney_seg.evaluate",
     "kidney_seg.model",
     "kidney_seg.postprocess",

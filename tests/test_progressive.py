@@ -8,6 +8,7 @@ import shutil
 import nibabel
 import numpy as np
 import pytest
+from dicom_files import SPACING_MM, random_hu, save_slices, slices_of, without_identifiers
 
 from data_prep.build import build
 from data_prep.command import InputError
@@ -214,6 +215,22 @@ def test_predict_one_real_volume_on_its_own_grid(finished, shared_data, tmp_path
         assert made.get_data_dtype() == np.uint8
         assert predict_main([str(out), str(source), "--out", str(target)]) == 2  # never overwritten unasked
         assert predict_main([str(out), str(source), "--out", str(target), "--force"]) == 0
+
+
+def test_predict_a_folder_of_dicom_files(finished, tmp_path, capsys):
+    out, _, _ = finished
+    save_slices(tmp_path / "scan", slices_of(random_hu(4, 40, 36)))
+    target = tmp_path / "labels.nii.gz"
+    assert predict_main([str(out), str(tmp_path / "scan"), "--out", str(target)]) == 0
+    made = nibabel.load(target)
+    assert made.shape == (36, 40, 4)
+    np.testing.assert_allclose(sorted(made.header.get_zooms()), sorted(SPACING_MM), atol=1e-5)
+    without_identifiers(capsys.readouterr().err)
+    bad = ["--series", "7"], ["--out", str(tmp_path / "x.png")], ["--images", "{case}.nii.gz"]
+    for extra in bad:
+        assert predict_main([str(out), str(tmp_path / "scan"), "--out", str(tmp_path / "x.nii.gz"), *extra]) == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1 and lines[0].startswith("error: ")
 
 
 def test_predict_the_test_set_and_its_errors(finished, cache, tmp_path, capsys):
