@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STRUCTURES = ("kidney", "tumor")
 BEFORE, AFTER = "", "postprocessed_"
+FIRST = "first settings"  # name of the arm that the others are compared with
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def read_arms(runs: Sequence[str | Path]) -> list[Arm]:
         changed = [text.replace(" -> ", " → ") for text in differences(first["config"], members[0]["config"])]
         made.append(
             Arm(
-                name="; ".join(changed) or "first settings",
+                name="; ".join(changed) or FIRST,
                 runs=tuple(run["path"] for run in members),
                 seeds=tuple(run["manifest"]["seed"] for run in members),
                 steps=max(run["steps"] for run in members),

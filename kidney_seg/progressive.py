@@ -16,6 +16,7 @@ from data_prep.command import InputError, run_command
 from kidney_seg.config import PRESETS, Config, explanations
 from kidney_seg.interrupt import Stopped
 from kidney_seg.quiet import quiet_tensorflow
+from kidney_seg.reproduce import check_recipe, read_recipe
 
 LARGEST_SEED = 4_000_000  # a thousand starts each, in the 32 bits that seed a network
 DEMO = Path("runs") / "demo-data"  # where the simulated patients and their cache go
@@ -108,6 +109,12 @@ def main(argv: list[str] | None = None) -> int:
         help="settings, such as steps=500 alpha=0.6",
     )
     parser.add_argument(
+        "--seeds", type=int, metavar="N", help="train N times, with the seeds --seed and on, into RUN/seed<S>"
+    )
+    parser.add_argument(
+        "--reproduce", metavar="MANIFEST", help="repeat a run from its manifest.json: same settings, seed and data"
+    )
+    parser.add_argument(
         "--show-settings",
         action="store_true",
         help="print every setting with its value, its meaning and the source of its default, and stop",
@@ -117,6 +124,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.reproduce:
+        return _reproduce(arguments)
     preset = arguments.preset or ("paper" if arguments.data else "demo")
     config = PRESETS[preset].with_settings(arguments.set)
     if arguments.show_settings:
@@ -126,20 +135,67 @@ def _run(arguments: argparse.Namespace) -> int:
                 shown = ",".join(f"{part:.6g}" for part in value) if isinstance(value, list) else str(value)
                 print(f"{section + '.' + name:30}{shown:28}{texts[name]}")
         return 0
-    if not 0 <= arguments.seed <= LARGEST_SEED:
+    if arguments.seeds is not None and arguments.seeds < 1:
+        raise InputError(f"--seeds {arguments.seeds}: expected 1 or more")
+    last = arguments.seed + (arguments.seeds or 1) - 1
+    if not 0 <= arguments.seed <= last <= LARGEST_SEED:
         raise InputError(f"--seed {arguments.seed}: expected 0 to {LARGEST_SEED}")
+    out = Path(arguments.out or Path("runs") / (f"{preset}-seed{arguments.seed}" if arguments.seed else preset))
+    data = arguments.data or make_demo_data(config.model.size, _say)
+    if not arguments.seeds:
+        return _train(data, out, config, arguments.seed)
+    runs = {seed: out / f"seed{seed}" for seed in range(arguments.seed, last + 1)}
+    codes = []
+    for seed, run in runs.items():
+        _say(f"seed {seed}: {run}")
+        codes.append(_train(data, run, config, seed))
+        if codes[-1] > 1:  # stopped
+            return codes[-1]
+    from kidney_seg.compare import compare, table
 
-    def say(line: str) -> None:
-        print(line, flush=True)
+    _say("\nDice of the test patients, after the rule, over all seeds")
+    _say(table(compare(list(runs.values()))))
+    return max(codes)
 
-    out = arguments.out or Path("runs") / (f"{preset}-seed{arguments.seed}" if arguments.seed else preset)
-    data = arguments.data or make_demo_data(config.model.size, say)
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _train(data: str | Path, out: Path, config: Config, seed: int) -> int:
+    """Train and return the command's exit code."""
     try:
-        scores = train(data, out, config, arguments.seed, say)
+        scores = train(data, out, config, seed, _say)
     except Stopped as stopped:
         print(f"{stopped}: run the same command again to go on", file=sys.stderr)
         return stopped.exit_code
     return 0 if scores["best"]["trouble"] is None else 1
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    """Repeat a run into a new folder, after a look at what is not as it was."""
+    if arguments.set or arguments.preset or arguments.seeds or arguments.seed:
+        raise InputError("--reproduce: settings and seed are the repeated run's; give only --data and --out beside it")
+    from data_prep.cache import read_manifest
+    from data_prep.files import sha256_of
+    from data_prep.split import SPLIT
+
+    recipe = read_recipe(arguments.reproduce)
+    data = Path(arguments.data or recipe.data)
+    manifest = read_manifest(data)
+    quiet_tensorflow()
+    from kidney_seg.run import environment
+
+    now = environment()
+    versions = {**now["versions"], "python": now["python"], "devices": ", ".join(now["devices"])}
+    differing = check_recipe(recipe, manifest.data_sha256, sha256_of(manifest.root / SPLIT), versions)
+    for line in differing:
+        _say(f"differs: {line}")
+    if differing:
+        _say("with these differences the figures may come out differently")
+    else:
+        _say("versions, data and split are those of the repeated run")
+    return _train(data, Path(arguments.out or Path("runs") / "reproduced"), recipe.config, recipe.seed)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ class Rounds:
         self.run.take_back_damaged(rounds.warm_start, self.say)
         best = last = None
         without = 0
-        for number in range(rounds.max_rounds + 1):
+        for number in range(rounds.later_rounds()[0] + 1):
             last = self.run.find("round", round=number) or self._play_round(number, best, last)
             best, without = (last, 0) if last["accepted"] else (best, without + 1)
             if without >= rounds.patience:
@@ -109,12 +109,13 @@ class Rounds:
             steps, share = rounds.start_steps, 1.0
         else:
             name = f"round {number}" + (f", attempt {attempt + 1}" if attempt else "")
-            steps, share = rounds.steps, rounds.patient_share
+            _, steps, share = rounds.later_rounds()
             rate *= 0.5**attempt
         patients = draw_patients(self.patients, share, self.seed, number, attempt)
         batch = self.config.data.batch_size
         self.say(f"{name}: {steps} steps of {batch} slices of {len(patients)} patients, rate {rate:.2g}")
-        epochs = max(count for count in range(1, EPOCHS + 1) if steps % count == 0)
+        most = EPOCHS * max(1, steps // rounds.steps)
+        epochs = max(count for count in range(1, most + 1) if steps % count == 0)
         samples = [
             draw_samples(self.store, patients, steps // epochs, self.config, self.seed, number, attempt, epoch)
             for epoch in range(epochs)

@@ -51,7 +51,8 @@ class RunFolder:
             half_written.unlink()
         self._journal_path = self.root / "journal.jsonl"
         if not (self.root / "config.json").is_file():
-            write_json(self.root / "manifest.json", {**identity, **_environment()})
+            manifest = {**identity, "config": config.to_dict(), **environment()}
+            write_json(self.root / "manifest.json", manifest)  # alone enough to repeat the run
             write_json(self.root / "config.json", config.to_dict())  # last: its presence says that this is a run
         self._lines = self._read_journal()
         self.checkpoints = Checkpoints(self.root / "checkpoints")
@@ -197,7 +198,7 @@ class RunFolder:
             writer.writerows(rows)
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
     """Return the versions and the device that a run used."""
     versions = {}
     for package in PACKAGES:

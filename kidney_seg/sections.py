@@ -200,6 +200,8 @@ class DataConfig:
 class RoundsConfig:
     """Progressive training (paper, Figure 2). The loop is the paper's; its numbers are ours, it gives none."""
 
+    mode: str = "progressive"
+    """`progressive`; to compare with: `restarts`: its rounds on all patients; `plain`: one long one on all. [paper]"""
     starts: int = 3
     """Fresh networks in round 0, of which the best goes on. [J: single starts collapse now and then]"""
     start_steps: int = 500
@@ -241,6 +243,7 @@ class RoundsConfig:
         for name in ("max_rounds", "min_delta", "retries", "checkpoint_seconds"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         check(0 < self.patient_share <= 1, "patient_share", self.patient_share, "a share above 0, at most 1")
+        check_choice("mode", self.mode, ("progressive", "restarts", "plain"))
         check_choice("warm_start", self.warm_start, ("best", "last"))
         check_choice("stop_on", self.stop_on, ("selection", "test"))
         check_choice("optimizer", self.optimizer, ("adam", "sgd"))
@@ -248,6 +251,12 @@ class RoundsConfig:
         for name in ("peak_rate", "rate_decay", "clipnorm"):
             check(getattr(self, name) > 0, name, getattr(self, name), "a positive number")
         check(0 <= self.warmup_share < 1, "warmup_share", self.warmup_share, "a share from 0 to below 1")
+
+    def later_rounds(self) -> tuple[int, int, float]:
+        """Return what the mode makes of the rounds after round 0: how many, of how many steps, on which share."""
+        if self.mode == "plain":
+            return min(self.max_rounds, 1), self.max_rounds * self.steps, 1.0
+        return self.max_rounds, self.steps, self.patient_share if self.mode == "progressive" else 1.0
 
 
 @dataclass(frozen=True)

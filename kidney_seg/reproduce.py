@@ -1,0 +1,62 @@
+"""A run again, from its `manifest.json` alone: what must be the same is checked before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.command import InputError
+from data_prep.files import read_json
+from kidney_seg.config import Config
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run was made of. data: its cache folder, where it lay then; versions: of packages, Python and devices."""
+
+    config: Config
+    seed: int
+    data: Path
+    data_sha256: str
+    split_sha256: str
+    versions: dict[str, str]
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read a run's `manifest.json`. InputError where it is none, or is of a version that kept no settings in it."""
+    path = Path(path)
+    if path.is_dir():
+        path = path / "manifest.json"
+    content = read_json(path, "run's manifest")
+    try:
+        return Recipe(
+            config=Config.from_dict(content["config"]),
+            seed=int(content["seed"]),
+            data=Path(content["data"]),
+            data_sha256=content["data_sha256"],
+            split_sha256=content["split_sha256"],
+            versions={**content["versions"], "python": content["python"], "devices": ", ".join(content["devices"])},
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: is no manifest of a run that can be repeated (it lacks {error})") from None
+
+
+def check_recipe(recipe: Recipe, data_sha256: str, split_sha256: str, versions: dict[str, str]) -> list[str]:
+    """Compare a recipe with what is here; returns a line for each version that differs.
+
+    InputError where the data or the split are others: then nothing could come out equal.
+    """
+    for name, wanted, found in (
+        ("data", recipe.data_sha256, data_sha256),
+        ("split", recipe.split_sha256, split_sha256),
+    ):
+        if wanted != found:
+            raise InputError(
+                f"{recipe.data}: its {name} has the checksum {found[:12]}, the run to be repeated had {wanted[:12]}; "
+                "give the very same cache with --data"
+            )
+    return [
+        f"{name}: {recipe.versions.get(name, 'none')} then, {versions.get(name, 'none')} now"
+        for name in sorted({*recipe.versions, *versions})
+        if recipe.versions.get(name) != versions.get(name)
+    ]
