@@ -20,11 +20,12 @@ from data_prep.command import InputError, run_command
 from data_prep.files import read_json, write_json
 from kidney_seg.config import Config, differences
 from kidney_seg.intervals import by_patient, mean_interval, paired_difference
+from kidney_seg.metrics import STRUCTURES
+from kidney_seg.run import read_events
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STRUCTURES = ("kidney", "tumor")
 BEFORE, AFTER = "", "postprocessed_"
 FIRST = "first settings"  # name of the arm that the others are compared with
 
@@ -82,13 +83,12 @@ def _read_run(path: Path) -> dict[str, Any]:
     scores = path / "evaluation" / "test" / "scores.json"
     if not (path / "config.json").is_file() or not scores.is_file():
         raise InputError(f"{path}: is no finished run (no {scores.relative_to(path)}); finish it, or leave it out")
-    events = [json.loads(line) for line in (path / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
     rows = read_json(scores, "scores of the test set")["cases"]
     return {
         "path": path,
         "config": Config.from_dict(read_json(path / "config.json", "run's settings")),
         "manifest": read_json(path / "manifest.json", "run's manifest"),
-        "steps": sum(event["steps"] for event in events if event["event"] == "round"),
+        "steps": sum(event["steps"] for event in read_events(path) if event["event"] == "round"),
         "rows": [{**row, "run": str(path)} for row in rows],
     }
 

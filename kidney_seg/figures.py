@@ -39,6 +39,25 @@ class Example:
     aspect: float = 1.0  # height of a pixel in mm over its width
 
 
+def telling_slice(
+    image_hu: np.ndarray,
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    case: str,
+    dice: Mapping[str, float | None],
+    aspect: float = 1.0,
+) -> Example:
+    """Return the slice with most of the true tumor (else kidney, else prediction) as a row of overlays.
+
+    Arrays are [z, y, x]; the title has the case, the slice and `dice` by structure, without what is None or NaN.
+    """
+    shown = next((labels for labels in (truth == 2, truth > 0, predicted > 0) if labels.any()), truth)
+    z = int(shown.sum(axis=(1, 2)).argmax())
+    known = [f"{name} {value:.2f}" for name, value in dice.items() if value is not None and not math.isnan(value)]
+    said = ", ".join(known) or "neither kidney nor tumor, in truth or prediction"
+    return Example(image_hu[z], truth[z], predicted[z], f"{case}, slice {z}: {said}", aspect)
+
+
 def overlay(
     image_hu: np.ndarray,
     truth: np.ndarray | None,

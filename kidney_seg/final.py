@@ -6,12 +6,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from data_prep.cache import CacheEntry, Manifest
 from data_prep.command import InputError, progress
 from data_prep.files import read_json
-from data_prep.volume import Volume, read_labels, read_volume, write_labels
+from data_prep.volume import read_labels, read_volume, write_labels
 from kidney_seg import figures, metrics, scores
 from kidney_seg.config import Config
 from kidney_seg.modelfile import load_model
@@ -88,23 +86,11 @@ def _score(run: RunFolder, cases: Sequence[CacheEntry], config: Config, folder: 
         write_labels(cleaned if settings.postprocess else labels, volume.source, folder / f"{entry.case}.nii.gz")
         row = scores.score_case(entry.case, truth.voxels, labels, volume.spacing_mm, cleaned)
         rows.append(row)
-        pictures.append(_picture(volume, truth.voxels, cleaned, row))
+        dice = {name: row[f"{scores.AFTER}{name}_dice"] for name in metrics.STRUCTURES}
+        aspect = volume.spacing_mm[1] / volume.spacing_mm[2]
+        pictures.append(figures.telling_slice(volume.voxels, truth.voxels, cleaned, entry.case, dice, aspect))
     tumor = [row[scores.AFTER + "tumor_dice"] for row in rows]
     order = sorted(range(len(rows)), key=lambda index: -1 if math.isnan(tumor[index]) else tumor[index], reverse=True)
     step = max(1, len(order) / PICTURES)
     chosen = [order[int(place * step)] for place in range(min(PICTURES, len(order)))]
     return rows, [pictures[index] for index in chosen]
-
-
-def _picture(volume: Volume, truth: np.ndarray, predicted: np.ndarray, row: Mapping) -> figures.Example:
-    """Return the slice with most of the true tumor (else kidney, else prediction) as a row of the overlays."""
-    shown = next((labels for labels in (truth == 2, truth > 0, predicted > 0) if labels.any()), truth)
-    z = int(shown.sum(axis=(1, 2)).argmax())
-    dice = ", ".join(
-        f"{name} {row[scores.AFTER + name + '_dice']:.2f}"
-        for name in ("kidney", "tumor")
-        if not math.isnan(row[scores.AFTER + name + "_dice"])
-    )
-    dice = dice or "neither kidney nor tumor, in truth or prediction"
-    aspect = volume.spacing_mm[1] / volume.spacing_mm[2]
-    return figures.Example(volume.voxels[z], truth[z], predicted[z], f"{row['case']}, slice {z}: {dice}", aspect)

@@ -10,16 +10,18 @@ from functools import cached_property
 from data_prep.cache import Manifest
 from data_prep.files import sha256_of
 from kidney_seg import figures
+from kidney_seg.board import Board
 from kidney_seg.config import Config
 from kidney_seg.interrupt import Stopped, StopRequest
 from kidney_seg.modelfile import save_model
 from kidney_seg.pipeline import SliceStore, draw_patients, draw_samples
 from kidney_seg.run import RunFolder
-from kidney_seg.selection import judge
+from kidney_seg.selection import judge, worst_cases
 from kidney_seg.training import Progress, Trainer
 
 EPOCHS = 5  # reports a round, at most: its steps are shared out over so many epochs
 REDRAW_SECONDS = 10.0  # `progress.png` is drawn after every epoch, but not more often
+PICTURES = 3  # of the worst cases of every attempt
 WORTH_SAYING = 0.03  # share of an epoch spent waiting for data that is mentioned
 
 
@@ -131,6 +133,9 @@ class Rounds:
         begun, at_begin = time.monotonic(), progress.steps if progress else 0
         running = list(progress.rows) if progress else []
 
+        board = Board(self.run.root / "logs" / f"round{number:02d}-attempt{attempt + 1}")
+        before = self._steps_before(number)
+
         def report(row: dict) -> None:
             passed = time.monotonic() - begun
             left = passed / (row["steps"] - at_begin) * (steps - row["steps"])
@@ -140,6 +145,7 @@ class Rounds:
             told = f"{name}: epoch {row['epoch'] + 1}/{epochs}  loss {loss}"
             self.say(f"{told}  {passed:.0f} s, about {left:.0f} s left{data}")
             running.append(row)
+            board.scalars(before + row["steps"], {name: row[name] for name in row if name not in ("epoch", "steps")})
             if time.monotonic() - self._drawn > REDRAW_SECONDS:
                 self._draw({**place, "steps": row["steps"], "history": running})
 
@@ -151,6 +157,14 @@ class Rounds:
         except Stopped as stopped:
             raise Stopped(stopped.signal_number, f" in {name}, which is saved") from None
         judged = judge(self.trainer.predict, self.manifest, self.judges)
+        at_end = before + rows[-1]["steps"]
+        board.scalars(at_end, {"Dice kidney": judged.kidney, "Dice tumor": judged.tumor, "score": judged.score})
+        if worst := worst_cases(judged, self.trainer.predict, self.manifest, self.judges, PICTURES):
+            picture = figures.overlay_grid(worst, self.config.model.hu_window)
+            board.picture(
+                at_end, "worst cases", figures.save(picture, self.run.round_folder(number) / f"worst{attempt}.png")
+            )
+        board.close()
         result = asdict(judged)
         if rows[-1]["loss"] is None:
             result["trouble"] = "the loss is not a number"
@@ -161,6 +175,10 @@ class Rounds:
         self.run.write_history(number)
         self.say(f"{name}: {self._scores(record)}")
         return record
+
+    def _steps_before(self, number: int) -> int:
+        """Return the run's steps up to a round, as its curves count them."""
+        return max((row["step"] for row in self.run.history() if row["round"] < number), default=0)
 
     def _resume(self, place: dict[str, int]) -> Progress | None:
         """Put the newest checkpoint back into the trainer if it is of this place; say how far it is."""

@@ -22,6 +22,7 @@ from kidney_seg.checkpoint import Checkpoints
 from kidney_seg.config import Config, differences
 
 IDENTITY = ("seed", "data_sha256", "split_sha256")  # of manifest.json: what must be the same when a run goes on
+JOURNAL = "journal.jsonl"
 PACKAGES = ("kidney_seg", "tensorflow", "keras", "numpy", "SimpleITK", "h5py", "scipy")
 
 
@@ -49,24 +50,17 @@ class RunFolder:
             ".tmp-*"
         ):  # by a process that was killed: the lock is ours, none is at work
             half_written.unlink()
-        self._journal_path = self.root / "journal.jsonl"
         if not (self.root / "config.json").is_file():
             manifest = {**identity, "config": config.to_dict(), **environment()}
             write_json(self.root / "manifest.json", manifest)  # alone enough to repeat the run
             write_json(self.root / "config.json", config.to_dict())  # last: its presence says that this is a run
-        self._lines = self._read_journal()
+        self._lines = _read_journal(self.root)
         self.checkpoints = Checkpoints(self.root / "checkpoints")
 
     @property
     def events(self) -> list[dict]:
-        """What has happened and still counts, in order: the journal without what a later line takes back."""
-        counting: list[dict] = []
-        for line in self._lines:
-            if line["event"] == "taken back":
-                del counting[line["to"] :]
-            else:
-                counting.append(line)
-        return counting
+        """What has happened and still counts, in order (see `read_events`)."""
+        return _counting(self._lines)
 
     def _refuse_foreign(self, config: Config, identity: dict[str, Any]) -> None:
         if not self.root.exists():
@@ -98,21 +92,11 @@ class RunFolder:
         """Let other processes use the folder."""
         self._lock.close()
 
-    def _read_journal(self) -> list[dict]:
-        if not self._journal_path.is_file():
-            return []
-        try:
-            return [json.loads(line) for line in self._journal_path.read_text(encoding="utf-8").splitlines()]
-        except ValueError as error:
-            raise InputError(
-                f"{self._journal_path}: damaged ({error}); restore it or begin a new run with --out"
-            ) from None
-
     def note(self, event: str, **facts: Any) -> dict:
         """Add an event to the journal and return it. The whole file is replaced, so no line is ever half written."""
         entry = {"event": event, **facts}
         lines = [json.dumps(line, allow_nan=False) for line in [*self._lines, entry]]
-        with replacing(self._journal_path) as temporary:
+        with replacing(self.root / JOURNAL) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
         self._lines.append(entry)
         return entry
@@ -196,6 +180,35 @@ class RunFolder:
             writer = csv.DictWriter(file, rows[0].keys())
             writer.writeheader()
             writer.writerows(rows)
+
+
+def read_events(root: str | Path) -> list[dict]:
+    """Return what has happened in a run folder and still counts, in order; of a run that goes on, too.
+
+    That is the journal without what a later line takes back. InputError where the journal is damaged; no line where
+    there is none yet.
+    """
+    return _counting(_read_journal(Path(root)))
+
+
+def _read_journal(root: Path) -> list[dict]:
+    path = root / JOURNAL
+    if not path.is_file():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); restore it or begin a new run with --out") from None
+
+
+def _counting(lines: list[dict]) -> list[dict]:
+    counting: list[dict] = []
+    for line in lines:
+        if line["event"] == "taken back":
+            del counting[line["to"] :]
+        else:
+            counting.append(line)
+    return counting
 
 
 def environment() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep import cache
+from kidney_seg.figures import Example, telling_slice
 from kidney_seg.metrics import kits19_dice
 from kidney_seg.predict import Predictor
 
@@ -20,13 +21,15 @@ class Judgement:
     """What a round is judged by.
 
     `kidney`, `tumor`: mean Dice over the patients' cases that have or were given the structure (None if there is none);
-    `score`: the mean of the two, which rounds are compared by; `trouble`: why the network is of no use, or None.
+    `score`: the mean of the two, which rounds are compared by; `trouble`: why the network is of no use, or None;
+    `cases`: the Dice of every case, None where it has none.
     """
 
     kidney: float | None
     tumor: float | None
     score: float
     trouble: str | None
+    cases: tuple[dict, ...] = ()
 
 
 def judge(predictor: Predictor, manifest: cache.Manifest, entries: Sequence[cache.CacheEntry]) -> Judgement:
@@ -35,23 +38,46 @@ def judge(predictor: Predictor, manifest: cache.Manifest, entries: Sequence[cach
     Needs labelled entries. The scores are those of `kits19_dice`; as they are taken on the network's grid, they are for
     comparing rounds, not for reporting.
     """
-    scores: dict[str, list[float]] = {"kidney": [], "tumor": []}
+    cases: list[dict] = []
     true_voxels, predicted_voxels = np.zeros(3), np.zeros(3)
     for entry in entries:
         image, label = cache.read_case(manifest, entry)
         predicted = predictor(image).argmax(axis=-1).astype(np.uint8)
-        for name, value in kits19_dice(label, predicted).items():
-            scores[name].append(value)
+        dice = kits19_dice(label, predicted)
+        cases.append({"case": entry.case, **{name: None if np.isnan(dice[name]) else dice[name] for name in dice}})
         volume = float(np.prod(entry.spacing_mm[:1])) * entry.pixel_mm**2
         true_voxels += volume * np.bincount(label.ravel(), minlength=3)[:3]
         predicted_voxels += volume * np.bincount(predicted.ravel(), minlength=3)[:3]
-    kidney, tumor = (_mean(scores[name]) for name in ("kidney", "tumor"))
+    kidney, tumor = (_mean([case[name] for case in cases]) for name in ("kidney", "tumor"))
     found = [value for value in (kidney, tumor) if value is not None]
-    return Judgement(kidney, tumor, float(np.mean(found)) if found else 0.0, _trouble(true_voxels, predicted_voxels))
+    score = float(np.mean(found)) if found else 0.0
+    return Judgement(kidney, tumor, score, _trouble(true_voxels, predicted_voxels), tuple(cases))
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    known = [value for value in values if not np.isnan(value)]
+def worst_cases(
+    judged: Judgement,
+    predictor: Predictor,
+    manifest: cache.Manifest,
+    entries: Sequence[cache.CacheEntry],
+    count: int,
+) -> list[Example]:
+    """Return pictures of the cases with the lowest Dice of the tumor (of the kidney, where there is no tumor)."""
+
+    def badness(case: dict) -> float:
+        return next((case[name] for name in ("tumor", "kidney") if case[name] is not None), 2.0)
+
+    by_name = {entry.case: entry for entry in entries}
+    made = []
+    for case in sorted(judged.cases, key=badness)[:count]:
+        image, label = cache.read_case(manifest, by_name[case["case"]])
+        predicted = predictor(image).argmax(axis=-1).astype(np.uint8)
+        dice = {name: case[name] for name in ("kidney", "tumor")}
+        made.append(telling_slice(image, label, predicted, case["case"], dice))
+    return made
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
 
 

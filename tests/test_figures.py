@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from kidney_seg.figures import (
     overlay,
     overlay_grid,
     save,
+    telling_slice,
 )
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -192,3 +194,14 @@ def test_real_slice(shared_data, tmp_path):
 def test_import_alone_loads_no_matplotlib():
     code = "import sys, kidney_seg.figures; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_telling_slice_is_the_one_with_most_tumor():
+    image = np.arange(48, dtype=np.int16).reshape(3, 4, 4)
+    truth = np.zeros((3, 4, 4), np.uint8)
+    truth[0], truth[2, 0, 0] = 1, 2
+    picture = telling_slice(image, truth, truth, "case_00007", {"kidney": 0.5, "tumor": math.nan}, aspect=2.0)
+    assert picture.title == "case_00007, slice 2: kidney 0.50"
+    assert picture.image_hu[0, 0] == 32 and picture.aspect == 2.0
+    nothing = telling_slice(image, truth * 0, truth * 0, "x", {"kidney": None, "tumor": None})
+    assert nothing.title == "x, slice 0: neither kidney nor tumor, in truth or prediction"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +10,8 @@ import pytest
 from helpers import save, write_cache
 
 from data_prep.command import InputError
-from kidney_seg.final import _picture, held_out_cases, table
-from kidney_seg.scores import AFTER, score_case, summarize
+from kidney_seg.final import held_out_cases, table
+from kidney_seg.scores import score_case, summarize
 
 
 def result(*labels: tuple[np.ndarray, np.ndarray], stop_on: str = "selection") -> dict:
@@ -49,22 +48,6 @@ def test_table_without_any_tumor_and_the_paper_s_protocol():
     text = table(result((KIDNEY, KIDNEY), stop_on="test"))
     assert "optimistic" in text
     assert any(line.split()[:3] == ["Tumor", "-", "-"] for line in text.splitlines())
-
-
-def test_picture_shows_the_slice_with_most_tumor():
-    truth = np.zeros((3, 4, 4), np.uint8)
-    truth[0], truth[2, 0, 0] = 1, 2
-
-    class Volume:
-        voxels = np.arange(48, dtype=np.int16).reshape(3, 4, 4)
-        spacing_mm = (3.0, 2.0, 1.0)
-
-    row = {"case": "case_00007", AFTER + "kidney_dice": 0.5, AFTER + "tumor_dice": math.nan}
-    picture = _picture(Volume(), truth, truth, row)
-    assert picture.title == "case_00007, slice 2: kidney 0.50"
-    assert picture.image_hu[0, 0] == 32 and picture.aspect == 2.0
-    row[AFTER + "kidney_dice"] = math.nan
-    assert "neither kidney nor tumor" in _picture(Volume(), truth * 0, truth * 0, row).title
 
 
 def test_gone_source_files_are_named_before_the_training(tmp_path):

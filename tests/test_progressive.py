@@ -75,6 +75,7 @@ def test_everything_is_written_and_named(finished):
         "best.keras",
         "progress.png",
         "rounds/00/history.csv",
+        "rounds/00/worst0.png",
         "evaluation/test/cases.csv",
         "evaluation/test/overlays.png",
         "evaluation/test/scores.json",
@@ -85,6 +86,22 @@ def test_everything_is_written_and_named(finished):
     assert "Table 1" in text and "Kidney" in text and "epoch 1/" in text
     assert str(out / "best.keras") in text
     assert len(scores["cases"]) == 2
+
+
+def test_tensorboard_finds_curves_and_pictures(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    out, _, _ = finished
+    logs = sorted(path.name for path in (out / "logs").iterdir())
+    assert logs[:3] == ["round00-attempt1", "round00-attempt2", "round01-attempt1"]
+    log = EventAccumulator(str(out / "logs" / "round01-attempt1"))
+    log.Reload()
+    assert {"loss", "head4_loss", "rate", "Dice kidney", "worst cases"} <= set(log.Tags()["tensors"])
+    recorded = [float(make_ndarray(event.tensor_proto)) for event in log.Tensors("loss")]
+    attempt = next(entry for entry in events(out, "attempt") if entry["round"] == 1)
+    assert recorded == pytest.approx([row["loss"] for row in attempt["history"]], abs=1e-6)
+    assert log.Tensors("loss")[-1].step == 6 + 4  # round 0 had 6 steps
 
 
 def test_scores_are_those_of_the_written_labels(finished, cache):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import write_cache
 
-from kidney_seg.selection import _trouble, judge
+from kidney_seg.selection import _trouble, judge, worst_cases
 
 
 @pytest.fixture
@@ -31,6 +31,10 @@ def test_judge_by_hand(manifest):
     assert judged.tumor == pytest.approx((2 * 2 / (4 + 2) + 0) / 2)
     assert judged.score == pytest.approx((judged.kidney + judged.tumor) / 2)
     assert judged.trouble is None
+    assert [case["case"] for case in judged.cases] == ["case_00000", "case_00001"]
+    assert [case["tumor"] for case in judged.cases] == pytest.approx([2 / 3, 0.0])
+    worst = worst_cases(judged, answering(answer), manifest, manifest.entries, 1)
+    assert [picture.title for picture in worst] == ["case_00001, slice 0: kidney 0.67, tumor 0.00"]
 
 
 def test_structure_absent_in_truth_and_prediction_is_left_out(manifest):
