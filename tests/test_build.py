@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -73,7 +74,9 @@ def test_a_cohort_becomes_a_cache(cohort: Path, tmp_path: Path) -> None:
         assert json.loads(file.attrs["settings"]) == {"size": 16, "pixel_mm": None}
         assert json.loads(file.attrs["source_grid"])["size"] == [3, 32, 32]
         assert file.attrs["image_sha256"] == one.image_sha256
-        assert file.attrs["image_path"] == str(cohort / "case_00000" / "imaging.nii.gz")
+        assert "image_path" not in file.attrs
+    assert one.image_path == str(cohort / "case_00000" / "imaging.nii.gz")
+    assert one.slices_sha256 == hashlib.sha256(image.tobytes()).hexdigest()
 
 
 def test_two_processes_make_the_same_bytes_as_one(cohort: Path, tmp_path: Path) -> None:
@@ -121,9 +124,8 @@ def test_two_settings_or_two_sources_never_mix(cohort: Path, tmp_path: Path) -> 
     with pytest.raises(InputError, match="holds other cases"):
         build(tmp_path / "other", cache, SETTINGS)
     write_patient(tmp_path / "same_name" / "case_00000", seed=5)
-    result = build(tmp_path / "same_name", cache, SETTINGS)
-    assert len(result.failures) == 1 and "holds another case of this name" in result.failures[0]
-    (cache / "manifest.json").write_bytes(before.pop(cache / "manifest.json"))
+    with pytest.raises(InputError, match=r"holds another image as case_00000, from .*data/case_00000"):
+        build(tmp_path / "same_name", cache, SETTINGS)
     assert all(path.read_bytes() == content for path, content in before.items())
     (cache / "manifest.json").unlink()
     with pytest.raises(InputError, match=r"case_00000\.h5: was made with size 16, not size 32"):
@@ -167,7 +169,7 @@ SPOILS = {
     "values": (lambda f: save(f / "segmentation.nii.gz", np.full((3, 32, 32), 7, np.uint8)), "label values 7"),
     "empty": (lambda f: (f / "segmentation.nii.gz").write_bytes(b""), "is empty"),
     "text": (lambda f: (f / "imaging.nii.gz").write_text("moved to the archive"), "no NIfTI-1 file"),
-    "folder": (lambda f: [(f / "imaging.nii.gz").unlink(), (f / "imaging.nii.gz").mkdir()], "directory"),
+    "folder": (lambda f: [(f / "imaging.nii.gz").unlink(), (f / "imaging.nii.gz").mkdir()], "holds no file"),
 }
 
 
@@ -216,14 +218,23 @@ def test_bad_arguments_are_one_line_and_2(cohort: Path, tmp_path: Path, capsys: 
     assert "schema 99" in capsys.readouterr().err
 
 
-def test_our_own_defect_names_the_case(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_defect_names_the_case_and_keeps_its_traceback(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def broken(path: Path) -> None:
-        raise ZeroDivisionError("ours")
+        if "case_00000" in str(path):
+            raise ZeroDivisionError("ours")
+        return read_volume(path)
 
     monkeypatch.setattr(build_case, "read_volume", broken)
-    with pytest.raises(ZeroDivisionError) as caught:
-        build(cohort, tmp_path / "cache", SETTINGS)
-    assert caught.value.__notes__ == ["while building case_00000"]
+    result = build(cohort, tmp_path / "cache", SETTINGS)
+    assert result.failures == [
+        "case_00000: unexpected ZeroDivisionError: ours; a defect of this program, please report it"
+    ]
+    assert "in broken" in result.tracebacks[0] and "ZeroDivisionError: ours" in result.tracebacks[0]
+    assert [entry.case for entry in result.manifest.entries] == ["case_00001_s0002", "case_00002"]
+    assert main([str(cohort), "--cache", str(tmp_path / "cache"), "--size", "16"]) == 2
+    assert "in broken" in capsys.readouterr().err
 
 
 def test_a_kill_leaves_whole_files_only_and_the_build_goes_on(tmp_path: Path) -> None:

@@ -133,10 +133,10 @@ def test_caches_that_cannot_be_read_are_refused(made: Manifest, tmp_path: Path) 
     with pytest.raises(InputError, match="no cache manifest"):
         read_manifest(tmp_path / "empty")
     change_manifest(made.root, cases=[{"case": "x"}])
-    with pytest.raises(InputError, match="build the cache anew"):
+    with pytest.raises(InputError, match="build the cache again"):
         read_manifest(made.root)
     change_manifest(made.root, schema=1)
-    with pytest.raises(InputError, match="schema 1, this version reads 2"):
+    with pytest.raises(InputError, match=r"schema 1, this version reads 3; run python -m data_prep\.build"):
         read_manifest(made.root)
     (made.root / "manifest.json").write_text("[1]")
     with pytest.raises(InputError, match="schema None"):
