@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import traceback
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.cache import CacheEntry, count_pixels, is_whole, read_facts, write_case
+from data_prep.cache import CacheEntry, is_whole, read_facts, write_case
 from data_prep.command import InputError
 from data_prep.files import checked_sha256, sha256_of
 from data_prep.grid import GridSettings, labels_to_network, network_pixel_mm, to_network
@@ -102,9 +101,8 @@ def _build_case(
         "shape_zyx": shape,
         "pixel_mm": network_pixel_mm(shape[1:], spacing_mm[1:], settings),
         "source_grid": json.dumps(asdict(grid)),
-        "slices_sha256": hashlib.sha256(network_image).hexdigest(),
     }
-    network_labels = pixels = None
+    network_labels = None
     if case.labels is not None:
         labels, kidney_voxels, tumor_voxels = _labels_of(grid, shape, case.labels)
         voxel_ml = float(np.prod(spacing_mm)) / 1000
@@ -112,9 +110,8 @@ def _build_case(
         facts["tumor_ml"] = tumor_voxels * voxel_ml
         network_labels = labels_to_network(labels, spacing_mm, settings)
         del labels
-        pixels = count_pixels(network_labels)
     made = write_case(path, network_image, network_labels, facts)
-    return Built(_entry(path, {**facts, **paths, "pixels": pixels}, made), kept=False, notes=notes)
+    return Built(_entry(path, {**read_facts(path), **paths}, made), kept=False, notes=notes)
 
 
 def _labels_of(grid: SourceGrid, shape: tuple[int, ...], path: Path) -> tuple[np.ndarray, int, int]:

@@ -133,7 +133,7 @@ def read_manifest(cache_dir: str | Path) -> Manifest:
         settings = GridSettings(**content["settings"])
         paths = _source_paths(root)
         entries = tuple(_entry(case, paths.get(case["case"], {})) for case in content["cases"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: the cache manifest lacks something ({error!r}); build the cache again") from None
     return Manifest(root, settings, entries, sha256_of(path))
 
@@ -198,7 +198,10 @@ def _source_paths(root: Path) -> dict[str, dict[str, str | None]]:
     if not (root / SOURCES).exists():
         return {}
     content = read_json(root / SOURCES, "list of source files (of python -m data_prep.build)")
-    return content["cases"]
+    cases = content.get("cases") if isinstance(content, dict) else None
+    if not isinstance(cases, dict) or not all(isinstance(paths, dict) for paths in cases.values()):
+        raise InputError(f"{root / SOURCES}: the list of source files lacks something; build the cache again")
+    return cases
 
 
 def _entry(case: dict[str, Any], paths: dict[str, str | None]) -> CacheEntry:

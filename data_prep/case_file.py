@@ -32,25 +32,26 @@ def code_version() -> str:
 def write_case(path: str | Path, image: np.ndarray, label: np.ndarray | None, facts: dict[str, Any]) -> str:
     """Write one case's HDF5 file, whole or not at all; return its SHA-256.
 
-    image: int16 HU [slices, size, size]; label: uint8 of that shape, or None; facts become the file's
-    attributes (None is left out, lists of numbers become arrays), beside `schema`, `code_version` and
+    image: int16 HU [slices, size, size]; label: uint8 of that shape, or None; facts become the file's attributes
+    (None is left out, lists of numbers become arrays), beside `schema`, `code_version`, `slices_sha256` and
     `content_sha256`. On one machine the same content gives the same bytes; on any, the same `content_sha256`.
     """
     import h5py
 
     # made in memory: a full disk is then met by one plain write, not inside HDF5
     with h5py.File("case.h5", "w", driver="core", backing_store=False) as file:
-        arrays = {"image": image.astype("<i2", copy=False)}
-        _write_slices(file, "image", arrays["image"])
+        image = image.astype("<i2", copy=False)
+        _write_slices(file, "image", image)
+        beside = {}
         if label is not None:
-            arrays["label"] = label.astype(np.uint8, copy=False)
-            arrays["pixels"] = count_pixels(label)
-            _write_slices(file, "label", arrays["label"])
-            file.create_dataset("pixels", data=arrays["pixels"])
-        for name, value in {"schema": SCHEMA, "code_version": code_version(), **facts}.items():
+            beside = {"label": label.astype(np.uint8, copy=False), "pixels": count_pixels(label)}
+            _write_slices(file, "label", beside["label"])
+            file.create_dataset("pixels", data=beside["pixels"])
+        own = {"schema": SCHEMA, "code_version": code_version(), "slices_sha256": slices_sha256(image)}
+        for name, value in {**facts, **own}.items():
             if value is not None:
                 file.attrs[name] = value
-        file.attrs[_CONTENT] = content_sha256(dict(file.attrs), arrays)
+        file.attrs[_CONTENT] = content_sha256(dict(file.attrs), beside)
         file.flush()
         content = file.id.get_file_image()
     with replacing(path) as temporary:
@@ -66,27 +67,38 @@ def _write_slices(file: Any, name: str, voxels: np.ndarray) -> None:
     dataset = file.create_dataset(name, shape, voxels.dtype, **options)
     # HDF5's own way through the same two filters takes four times as long, most of the time of a build
     for index, plane in enumerate(voxels):
-        shuffled = np.ascontiguousarray(plane).view(np.uint8).reshape(-1, voxels.itemsize).T.tobytes()
-        dataset.id.write_direct_chunk((index, 0, 0), isal_zlib.compress(shuffled, 2))
+        dataset.id.write_direct_chunk((index, 0, 0), isal_zlib.compress(_shuffled(plane), 2))
+
+
+def _shuffled(plane: np.ndarray) -> bytes:
+    # all first (low) bytes, then all second ones
+    bits = np.ascontiguousarray(plane).view(f"u{plane.itemsize}")
+    return b"".join((bits >> 8 * place).astype(np.uint8).tobytes() for place in range(plane.itemsize))
 
 
 def count_pixels(label: np.ndarray) -> np.ndarray:
     """Count the pixels of each class by slice: uint8 [slices, y, x] -> int64 [slices, 3]."""
-    return np.stack([(label == value).sum(axis=(1, 2), dtype=np.int64) for value in range(3)], axis=1)
+    counts = [[np.count_nonzero(plane == value) for value in range(3)] for plane in label]
+    return np.array(counts, np.int64).reshape(-1, 3)
 
 
-def content_sha256(attributes: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+def slices_sha256(image: np.ndarray) -> str:
+    """Return the SHA-256 of network slices: of int16 voxels in C order, little-endian."""
+    return hashlib.sha256(np.ascontiguousarray(image, "<i2")).hexdigest()
+
+
+def content_sha256(attributes: dict[str, Any], beside: dict[str, np.ndarray]) -> str:
     """Return the SHA-256 of what a case's file holds, however it is stored.
 
-    Over: all attributes but `content_sha256` itself as JSON (keys sorted, Python's default separators), then the
-    bytes of the datasets (`image`, `label`, `pixels`, those that are there) in C order, little-endian.
+    Over: all attributes but `content_sha256` itself as JSON (keys sorted, Python's default separators), among which
+    `slices_sha256` stands for the image, then the bytes of `label` (uint8) and `pixels` (int64), where these are
+    there, in C order, little-endian.
     """
     plain = {name: np.asarray(value).tolist() for name, value in attributes.items() if name != _CONTENT}
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
-    for name in ("image", "label", "pixels"):
-        if name in arrays:
-            array = np.ascontiguousarray(arrays[name])
-            digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False))
+    for name, dtype in (("label", np.uint8), ("pixels", "<i8")):
+        if name in beside:
+            digest.update(np.ascontiguousarray(beside[name], dtype))
     return digest.hexdigest()
 
 
@@ -97,7 +109,10 @@ def is_whole(path: str | Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
             attributes = dict(file.attrs)
-            return attributes[_CONTENT] == content_sha256(attributes, {name: file[name][...] for name in file})
+            beside = {name: file[name][...] for name in file if name != "image"}
+            return attributes["slices_sha256"] == slices_sha256(file["image"][...]) and attributes[
+                _CONTENT
+            ] == content_sha256(attributes, beside)
     except _DAMAGES:
         return False
 

@@ -70,7 +70,7 @@ def _manifest(path: Path) -> tuple[GridSettings | None, dict[str, CacheEntry], l
     try:
         content = read_json(path, "cache manifest")
     except InputError as error:
-        return None, {}, [f"{error}: made anew"]
+        return None, {}, [f"{error} (which is done now)"]
     schema = content.get("schema") if isinstance(content, dict) else None
     if is_older(schema):
         return _older_settings(content), {}, [f"{path}: has schema {schema}, an older one: its cases are made again"]
@@ -79,7 +79,7 @@ def _manifest(path: Path) -> tuple[GridSettings | None, dict[str, CacheEntry], l
     try:
         manifest = read_manifest(path.parent)
     except InputError as error:
-        return None, {}, [f"{error}: made anew"]
+        return None, {}, [f"{error} (which is done now)"]
     return manifest.settings, {entry.case: entry for entry in manifest.entries}, []
 
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
-import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,10 +14,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from data_prep import build_case
+from data_prep import build as build_module
+from data_prep import build_case, kits
 from data_prep.build import build, main
 from data_prep.cache import read_case, read_manifest, verify
 from data_prep.command import InputError
+from data_prep.files import sha256_of_source
 from data_prep.grid import GridSettings, labels_to_network, to_network
 from data_prep.volume import read_volume
 
@@ -237,27 +240,80 @@ def test_our_own_defect_names_the_case_and_keeps_its_traceback(
     assert "in broken" in capsys.readouterr().err
 
 
-def test_a_kill_leaves_whole_files_only_and_the_build_goes_on(tmp_path: Path) -> None:
-    source, cache = tmp_path / "data", tmp_path / "cache"
-    for number in range(60):
-        write_patient(source / f"case_{number:05d}", seed=number)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "data_prep.build", str(source), "--cache", str(cache), "--size", "256"],
-        cwd=Path(__file__).parents[1],
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 60
-    while len(list(cache.glob("case_*.h5"))) < 5 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = list(cache.glob("case_*.h5"))
-    assert 5 <= len(done) < 60 and not (cache / "manifest.json").exists()
-    for path in done:
-        with h5py.File(path) as file:
-            assert file["image"][...].shape == (3, 256, 256)
-    result = build(source, cache, GridSettings(256))
-    assert result.kept == len(done) and result.made == 60 - len(done)
+def test_identical_images_are_noted_however_they_are_packed(cohort: Path, tmp_path: Path) -> None:
+    image = cohort / "case_00000" / "imaging.nii.gz"
+    (cohort / "case_00003").mkdir()
+    (cohort / "case_00003" / "imaging.nii").write_bytes(gzip.decompress(image.read_bytes()))
+    result = build(cohort, tmp_path / "cache", SETTINGS)
+    assert "case_00000: holds the same image as case_00003" in result.problems
+
+
+def test_what_reading_decided_is_noted(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_case, "read_volume", lambda path: replace(read_volume(path), notes=("chose series 2",)))
+    assert "case_00000: chose series 2" in build(cohort, tmp_path / "cache", SETTINGS).problems
+
+
+def test_patterns_are_handed_to_find_cases(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def find(*arguments):
+        asked.append(arguments)
+        return kits.find_cases(cohort)
+
+    monkeypatch.setattr(build_module, "find_cases", find)
+    arguments = [str(cohort), "--cache", str(tmp_path / "cache"), "--size", "16"]
+    assert main(arguments) == 0
+    assert main([*arguments, "--images", "i/{case}.nii", "--labels", "l/{case}.nii"]) == 0
+    assert asked == [(str(cohort),), (str(cohort), "i/{case}.nii", "l/{case}.nii")]
+
+
+def test_a_case_in_a_folder_is_hashed_whole(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    series = cohort / "case_00000" / "imaging.nii.gz"
+    whole = series.rename(cohort / "kept.nii.gz")
+    series.mkdir()
+    for name in ("a", "b"):
+        (series / name).write_text(name)
+    monkeypatch.setattr(build_case, "read_volume", lambda path: read_volume(whole if path.is_dir() else path))
+    first = build(cohort, tmp_path / "cache", SETTINGS)
+    assert first.failures == [] and first.manifest.entries[0].image_sha256 == sha256_of_source(series)
+    (series / "b").write_text("changed")
+    assert build(cohort, tmp_path / "cache", SETTINGS).made == 1
+
+
+def test_under_pseudonyms_only_sources_json_tells_who_is_who(cohort: Path, tmp_path: Path) -> None:
+    root = tmp_path / "hospital"
+    cohort.rename(root)
+    (root / "case_00000").rename(root / "DOE^JANE_19600101")
+    write_patient(root / "case_00001_s0003", seed=3)
+    cache = tmp_path / "cache"
+    result = build(root, cache, SETTINGS, pseudonyms=True)
+    assert result.failures == [] and result.made == 4
+    by_source = {Path(entry.image_path).parent.name: entry for entry in result.manifest.entries}
+    jane = by_source["DOE^JANE_19600101"]
+    assert jane.case == jane.patient == f"case-{jane.image_sha256[:12]}" and jane.file == f"{jane.case}.h5"
+    one, two = by_source["case_00001_s0002"], by_source["case_00001_s0003"]
+    assert one.patient == two.patient and one.case != two.case and one.patient in (one.case, two.case)
+    for path in cache.iterdir():
+        for word in (b"DOE", b"JANE", b"19600101", b"hospital", b"case_0000"):
+            assert (word in path.read_bytes()) == (path.name == "sources.json")
+        assert "DOE" not in path.name
+
+    assert build(root, cache, SETTINGS, pseudonyms=True).kept == 4
+    (cache / "sources.json").unlink()  # as the cache is passed on
+    shared = read_manifest(cache)
+    assert {entry.image_path for entry in shared.entries} == {None}
+    assert shared.data_sha256 == result.manifest.data_sha256
+    assert build(root, cache, SETTINGS, pseudonyms=True).manifest == result.manifest
+
+
+def test_under_pseudonyms_a_doubled_image_is_refused_and_an_unreadable_one_fails(cohort: Path, tmp_path: Path) -> None:
+    (cohort / "case_00002" / "imaging.nii.gz").unlink()
+    (cohort / "case_00002" / "imaging.nii.gz").mkdir()
+    result = build(cohort, tmp_path / "cache", SETTINGS, pseudonyms=True)
+    assert result.made == 2 and len(result.failures) == 1 and result.failures[0].startswith("case_00002: ")
+    write_patient(cohort / "case_00002b", seed=0)
+    with pytest.raises(InputError, match="case_00002b and case_00000: hold the same image"):
+        build(cohort, tmp_path / "cache", SETTINGS, pseudonyms=True)
 
 
 def test_help_is_quick_and_names_the_defaults() -> None:
