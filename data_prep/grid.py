@@ -97,8 +97,12 @@ def labels_to_network(labels: np.ndarray, spacing_mm: tuple[float, float, float]
     resample = _resampler(labels.shape[1:], spacing_mm, settings)
     out = np.zeros((len(labels), settings.size, settings.size), np.uint8)
     for source, target in zip(labels, out, strict=True):
-        if not source.any():
+        rows = np.flatnonzero(source.any(axis=1))
+        if not rows.size:
             continue
+        if resample is _halve:  # without the rows of background above and below
+            first, last = rows[0] // 2, rows[-1] // 2 + 1
+            source, target = source[2 * first : 2 * last], target[first:last]
         best = np.zeros(target.shape, np.float32)
         covered = np.zeros(target.shape, np.float32)
         for value in range(1, int(source.max(initial=0)) + 1):  # ascending: the higher label wins ties
