@@ -88,7 +88,8 @@ def _build_case(
         "label_sha256": checked_sha256(case.labels) if case.labels else None,
     }
     there = read_facts(path)
-    if there is not None and all(there.get(name) == value for name, value in facts.items()):
+    # type and value: in a damaged file a text may have become an array
+    if there is not None and all((type(there.get(k)), there.get(k)) == (type(v), v) for k, v in facts.items()):
         found = sha256_of(path)
         if (listed is not None and listed.sha256 == found) or is_whole(path):
             return Built(_entry(path, {**there, **paths}, found), kept=True)

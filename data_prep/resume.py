@@ -30,9 +30,9 @@ def look_at_cache(
     # the files count, too, not the manifest alone: a build that was stopped has written no manifest yet
     known = {path: there} if there is not None else {}
     for file in (cache / f"{case.name}.h5" for case in cases):
-        facts = read_facts(file)
-        if facts is not None:
-            known[file] = GridSettings(**json.loads(facts["settings"]))
+        settings_there = _settings((read_facts(file) or {}).get("settings"))
+        if settings_there is not None:
+            known[file] = settings_there
     others = sorted(place for place, other in known.items() if other != settings)
     gone = sorted(set(listed) - {case.name for case in cases})
     trouble = None
@@ -73,7 +73,8 @@ def _manifest(path: Path) -> tuple[GridSettings | None, dict[str, CacheEntry], l
         return None, {}, [f"{error} (which is done now)"]
     schema = content.get("schema") if isinstance(content, dict) else None
     if is_older(schema):
-        return _older_settings(content), {}, [f"{path}: has schema {schema}, an older one: its cases are made again"]
+        notes = [f"{path}: has schema {schema}, an older one: its cases are made again"]
+        return _settings(content.get("settings")), {}, notes
     if schema is not None:
         check_schema(schema, path)
     try:
@@ -83,10 +84,11 @@ def _manifest(path: Path) -> tuple[GridSettings | None, dict[str, CacheEntry], l
     return manifest.settings, {entry.case: entry for entry in manifest.entries}, []
 
 
-def _older_settings(content: dict[str, Any]) -> GridSettings | None:
+def _settings(found: Any) -> GridSettings | None:
+    # of a damaged file, or an older one, it may be anything
     try:
-        return GridSettings(**content["settings"])
-    except (KeyError, TypeError, InputError):
+        return GridSettings(**(json.loads(found) if isinstance(found, str) else found))
+    except (TypeError, ValueError, InputError):
         return None
 
 

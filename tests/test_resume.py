@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from helpers import save
 
 from data_prep import build as build_module
 from data_prep.build import build, main
-from data_prep.cache import read_manifest, verify
+from data_prep.cache import read_manifest, verify, write_manifest
 from data_prep.command import InputError
 from data_prep.grid import GridSettings
 from data_prep.kits import find_cases
@@ -151,3 +152,38 @@ def test_a_file_that_no_manifest_lists_is_kept_only_if_it_is_whole(cohort: Path,
     assert result.manifest == before
     for entry in before.entries:
         verify(before, entry)
+
+
+def test_a_file_with_any_flipped_bit_is_remade_or_refused_in_one_line(cohort: Path, cache: Path) -> None:
+    before = read_manifest(cache)
+    path = cache / "case_00001.h5"
+    whole = path.read_bytes()
+    draw = random.Random(0)
+    remade = refused = 0
+    for _ in range(120):
+        (cache / "manifest.json").unlink()  # so that nothing but the file itself can tell
+        content = bytearray(whole)
+        content[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+        path.write_bytes(content)
+        try:
+            result = build(cohort, cache, SETTINGS)
+        except InputError as error:
+            assert "schema" in str(error) or "--rebuild" in str(error)
+            refused += 1
+            path.write_bytes(whole)
+            write_manifest(cache, SETTINGS, list(before.entries))
+            continue
+        assert result.failures == []
+        remade += result.made
+        found = [replace(entry, sha256="") for entry in result.manifest.entries]
+        assert found == [replace(entry, sha256="") for entry in before.entries]
+    assert remade >= 10 and refused < 6  # most bits of so small a file belong to nothing
+
+
+@pytest.mark.parametrize("value", ["{", "[]", '{"size": 7}', '{"length": 16}', 5, [1, 2]])
+def test_a_file_with_strange_settings_is_remade(cohort: Path, cache: Path, value: object) -> None:
+    before = read_manifest(cache)
+    with h5py.File(cache / "case_00001.h5", "r+") as file:
+        file.attrs["settings"] = value
+    result = build(cohort, cache, SETTINGS)
+    assert (result.made, result.kept) == (1, 2) and result.manifest == before
