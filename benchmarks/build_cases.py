@@ -1,7 +1,7 @@
 """Seconds and memory of building one case: `python -m benchmarks.build_cases [--quick]`.
 
-The yardstick of the time is what no build can do without: reading the very same files (`read_volume` and
-`read_labels`: inflate, check, bring into axial order). Beside it stands inflating the image alone, by Python's gzip.
+Two yardsticks of "reading and decompressing alone" stand beside it, for the very same two files: inflating them by
+Python's gzip, and `read_volume` with `read_labels`, which inflate faster, check, and bring into axial order.
 Each figure is the median of several runs, in turns, after one that does not count. The peak of the memory is that of a
 whole process that builds the case, interpreter and libraries included.
 """
@@ -93,9 +93,10 @@ def time_case(folder: Path, cache: Path, repeats: int) -> dict[str, float]:
     cache.mkdir(exist_ok=True)
 
     def inflate() -> None:
-        with gzip.open(case.image) as file:
-            while file.read(1 << 20):
-                pass
+        for path in (case.image, case.labels):
+            with gzip.open(path) as file:
+                while file.read(1 << 20):
+                    pass
 
     def read() -> None:
         read_volume(case.image)
@@ -142,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
         build_s = found["build"]
         times = (found["inflate"], found["read"], build_s, build_s / found["read"], build_s / found["inflate"])
         print(" ".join((f"{slices:>8}", *(f"{value:>8.2f}" for value in times), f"{mb:>8.0f}")), flush=True)
-    print(f"goals: / read at most {GOAL_RATIO} for 200 slices, peak below {GOAL_MB} MB for 1059")
+    print(f"goals: 200 slices in {GOAL_RATIO} times reading and decompressing alone; below {GOAL_MB} MB for 1059")
     return 0
 
 

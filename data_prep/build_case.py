@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from data_prep.cache import CacheEntry, is_whole, read_facts, write_case
-from data_prep.case_file import pack
 from data_prep.command import InputError
 from data_prep.files import checked_sha256, sha256_of
 from data_prep.grid import GridSettings, labels_to_network, network_pixel_mm, to_network
@@ -106,17 +104,14 @@ def _build_case(
         "source_grid": json.dumps(asdict(grid)),
     }
     network_labels = None
-    with ThreadPoolExecutor(1) as helper:  # the image is compressed while the labels are read
-        packing = helper.submit(pack, network_image)
-        if case.labels is not None:
-            labels, kidney_voxels, tumor_voxels = _labels_of(grid, shape, case.labels)
-            voxel_ml = float(np.prod(spacing_mm)) / 1000
-            facts["kidney_ml"] = kidney_voxels * voxel_ml
-            facts["tumor_ml"] = tumor_voxels * voxel_ml
-            network_labels = labels_to_network(labels, spacing_mm, settings)
-            del labels
-        packed = packing.result()
-    made = write_case(path, packed, network_labels, facts)
+    if case.labels is not None:
+        labels, kidney_voxels, tumor_voxels = _labels_of(grid, shape, case.labels)
+        voxel_ml = float(np.prod(spacing_mm)) / 1000
+        facts["kidney_ml"] = kidney_voxels * voxel_ml
+        facts["tumor_ml"] = tumor_voxels * voxel_ml
+        network_labels = labels_to_network(labels, spacing_mm, settings)
+        del labels
+    made = write_case(path, network_image, network_labels, facts)
     return Built(_entry(path, {**read_facts(path), **paths}, made), kept=False, notes=notes)
 
 

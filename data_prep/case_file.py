@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,45 +29,25 @@ def code_version() -> str:
         return "unknown"
 
 
-@dataclass(frozen=True)
-class Packed:
-    """Slices as the file holds them: their shape and type, a compressed chunk for each, and their SHA-256."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    chunks: list[bytes]
-    sha256: str
-
-
-def pack(voxels: np.ndarray) -> Packed:
-    """Compress slices, int16 or uint8 [slices, y, x], as HDF5's filters `shuffle` and `gzip` do; any thread may."""
-    from isal import isal_zlib
-
-    voxels = np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<"))
-    chunks = [isal_zlib.compress(_shuffled(plane), 2) for plane in voxels]
-    return Packed(voxels.shape, voxels.dtype, chunks, hashlib.sha256(voxels).hexdigest())
-
-
-def write_case(path: str | Path, image: np.ndarray | Packed, label: np.ndarray | None, facts: dict[str, Any]) -> str:
+def write_case(path: str | Path, image: np.ndarray, label: np.ndarray | None, facts: dict[str, Any]) -> str:
     """Write one case's HDF5 file, whole or not at all; return its SHA-256.
 
-    image: int16 HU [slices, size, size], or what `pack` made of it; label: uint8 of that shape, or None; facts become
-    the file's attributes (None is left out, lists of numbers become arrays), beside `schema`, `code_version`,
-    `slices_sha256` and `content_sha256`. On one machine the same content gives the same bytes; on any, the same
-    `content_sha256`.
+    image: int16 HU [slices, size, size]; label: uint8 of that shape, or None; facts become the file's attributes
+    (None is left out, lists of numbers become arrays), beside `schema`, `code_version`, `slices_sha256` and
+    `content_sha256`. On one machine the same content gives the same bytes; on any, the same `content_sha256`.
     """
     import h5py
 
     # made in memory: a full disk is then met by one plain write, not inside HDF5
     with h5py.File("case.h5", "w", driver="core", backing_store=False) as file:
-        packed = image if isinstance(image, Packed) else pack(image.astype("<i2", copy=False))
-        _write_slices(file, "image", packed)
+        image = np.ascontiguousarray(image, "<i2")
+        _write_slices(file, "image", image)
         beside = {}
         if label is not None:
             beside = {"label": label.astype(np.uint8, copy=False), "pixels": count_pixels(label)}
-            _write_slices(file, "label", pack(beside["label"]))
+            _write_slices(file, "label", beside["label"])
             file.create_dataset("pixels", data=beside["pixels"])
-        own = {"schema": SCHEMA, "code_version": code_version(), "slices_sha256": packed.sha256}
+        own = {"schema": SCHEMA, "code_version": code_version(), "slices_sha256": hashlib.sha256(image).hexdigest()}
         for name, value in {**facts, **own}.items():
             if value is not None:
                 file.attrs[name] = value
@@ -80,12 +59,14 @@ def write_case(path: str | Path, image: np.ndarray | Packed, label: np.ndarray |
     return hashlib.sha256(content).hexdigest()
 
 
-def _write_slices(file: Any, name: str, packed: Packed) -> None:
-    options = {"chunks": (1, *packed.shape[1:]), "compression": "gzip", "compression_opts": 1, "shuffle": True}
-    dataset = file.create_dataset(name, packed.shape, packed.dtype, **options)
+def _write_slices(file: Any, name: str, voxels: np.ndarray) -> None:
+    from isal import isal_zlib
+
+    options = {"chunks": (1, *voxels.shape[1:]), "compression": "gzip", "compression_opts": 1, "shuffle": True}
+    dataset = file.create_dataset(name, voxels.shape, voxels.dtype, **options)
     # HDF5's own way through the same two filters takes four times as long, most of the time of a build
-    for index, chunk in enumerate(packed.chunks):
-        dataset.id.write_direct_chunk((index, 0, 0), chunk)
+    for index, plane in enumerate(voxels):
+        dataset.id.write_direct_chunk((index, 0, 0), isal_zlib.compress(_shuffled(plane), 2))
 
 
 def _shuffled(plane: np.ndarray) -> bytes:
