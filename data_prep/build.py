@@ -135,13 +135,14 @@ def _outcomes(tasks: list[tuple], jobs: int) -> Iterator[Built | Failed | OSErro
         for task in tasks:
             yield build_case(*task)
         return
-    for index, outcome in in_workers(build_case, tasks, jobs):
-        if isinstance(outcome, Died):
-            outcome = Failed(
-                f"{tasks[index][0].name}: its process {outcome}, mostly for lack of memory; "
-                "run again with fewer --jobs: finished cases are kept"
-            )
-        yield outcome
+    with closing(in_workers(build_case, tasks, jobs)) as results:
+        for index, outcome in results:
+            if isinstance(outcome, Died):
+                outcome = Failed(
+                    f"{tasks[index][0].name}: its process {outcome}, mostly for lack of memory; "
+                    "run again with fewer --jobs: finished cases are kept"
+                )
+            yield outcome
 
 
 def _same_images(entries: list[CacheEntry]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -53,14 +52,13 @@ def content_of(cache: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in cache.iterdir() if path.name != ".lock"}
 
 
-def start(cohort: Path, cache: Path, *options: str, **more) -> subprocess.Popen:
+def start(cohort: Path, cache: Path, *options: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "data_prep.build", str(cohort), "--cache", str(cache), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        **more,
     )
 
 
@@ -145,13 +143,16 @@ def test_a_full_disk_is_one_line_and_the_next_build_goes_on(
     fitting = sum(name.endswith(".h5") and len(content) < largest for name, content in undisturbed.items())
     assert fitting  # some do before the first does not
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 1, resource.RLIM_INFINITY))
-
     cache = tmp_path / "cache"
-    process = start(cohort, cache, "--jobs", jobs, preexec_fn=limit)
-    said = [line for line in process.communicate()[1].splitlines() if line and not line.startswith("build:")]
-    assert process.returncode == 2
+    arguments = [str(cohort), "--cache", str(cache), "--jobs", jobs]
+    code = (
+        "import resource, sys; from data_prep.build import main\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({largest - 1}, resource.RLIM_INFINITY))\n"
+        f"sys.exit(main({arguments!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if line and not line.startswith("build:")]
+    assert done.returncode == 2, done.stderr
     assert len(said) == 1 and "File too large" in said[0] and str(cache) in said[0] and "free some space" in said[0]
     assert content_of(cache).items() <= undisturbed.items()
     assert build(cohort, cache, SETTINGS).failures == []
