@@ -1,1 +1,1 @@
-"""Measurements of speed, memory and accuracy; see docs."""
+"""What the project costs and gains, measured: each module is a command, `python -m benchmarks.NAME [--quick]`."""

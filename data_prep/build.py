@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing import get_context
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.build_case import build_case
-from data_prep.cache import MANIFEST, CacheEntry, Manifest, read_facts, read_manifest, write_manifest
+from data_prep.build_case import Built, Failed, build_case
+from data_prep.cache import MANIFEST, CacheEntry, Manifest, write_manifest
 from data_prep.command import InputError, progress, run_command
+from data_prep.files import checked_sha256, remove_leftovers
 from data_prep.grid import DEFAULT_SETTINGS, GridSettings
 from data_prep.kits import Case, find_cases
+from data_prep.lock import locked
+from data_prep.pseudonyms import pseudonymous
+from data_prep.resume import look_at_cache
+from data_prep.sigterm import ended_by_sigterm
+from data_prep.workers import Died, in_workers
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,8 @@ class BuildResult:
     """What a build did.
 
     manifest: of all cases that are in the cache now. failures: one line for each case that could not be used.
-    problems: one line for each thing missing in the source. kept: cases that were there already, whole.
+    problems: one line for each thing missing in the source, or decided. kept: cases that were there already, whole.
+    tracebacks: of the failures that are this program's fault, not the input's.
     """
 
     manifest: Manifest
@@ -32,92 +37,119 @@ class BuildResult:
     problems: list[str]
     made: int
     kept: int
+    tracebacks: list[str] = field(default_factory=list)
 
 
 def build(
-    source: str | Path, cache: str | Path, settings: GridSettings = DEFAULT_SETTINGS, jobs: int = 1
+    source: str | Path,
+    cache: str | Path,
+    settings: GridSettings = DEFAULT_SETTINGS,
+    jobs: int = 1,
+    *,
+    images: str | None = None,
+    labels: str | None = None,
+    rebuild: bool = False,
+    pseudonyms: bool = False,
 ) -> BuildResult:
-    """Make the cache of every case in `source` (the KiTS layout, see `find_cases`) and its manifest.
+    """Make the cache of every case in `source` (see `find_cases`, which gets `images` and `labels`) and its manifest.
 
     A case whose file is there already, whole and made from the same source files, is kept: so an interrupted
-    build goes on where it stopped. A case that cannot be used is reported in `failures`; the others are
-    built. A case without labels is cached without them. InputError, before anything is written, where
-    `source` has no case, or where `cache` holds cases of other settings, another schema or only of another
-    source.
+    build goes on where it stopped, and a changed source file, or an older schema, remakes its own case only. A case
+    that cannot be used is reported in `failures`; the others are built. A case without labels is cached without them.
+    `rebuild` remakes a cache of other settings or another source; `pseudonyms` calls cases and patients by their
+    images' hashes (see `pseudonymous`). InputError, before any case is written, where `source` has no case, where
+    `cache` holds cases of other settings, a newer schema or another source, or where another build is writing there.
     """
     if jobs < 1:
         raise InputError(f"jobs {jobs}: expected 1 or more")
-    cases, problems = find_cases(source)
+    # plain where there are no patterns, so that they cost nothing who does not use them
+    patterns = () if images is None and labels is None else (images, labels)
+    cases, problems = find_cases(source, *patterns)
     cache = Path(cache)
-    listed, notes = _check_cache(cache, settings, cases)
-    problems += notes
-    cache.mkdir(parents=True, exist_ok=True)
-    entries: list[CacheEntry] = []
-    failures: list[str] = []
-    kept = 0
-    for outcome in progress(_outcomes(cases, cache, settings, jobs, listed), "build", total=len(cases)):
-        if isinstance(outcome, str):
-            failures.append(outcome)
-        else:
-            entries.append(outcome[0])
-            kept += outcome[1]
-    manifest = write_manifest(cache, settings, entries)
-    return BuildResult(manifest, sorted(failures), problems, len(entries) - kept, kept)
-
-
-def _check_cache(cache: Path, settings: GridSettings, cases: list[Case]) -> tuple[dict[str, str], list[str]]:
-    """Return the SHA-256 of each case that the manifest lists, and notes; InputError instead of mixing."""
-    # the files count, too, not the manifest alone: a build that was stopped has written no manifest yet
     if cache.exists() and not cache.is_dir():
         raise InputError(f"{cache}: is a file; expected a folder for the cache, or a new name")
-    found = {path: read_facts(path) for path in sorted(cache.glob("*.h5"))}
-    known = {path: GridSettings(**json.loads(facts["settings"])) for path, facts in found.items() if facts}
-    listed: dict[str, str] = {}
-    if (cache / MANIFEST).exists():
-        manifest = read_manifest(cache)
-        known[cache / MANIFEST] = manifest.settings
-        listed = {entry.case: entry.sha256 for entry in manifest.entries}
-    for path, other in known.items():
-        if other != settings:
-            raise InputError(f"{path}: was made with {_said(other)}, not {_said(settings)}; choose another --cache")
-    gone = sorted(set(listed) - {case.name for case in cases})
-    if gone and len(gone) == len(listed):
-        raise InputError(f"{cache}: holds other cases ({gone[0]}, ...), none of this source; choose another --cache")
-    return listed, [f"{name}: is in the cache, no longer in the source: taken off the manifest" for name in gone]
-
-
-def _said(settings: GridSettings) -> str:
-    return f"size {settings.size}" + (f", pixels of {settings.pixel_mm} mm" if settings.pixel_mm else "")
-
-
-def _outcomes(
-    cases: list[Case], cache: Path, settings: GridSettings, jobs: int, listed: dict[str, str]
-) -> Iterator[tuple[CacheEntry, bool] | str]:
-    if jobs == 1:
-        for case in cases:
-            try:
-                yield build_case(case, cache, settings, listed.get(case.name))
-            except Exception as error:
-                error.add_note(f"while building {case.name}")
-                raise
-        return
-    # spawned, not forked: SimpleITK's and BLAS' threads do not survive a fork
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(build_case, case, cache, settings, listed.get(case.name)): case for case in cases}
+    cache.mkdir(parents=True, exist_ok=True)
+    with locked(cache, "wait until it has ended, or choose another --cache"):
+        remove_leftovers(cache)
         try:
-            for future in as_completed(running):
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    raise InputError(
-                        f"a worker ended without a word near {running[future].name}, "
-                        "mostly for lack of memory; run again with fewer --jobs: finished cases are kept"
-                    ) from None
-                except Exception as error:
-                    error.add_note(f"while building {running[future].name}")
-                    raise
+            return _build(cases, problems, cache, settings, jobs, rebuild, pseudonyms)
         finally:
-            pool.shutdown(cancel_futures=True)
+            remove_leftovers(cache)  # of workers that died
+
+
+def _build(
+    cases: list[Case],
+    problems: list[str],
+    cache: Path,
+    settings: GridSettings,
+    jobs: int,
+    rebuild: bool,
+    pseudonyms: bool,
+) -> BuildResult:
+    failures: list[Failed] = []
+    hashes: dict[str, str] = {}
+    if pseudonyms:
+        cases, hashes, failures = _under_pseudonyms(cases)
+    listed, notes = look_at_cache(cache, settings, cases, rebuild=rebuild)
+    problems = problems + notes
+    built: list[Built] = []
+    tasks = [(case, cache, settings, listed.get(case.name), hashes.get(case.name)) for case in cases]
+    with closing(_outcomes(tasks, jobs)) as outcomes:
+        for outcome in progress(outcomes, "build", total=len(cases)):
+            if isinstance(outcome, OSError):
+                raise outcome
+            if isinstance(outcome, Failed):
+                failures.append(outcome)
+            else:
+                built.append(outcome)
+                problems += [f"{outcome.entry.case}: {note}" for note in outcome.notes]
+    entries = [one.entry for one in built]
+    problems += _same_images(entries)
+    kept = sum(one.kept for one in built)
+    return BuildResult(
+        write_manifest(cache, settings, entries),
+        sorted(failure.line for failure in failures),
+        problems,
+        len(built) - kept,
+        kept,
+        [failure.traceback for failure in failures if failure.traceback],
+    )
+
+
+def _under_pseudonyms(cases: list[Case]) -> tuple[list[Case], dict[str, str], list[Failed]]:
+    # all images are read before the first case: a patient's pseudonym needs those of all his cases
+    failures = []
+    hashes = {}
+    for case in progress(cases, "hash"):
+        try:
+            hashes[case.name] = checked_sha256(case.image)
+        except InputError as error:
+            failures.append(Failed(f"{case.name}: {error}"))
+    cases = [case for case in cases if case.name in hashes]
+    renamed = pseudonymous(cases, hashes)
+    return renamed, {new.name: hashes[old.name] for old, new in zip(cases, renamed, strict=True)}, failures
+
+
+def _outcomes(tasks: list[tuple], jobs: int) -> Iterator[Built | Failed | OSError]:
+    if jobs == 1:
+        for task in tasks:
+            yield build_case(*task)
+        return
+    with closing(in_workers(build_case, tasks, jobs)) as results:
+        for index, outcome in results:
+            if isinstance(outcome, Died):
+                outcome = Failed(
+                    f"{tasks[index][0].name}: its process {outcome}, mostly for lack of memory; "
+                    "run again with fewer --jobs: finished cases are kept"
+                )
+            yield outcome
+
+
+def _same_images(entries: list[CacheEntry]) -> list[str]:
+    by_image: dict[str | None, list[str]] = defaultdict(list)
+    for entry in sorted(entries, key=lambda entry: entry.case):
+        by_image[entry.slices_sha256].append(entry.case)
+    return [f"{names[0]}: holds the same image as {', '.join(names[1:])}" for names in by_image.values() if names[1:]]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -130,6 +162,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("source", metavar="DIR", help="folder of case folders, or one case folder")
     parser.add_argument("--cache", required=True, help="folder to write to; made if absent")
+    parser.add_argument(
+        "--images",
+        metavar="PATTERN",
+        help="where the images are, if not in the KiTS layout, such as 'imagesTr/{case}_0000.nii.gz'",
+    )
+    parser.add_argument("--labels", metavar="PATTERN", help="where the labels are, such as 'labelsTr/{case}.nii.gz'")
     parser.add_argument("--size", type=int, default=256, help="pixels a side, multiple of 16 (default: %(default)s)")
     parser.add_argument(
         "--pixel-mm",
@@ -138,12 +176,29 @@ def main(argv: list[str] | None = None) -> int:
         help="fixed pixel size in mm, cropping or padding around the center (default: the whole field of view fits)",
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--rebuild", action="store_true", help="remake a cache of other settings, or another source")
+    parser.add_argument(
+        "--pseudonyms",
+        action="store_true",
+        help="call cases and patients by their images' hashes; only CACHE/sources.json then tells who they are",
+    )
     args = parser.parse_args(argv)
 
     def body() -> int:
-        result = build(args.source, args.cache, GridSettings(args.size, args.pixel_mm), args.jobs)
+        result = build(
+            args.source,
+            args.cache,
+            GridSettings(args.size, args.pixel_mm),
+            args.jobs,
+            images=args.images,
+            labels=args.labels,
+            rebuild=args.rebuild,
+            pseudonyms=args.pseudonyms,
+        )
         for line in result.problems:
             print(f"note: {line}")
+        for text in result.tracebacks:
+            print(text, file=sys.stderr)
         for line in result.failures:
             print(f"error: {line}", file=sys.stderr)
         entries = result.manifest.entries
@@ -155,7 +210,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 2 if result.failures else 0
 
-    return run_command(body)
+    return ended_by_sigterm(lambda: run_command(body))
 
 
 if __name__ == "__main__":

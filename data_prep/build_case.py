@@ -2,99 +2,140 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from dataclasses import asdict
+import traceback
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_prep.cache import CacheEntry, count_pixels, read_facts, write_case
+from data_prep.cache import CacheEntry, is_whole, read_facts, write_case
 from data_prep.command import InputError
-from data_prep.files import sha256_of
+from data_prep.files import checked_sha256, sha256_of
 from data_prep.grid import GridSettings, labels_to_network, network_pixel_mm, to_network
 from data_prep.kits import CYST, Case
-from data_prep.volume import Volume, read_labels, read_volume, same_grid
+from data_prep.volume import SourceGrid, read_labels, read_volume, same_grid
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # what no further case would get over
+
+
+@dataclass(frozen=True)
+class Built:
+    """A case that is in the cache. kept: whether its file was there already. notes: what reading had to decide."""
+
+    entry: CacheEntry
+    kept: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A case that could not be used: one line that begins with its name; the traceback if the fault is ours."""
+
+    line: str
+    traceback: str | None = None
 
 
 def build_case(
-    case: Case, cache: Path, settings: GridSettings, sha256: str | None = None
-) -> tuple[CacheEntry, bool] | str:
-    """Make one case's file, or keep the one that is there: (entry, whether it was kept), or one line why not.
+    case: Case,
+    cache: Path,
+    settings: GridSettings,
+    listed: CacheEntry | None = None,
+    image_sha256: str | None = None,
+) -> Built | Failed | OSError:
+    """Make one case's file in the folder `cache`, or keep the one that is there.
 
-    A file is kept if it was made from the same source files and, where `sha256` says what it was, has not
-    changed. `settings` must be the file's own.
+    A file is kept if it holds what was asked for (case, patient, settings, metadata), was made from the same source
+    files, and is whole: as the manifest's entry `listed` has it, or by its own checksum. `image_sha256` saves reading
+    the image where it is known. What stands in every case's way, such as a full disk, is returned as the OSError that
+    it was.
     """
     try:
-        return _build_case(case, cache, settings, sha256)
+        return _build_case(case, cache, settings, listed, image_sha256)
     except InputError as error:
-        return f"{case.name}: {error}"
+        return Failed(f"{case.name}: {error}")
+    except MemoryError:
+        return Failed(f"{case.name}: the memory does not suffice; run again with fewer --jobs")
+    except Exception as error:
+        if isinstance(error, OSError) and (error.errno in _NO_ROOM or _of_the_cache(error, cache)):
+            return error
+        line = f"{case.name}: unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+        return Failed(f"{line}; a defect of this program, please report it", traceback.format_exc())
 
 
-def _build_case(case: Case, cache: Path, settings: GridSettings, sha256: str | None) -> tuple[CacheEntry, bool]:
+def _of_the_cache(error: OSError, cache: Path) -> bool:
+    return error.filename is not None and Path(error.filename).parent == cache
+
+
+def _build_case(
+    case: Case, cache: Path, settings: GridSettings, listed: CacheEntry | None, image_sha256: str | None
+) -> Built:
     path = cache / f"{case.name}.h5"
-    sources = {
+    paths = {
         "image_path": str(case.image.resolve()),
-        "image_sha256": _source_sha256(case.image),
         "label_path": str(case.labels.resolve()) if case.labels else None,
-        "label_sha256": _source_sha256(case.labels) if case.labels else None,
     }
-    facts = read_facts(path)
-    if facts is not None:
-        hashes = ("image_sha256", "label_sha256")
-        if all(facts.get(name) == sources[name] for name in hashes):
-            found = sha256_of(path)
-            if sha256 in (None, found):
-                return _entry(path, {**facts, **sources}, found), True
-        elif facts["image_path"] != sources["image_path"]:
-            raise InputError(
-                f"the cache holds another case of this name, from {facts['image_path']}; choose another --cache"
-            )
-    image = read_volume(case.image)
-    network_image = to_network(image.voxels, image.spacing_mm, settings)
-    facts = {
+    facts: dict[str, Any] = {
         "case": case.name,
         "patient": case.patient,
-        "spacing_mm": image.spacing_mm,
-        "shape_zyx": image.voxels.shape,
-        "pixel_mm": network_pixel_mm(image.voxels.shape[1:], image.spacing_mm[1:], settings),
-        "source_grid": json.dumps(asdict(image.source)),
         "settings": json.dumps(asdict(settings)),
         "metadata": json.dumps(case.metadata) if case.metadata is not None else None,
-        **sources,
+        "image_sha256": image_sha256 or checked_sha256(case.image),
+        "label_sha256": checked_sha256(case.labels) if case.labels else None,
     }
-    network_labels = pixels = None
+    there = read_facts(path)
+    # type and value: in a damaged file a text may have become an array
+    if there is not None and all((type(there.get(k)), there.get(k)) == (type(v), v) for k, v in facts.items()):
+        found = sha256_of(path)
+        if (listed is not None and listed.sha256 == found) or is_whole(path):
+            return Built(_entry(path, {**there, **paths}, found), kept=True)
+
+    image = read_volume(case.image)
+    grid, notes = image.source, image.notes
+    shape, spacing_mm = image.voxels.shape, image.spacing_mm
+    network_image = to_network(image.voxels, spacing_mm, settings)
+    del image  # the largest array of all goes before the labels come
+    facts |= {
+        "spacing_mm": spacing_mm,
+        "shape_zyx": shape,
+        "pixel_mm": network_pixel_mm(shape[1:], spacing_mm[1:], settings),
+        "source_grid": json.dumps(asdict(grid)),
+    }
+    network_labels = None
     if case.labels is not None:
-        labels = _labels_of(image, case.labels)
-        voxel_ml = float(np.prod(image.spacing_mm)) / 1000
-        facts["kidney_ml"] = int((labels > 0).sum()) * voxel_ml
-        facts["tumor_ml"] = int((labels == 2).sum()) * voxel_ml
-        network_labels = labels_to_network(labels, image.spacing_mm, settings)
-        pixels = count_pixels(network_labels)
+        labels, kidney_voxels, tumor_voxels = _labels_of(grid, shape, case.labels)
+        voxel_ml = float(np.prod(spacing_mm)) / 1000
+        facts["kidney_ml"] = kidney_voxels * voxel_ml
+        facts["tumor_ml"] = tumor_voxels * voxel_ml
+        network_labels = labels_to_network(labels, spacing_mm, settings)
+        del labels
     made = write_case(path, network_image, network_labels, facts)
-    return _entry(path, {**facts, "pixels": pixels}, made), False
+    return Built(_entry(path, {**read_facts(path), **paths}, made), kept=False, notes=notes)
 
 
-def _source_sha256(path: Path) -> str:
-    try:
-        return sha256_of(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a NIfTI file") from None
-
-
-def _labels_of(image: Volume, path: Path) -> np.ndarray:
-    labels = read_labels(path)
-    if labels.voxels.shape != image.voxels.shape:
+def _labels_of(grid: SourceGrid, shape: tuple[int, ...], path: Path) -> tuple[np.ndarray, int, int]:
+    # (labels with cysts as kidney, voxels of kidney and tumor, voxels of tumor)
+    volume = read_labels(path)
+    labels = volume.voxels if volume.voxels.flags.writeable else volume.voxels.copy()
+    if labels.shape != shape:
         raise InputError(
-            f"{path}: labels of {labels.voxels.shape} voxels (z, y, x) for an image of {image.voxels.shape}; "
-            "expected the same shape"
+            f"{path}: labels of {labels.shape} voxels (z, y, x) for an image of {shape}; expected the same shape"
         )
-    if not same_grid(image.source, labels.source):
+    if not same_grid(grid, volume.source):
         raise InputError(
             f"{path}: labels and image lie on different grids (spacing, origin or axes); "
             "expected one grid; resample the labels to the image"
         )
-    return np.where(labels.voxels == CYST, np.uint8(1), labels.voxels)  # KiTS19 counts cysts as kidney
+    kidney = tumor = 0
+    for plane in labels:  # plane by plane: a mask of a whole scan is as large as the labels
+        foreground = np.count_nonzero(plane)
+        if foreground:
+            plane[plane == CYST] = 1  # KiTS19 counts cysts as kidney
+            kidney += foreground
+            tumor += np.count_nonzero(plane == 2)
+    return labels, kidney, tumor
 
 
 def _entry(path: Path, facts: dict[str, Any], sha256: str) -> CacheEntry:
@@ -114,9 +155,10 @@ def _entry(path: Path, facts: dict[str, Any], sha256: str) -> CacheEntry:
         image_path=facts["image_path"],
         label_path=facts["label_path"],
         image_sha256=facts["image_sha256"],
-        label_sha256=facts["label_sha256"],
+        label_sha256=facts.get("label_sha256"),
         kidney_ml=float(facts["kidney_ml"]) if labelled else None,
         tumor_ml=float(facts["tumor_ml"]) if labelled else None,
         pixels=tuple(tuple(row) for row in pixels.tolist()) if labelled else None,
         metadata=json.loads(facts["metadata"]) if facts.get("metadata") else None,
+        slices_sha256=str(facts["slices_sha256"]),
     )

@@ -1,4 +1,4 @@
-"""The doctor for caches: every file against its checksum and the manifest, leftovers, the split."""
+"""The doctor for caches: every file against its checksum and the manifest, leftovers, the split and the folds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from data_prep.cache import MANIFEST, CacheEntry, Manifest, count_pixels, read_c
 from data_prep.command import InputError, progress
 from data_prep.files import sha256_of
 from data_prep.findings import Finding, Report, finding, in_order
+from data_prep.folds import FOLDS
 from data_prep.names import printable
 from data_prep.split import SETS, SPLIT, read_split
 
@@ -25,7 +26,7 @@ def is_cache(root: Path) -> bool:
 
 
 def check_cache(root: str | Path) -> Report:
-    """Check a cache: its manifest, every case's file by its SHA-256 and content, files beside them, its split.
+    """Check a cache: its manifest, every case's file by SHA-256 and content, files beside them, its split and folds.
 
     Each file is read once, to the end. Findings name the case, or the file where it is no case's.
     """
@@ -49,7 +50,7 @@ def check_cache(root: str | Path) -> Report:
         if path.name not in listed and not path.name.startswith("."):
             found.append(finding("", "unlisted_file", f"{path.name}: is not in the manifest"))
     found += [finding("", "leftover", f"{path.name}: of a build that was stopped") for path in root.glob(LEFTOVERS)]
-    found += _check_split(manifest)
+    found += _check_splits(manifest)
     names = tuple(printable(entry.case) for entry in manifest.entries)
     return _report(root, found, names, facts)
 
@@ -93,20 +94,26 @@ def _same_twice(manifest: Manifest) -> list[Finding]:
     return found
 
 
-def _check_split(manifest: Manifest) -> list[Finding]:
-    path = manifest.root / SPLIT
-    if not path.exists():
-        return [finding("", "no_split", f"there is no {SPLIT}")] if any(e.labelled for e in manifest.entries) else []
+def _check_splits(manifest: Manifest) -> list[Finding]:
+    paths = [path for path in (manifest.root / SPLIT,) if path.exists()]
+    paths += sorted((manifest.root / FOLDS).glob("*.json"))
+    if not paths and any(entry.labelled for entry in manifest.entries):
+        return [finding("", "no_split", f"there is no {SPLIT}")]
+    return [one for path in paths for one in _check_split(manifest, path)]
+
+
+def _check_split(manifest: Manifest, path: Path) -> list[Finding]:
+    name = path.relative_to(manifest.root).as_posix()
     try:
-        split = read_split(manifest.root, manifest)
+        split = read_split(path, manifest)
     except InputError as error:
-        return [finding("", "bad_split", _short(error, path))]
+        return [finding("", "bad_split", str(error).replace(str(path), name))]
     except Exception as error:  # JSON of any form can stand there
-        return [finding("", "bad_split", f"{SPLIT}: it has another form ({type(error).__name__})")]
+        return [finding("", "bad_split", f"{name}: it has another form ({type(error).__name__})")]
     divided = {patient for name in SETS for patient in split[name]}
     left_out = {entry.patient for entry in manifest.entries if entry.labelled} - divided
     if left_out:
-        return [finding("", "bad_split", f"{SPLIT}: {len(left_out)} labelled patients are in none of its sets")]
+        return [finding("", "bad_split", f"{name}: {len(left_out)} labelled patients are in none of its sets")]
     return []
 
 

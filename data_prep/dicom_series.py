@@ -83,7 +83,9 @@ def choose_series(scan: Scan, folder: Path, wanted: str | int | None) -> tuple[S
         how = "the axial CT" if chosen.plane == "axial" else "none is axial, so the CT"
         longer = any(one.plane == chosen.plane and len(one.images) > len(chosen.images) for one in readable)
         most = "most slices that is not reformatted" if longer else "most slices"
-        notes.append(f"{len(readable)} CT series found: read {how} with {most}, {chosen}; --series chooses another")
+        notes.append(
+            f"{len(readable)} CT series found: read {how} with {most}, {chosen}; predict --series chooses another"
+        )
     passed = Counter(image.kind for image in scan.images if image.kind in (LOCALIZER, CAPTURE, MULTI_FRAME))
     notes += [f"{count} {kind} passed over" for kind, count in sorted(passed.items())]
     if scan.damaged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,11 +81,10 @@ def to_network(voxels: np.ndarray, spacing_mm: tuple[float, float, float], setti
 
     Never along z. What lies outside the source's field is air, -1000 HU. No slices give no slices.
     """
-    by_y, by_x = _matrices(voxels.shape[1:], spacing_mm, settings)
+    resample = _resampler(voxels.shape[1:], spacing_mm, settings, outside=AIR_HU)
     out = np.empty((len(voxels), settings.size, settings.size), np.int16)
     for source, target in zip(voxels, out, strict=True):
-        hu = _resample(source.astype(np.float32) - AIR_HU, by_y, by_x) + AIR_HU
-        target[...] = np.clip(np.rint(hu), -32768, 32767)
+        target[...] = np.clip(np.rint(resample(source)), -32768, 32767)
     return out
 
 
@@ -94,13 +94,19 @@ def labels_to_network(labels: np.ndarray, spacing_mm: tuple[float, float, float]
     Each pixel gets the label that covers most of it; of equal shares the higher label, so that a small tumor
     is not lost. Outside the source's field is background.
     """
-    by_y, by_x = _matrices(labels.shape[1:], spacing_mm, settings)
+    resample = _resampler(labels.shape[1:], spacing_mm, settings)
     out = np.zeros((len(labels), settings.size, settings.size), np.uint8)
     for source, target in zip(labels, out, strict=True):
+        rows = np.flatnonzero(source.any(axis=1))
+        if not rows.size:
+            continue
+        if resample is _halve:  # without the rows of background above and below
+            first, last = rows[0] // 2, rows[-1] // 2 + 1
+            source, target = source[2 * first : 2 * last], target[first:last]
         best = np.zeros(target.shape, np.float32)
         covered = np.zeros(target.shape, np.float32)
         for value in range(1, int(source.max(initial=0)) + 1):  # ascending: the higher label wins ties
-            share = _resample((source == value).astype(np.float32), by_y, by_x)
+            share = resample(source == value)
             covered += share
             target[(share >= best - _TIE) & (share > _TIE)] = value
             np.maximum(best, share, out=best)
@@ -176,6 +182,25 @@ def _matrices(
         for there in zip(shape_yx, spacing_mm[1:], strict=True)
     )
     return by_y, by_x
+
+
+def _resampler(
+    shape_yx: tuple[int, ...], spacing_mm: tuple[float, float, float], settings: GridSettings, outside: float = 0
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function that brings a plane [y, x] to the network's grid, as float32; `outside` fills up."""
+    mm = network_pixel_mm(shape_yx, spacing_mm[1:], settings)
+    if tuple(shape_yx) == (2 * settings.size,) * 2 and all(mm == 2 * edge_mm for edge_mm in spacing_mm[1:]):
+        return _halve  # 512 to 256, by far the most frequent: several times as fast
+    by_y, by_x = _matrices(shape_yx, spacing_mm, settings)
+    return lambda plane: _resample(plane.astype(np.float32) - np.float32(outside), by_y, by_x) + np.float32(outside)
+
+
+def _halve(plane: np.ndarray) -> np.ndarray:
+    # the matrices would hold nothing but .5; sums and quarters of whole numbers below 2^17 are exact in float32
+    rows = np.add(plane[0::2], plane[1::2], dtype=np.float32)
+    mean = rows[:, 0::2] + rows[:, 1::2]
+    mean *= np.float32(0.25)
+    return mean
 
 
 def _resample(plane: np.ndarray, by_y: Any, by_x: Any) -> np.ndarray:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_prep.cache import Manifest, read_manifest
+from data_prep.cache import CacheEntry, Manifest, read_manifest
 from data_prep.command import InputError, run_command
 from data_prep.files import read_json, write_json
 
@@ -27,42 +27,83 @@ def make_split(manifest: Manifest, fractions: Sequence[float] = FRACTIONS, seed:
     Every set gets small and large tumors alike: the patients are sorted by tumor volume (the largest of their
     cases') and dealt out, in shuffled blocks. The seed decides who goes where, the fractions how many (at
     least one a set). Returns the content of `split.json`; the lists hold patients, sorted. InputError for
-    fractions that are not three positive numbers with the sum 1, a negative seed or fewer than three labelled
-    patients.
+    fractions that are not three positive numbers with the sum 1, a negative seed, fewer than three labelled
+    patients, or one image under two patients.
     """
+    fractions = check_options(fractions, seed)
+    patients = labelled_patients(manifest)
+    sets = deal(patients, fractions, np.random.default_rng(seed))
+    return {
+        "schema": SCHEMA,
+        "seed": int(seed),
+        "fractions": list(fractions),
+        "manifest_sha256": manifest.data_sha256,
+        **dict(zip(SETS, sets, strict=True)),
+    }
+
+
+def check_options(fractions: Sequence[float], seed: int) -> tuple[float, ...]:
+    """Return the fractions as floats. InputError unless they are three positive numbers of sum 1, and seed >= 0."""
     fractions = tuple(float(share) for share in fractions)
     if len(fractions) != 3 or not all(0 < share < 1 for share in fractions) or abs(sum(fractions) - 1) > 1e-6:
         said = " ".join(f"{share:g}" for share in fractions)
         raise InputError(f"fractions {said}: expected three positive numbers with the sum 1, such as 0.7 0.1 0.2")
     if seed < 0:
         raise InputError(f"seed {seed}: expected 0 or more")
+    return fractions
+
+
+def labelled_patients(manifest: Manifest) -> list[str]:
+    """Return the patients that have labelled cases, by tumor volume (the largest of their cases'), then by name.
+
+    InputError for fewer than three, and for one image under two patients: whichever sets they come to, a network
+    could be tested on what it was trained on.
+    """
     volume_ml: dict[str, float] = {}
     for entry in manifest.entries:
         if entry.labelled:
             volume_ml[entry.patient] = max(entry.tumor_ml, volume_ml.get(entry.patient, 0.0))
-    patients = sorted(volume_ml, key=lambda patient: (volume_ml[patient], patient))
-    if len(patients) < len(SETS):
+    if len(volume_ml) < len(SETS):
         raise InputError(
-            f"{manifest.root}: {len(patients)} patients with labels; expected at least 3, "
+            f"{manifest.root}: {len(volume_ml)} patients with labels; expected at least 3, "
             f"one for each of {', '.join(SETS)}"
         )
-    rng = np.random.default_rng(seed)
-    counts = _counts(len(patients), fractions)
+    _refuse_same_images(manifest, {patient: patient for patient in volume_ml}, "patient", str(manifest.root))
+    return sorted(volume_ml, key=lambda patient: (volume_ml[patient], patient))
+
+
+def deal(patients: Sequence[str], fractions: Sequence[float], rng: np.random.Generator) -> list[list[str]]:
+    """Deal patients, sorted by what every set shall have alike, into sets of about these shares, at least one each.
+
+    In shuffled blocks, each as long as it takes to give to every set. Each set is sorted by name.
+    """
+    counts = _counts(len(patients), tuple(fractions))
     block = math.ceil(1 / min(fractions))
     dealt = _evenly(counts)
     for start in range(0, len(dealt), block):
         rng.shuffle(dealt[start : start + block])  # a view: in place
-    sets = {
-        name: sorted(p for p, home in zip(patients, dealt, strict=True) if home == number)
-        for number, name in enumerate(SETS)
-    }
-    return {
-        "schema": SCHEMA,
-        "seed": int(seed),
-        "fractions": list(fractions),
-        "manifest_sha256": manifest.data_sha256,
-        **sets,
-    }
+    return [
+        sorted(patient for patient, home in zip(patients, dealt, strict=True) if home == number)
+        for number in range(len(counts))
+    ]
+
+
+def _refuse_same_images(manifest: Manifest, home_of: Mapping[str, str], what: str, where: str) -> None:
+    # the file's own hash finds copies; that of the slices also finds copies that were packed or converted anew
+    seen: dict[str, CacheEntry] = {}
+    for entry in manifest.entries:
+        home = home_of.get(entry.patient)
+        if not entry.labelled or home is None:
+            continue
+        for sha256 in (entry.image_sha256, entry.slices_sha256):
+            if sha256 is None:
+                continue
+            other = seen.setdefault(sha256, entry)
+            if home_of[other.patient] != home:
+                raise InputError(
+                    f"{where}: the cases {other.case} ({what} {home_of[other.patient]}) and {entry.case} "
+                    f"({what} {home}) hold the same image; leave one of them out of the source and build again"
+                )
 
 
 def _counts(n: int, fractions: tuple[float, ...]) -> list[int]:
@@ -101,25 +142,36 @@ def write_split(manifest: Manifest, split: dict[str, Any], *, force: bool = Fals
     return True
 
 
-def read_split(cache_dir: str | Path, manifest: Manifest) -> dict[str, Any]:
-    """Read a cache's split. InputError unless it fits this manifest's data: known patients, disjoint sets."""
-    path = Path(cache_dir) / SPLIT
+def read_split(path: str | Path, manifest: Manifest) -> dict[str, Any]:
+    """Read a split: `path` is a split file, or a cache folder, whose `split.json` is then meant.
+
+    InputError unless it fits this manifest's data: known patients, disjoint sets, no image in two sets.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / SPLIT
     split = read_json(path, "split (of python -m data_prep.split)")
     found = split.get("schema") if isinstance(split, dict) else None
     if found != SCHEMA:
         raise InputError(f"{path}: split of schema {found}, this version reads {SCHEMA}; make it anew")
-    if not all(isinstance(split.get(name), list) and split[name] for name in SETS):
+    if not all(_are_names(split.get(name)) for name in SETS):
         raise InputError(f"{path}: expected a list of patients for each of {', '.join(SETS)}; make it anew")
-    patients = [patient for name in SETS for patient in split[name]]
-    twice = sorted({patient for patient in patients if patients.count(patient) > 1})
+    home_of: dict[str, str] = {}
+    twice = {patient for name in SETS for patient in split[name] if home_of.setdefault(patient, name) != name}
+    twice |= {patient for name in SETS for patient in split[name] if split[name].count(patient) > 1}
     if twice:
-        raise InputError(f"{path}: {twice[0]} is there twice ({len(twice)} such patients); sets must be disjoint")
-    unknown = sorted(set(patients) - {entry.patient for entry in manifest.entries if entry.labelled})
+        raise InputError(f"{path}: {min(twice)} is there twice ({len(twice)} such patients); sets must be disjoint")
+    unknown = sorted(set(home_of) - {entry.patient for entry in manifest.entries if entry.labelled})
     if unknown:
         raise InputError(f"{path}: {unknown[0]} is no labelled patient of the cache ({len(unknown)} such); split anew")
     if split.get("manifest_sha256") != manifest.data_sha256:
         raise InputError(f"{path}: was made for other data than the cache holds now; split anew with --force")
+    _refuse_same_images(manifest, home_of, "set", str(path))
     return split
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(isinstance(name, str) for name in value)
 
 
 def patients_of(path: str | Path, part: str) -> list[str]:
@@ -151,7 +203,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; see `python -m data_prep.split --help`."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.split",
-        description="Divide a cache's labelled patients into train, selection and test; writes CACHE/split.json.",
+        description="Divide a cache's labelled patients into train, selection and test; writes CACHE/split.json, or "
+        "with --folds CACHE/folds/fold0.json and so on, in which every patient is tested once.",
     )
     parser.add_argument("cache", metavar="CACHE", help="folder made by python -m data_prep.build")
     parser.add_argument(
@@ -160,14 +213,18 @@ def main(argv: list[str] | None = None) -> int:
         nargs=3,
         default=FRACTIONS,
         metavar=("TRAIN", "SELECTION", "TEST"),
-        help="shares of the patients, sum 1 (default: 0.7 0.1 0.2)",
+        help="shares of the patients, sum 1 (default: 0.7 0.1 0.2); with --folds K test has 1 / K, and the first two "
+        "are the proportion of the rest",
     )
+    parser.add_argument("--folds", type=int, metavar="K", help="K splits for cross-validation instead of one")
     parser.add_argument("--seed", type=int, default=0, help="decides who goes where (default: %(default)s)")
-    parser.add_argument("--force", action="store_true", help="replace a split that is there")
+    parser.add_argument("--force", action="store_true", help="replace a split, or folds, that are there")
     args = parser.parse_args(argv)
 
     def body() -> int:
         manifest = read_manifest(args.cache)
+        if args.folds is not None:
+            return _write_folds(manifest, args)
         split = make_split(manifest, args.fractions, args.seed)
         written = write_split(manifest, split, force=args.force)
         print(table(manifest, split))
@@ -175,6 +232,16 @@ def main(argv: list[str] | None = None) -> int:
         return 0
 
     return run_command(body)
+
+
+def _write_folds(manifest: Manifest, args: argparse.Namespace) -> int:
+    from data_prep.folds import make_folds, write_folds  # which needs this module
+
+    splits = make_folds(manifest, args.folds, args.fractions, args.seed)
+    for path, split in zip(write_folds(manifest, splits, force=args.force), splits, strict=True):
+        print(path)
+        print(table(manifest, split))
+    return 0
 
 
 if __name__ == "__main__":

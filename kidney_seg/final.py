@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from data_prep.cache import CacheEntry, Manifest
+from data_prep.cache import SOURCES, CacheEntry, Manifest
 from data_prep.command import InputError, progress
 from data_prep.files import read_json
 from data_prep.volume import read_labels, read_volume, write_labels
@@ -29,8 +29,13 @@ def held_out_cases(manifest: Manifest, split: Mapping[str, Sequence[str]]) -> li
     cases = [entry for entry in manifest.entries if entry.labelled and entry.patient in patients]
     for entry in cases:
         for path in (entry.image_path, entry.label_path):
-            if not Path(path).is_file():
-                raise InputError(f"{path}: test case {entry.case} was built from this file, which is gone; put it back")
+            if path is None:
+                raise InputError(
+                    f"{manifest.root / SOURCES}: does not tell where the files of test case {entry.case} are, which is "
+                    "scored at its own resolution; bring this file along with the cache, or build the cache again"
+                )
+            if not Path(path).exists():
+                raise InputError(f"{path}: test case {entry.case} was built from this, which is gone; put it back")
     return cases
 
 

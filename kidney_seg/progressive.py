@@ -24,19 +24,28 @@ DEMO_PIXEL_MM = 4.5  # 64 pixels see 288 mm about the middle, which holds all ki
 DEMO_PATIENTS = {"train": 30, "selection": 6, "test": 12}
 
 
-def train(data: str | Path, out: str | Path, config: Config, seed: int = 0, say: Callable[[str], None] = print) -> dict:
+def train(
+    data: str | Path,
+    out: str | Path,
+    config: Config,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+    split_file: str | Path | None = None,
+) -> dict:
     """Train on a cache folder with a split into the run folder `out`, going on where it stopped; score the test set.
 
-    Returns the content of `out/evaluation/test/scores.json`. `say` gets one line for each step of progress. InputError
-    if the data, the split, the settings and what the run folder holds do not fit together; `interrupt.Stopped` after
-    Ctrl-C or SIGTERM, when the current batch is done and saved.
+    `split_file`: another split than the cache's `split.json`, such as one of its folds. Returns the content of
+    `out/evaluation/test/scores.json`. `say` gets one line for each step of progress. InputError if the data, the split,
+    the settings and what the run folder holds do not fit together; `interrupt.Stopped` after Ctrl-C or SIGTERM, when
+    the current batch is done and saved.
     """
     from data_prep.cache import read_manifest
     from data_prep.files import sha256_of
     from data_prep.split import SPLIT, read_split
 
     manifest = read_manifest(data)
-    split = read_split(data, manifest)
+    split_file = Path(split_file or manifest.root / SPLIT)
+    split = read_split(split_file, manifest)
     if manifest.settings.size != config.model.size:
         raise InputError(
             f"{data}: its slices have {manifest.settings.size} pixels a side, the setting size is {config.model.size}; "
@@ -55,7 +64,8 @@ def train(data: str | Path, out: str | Path, config: Config, seed: int = 0, say:
         "seed": seed,
         "data": str(Path(data).resolve()),
         "data_sha256": manifest.data_sha256,
-        "split_sha256": sha256_of(manifest.root / SPLIT),
+        "split": str(split_file.resolve()),
+        "split_sha256": sha256_of(split_file),
     }
     run = RunFolder(out, config, identity)
     try:
@@ -97,6 +107,9 @@ def main(argv: list[str] | None = None) -> int:
         "0; 1 if every start collapsed (no tumor, or tumor in place of kidney); 2 for bad input.",
     )
     parser.add_argument("--data", metavar="CACHE", help="cache folder with split.json (of data_prep.build, .split)")
+    parser.add_argument(
+        "--split", metavar="FILE", help="another split, such as CACHE/folds/fold0.json; default: CACHE/split.json"
+    )
     parser.add_argument("--out", metavar="RUN", help="run folder; default: runs/<preset>, with the seed if not 0")
     parser.add_argument("--preset", choices=tuple(PRESETS), help="default: demo without --data, else paper")
     parser.add_argument("--seed", type=int, default=0, help="of weights, draws and augmentation; default: %(default)s")
@@ -143,12 +156,12 @@ def _run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out or Path("runs") / (f"{preset}-seed{arguments.seed}" if arguments.seed else preset))
     data = arguments.data or make_demo_data(config.model.size, _say)
     if not arguments.seeds:
-        return _train(data, out, config, arguments.seed)
+        return _train(data, out, config, arguments.seed, arguments.split)
     runs = {seed: out / f"seed{seed}" for seed in range(arguments.seed, last + 1)}
     codes = []
     for seed, run in runs.items():
         _say(f"seed {seed}: {run}")
-        codes.append(_train(data, run, config, seed))
+        codes.append(_train(data, run, config, seed, arguments.split))
         if codes[-1] > 1:  # stopped
             return codes[-1]
     from kidney_seg.compare import compare, table
@@ -162,10 +175,10 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _train(data: str | Path, out: Path, config: Config, seed: int) -> int:
+def _train(data: str | Path, out: Path, config: Config, seed: int, split_file: str | Path | None) -> int:
     """Train and return the command's exit code."""
     try:
-        scores = train(data, out, config, seed, _say)
+        scores = train(data, out, config, seed, _say, split_file)
     except Stopped as stopped:
         print(f"{stopped}: run the same command again to go on", file=sys.stderr)
         return stopped.exit_code
@@ -175,27 +188,29 @@ def _train(data: str | Path, out: Path, config: Config, seed: int) -> int:
 def _reproduce(arguments: argparse.Namespace) -> int:
     """Repeat a run into a new folder, after a look at what is not as it was."""
     if arguments.set or arguments.preset or arguments.seeds or arguments.seed:
-        raise InputError("--reproduce: settings and seed are the repeated run's; give only --data and --out beside it")
+        raise InputError(
+            "--reproduce: settings and seed are the repeated run's; give only --data, --split and --out beside it"
+        )
     from data_prep.cache import read_manifest
     from data_prep.files import sha256_of
-    from data_prep.split import SPLIT
 
     recipe = read_recipe(arguments.reproduce)
     data = Path(arguments.data or recipe.data)
     manifest = read_manifest(data)
+    split_file = Path(arguments.split) if arguments.split else recipe.split_file(manifest.root)
     quiet_tensorflow()
     from kidney_seg.run import environment
 
     now = environment()
     versions = {**now["versions"], "python": now["python"], "devices": ", ".join(now["devices"])}
-    differing = check_recipe(recipe, manifest.data_sha256, sha256_of(manifest.root / SPLIT), versions)
+    differing = check_recipe(recipe, manifest.data_sha256, sha256_of(split_file), versions)
     for line in differing:
         _say(f"differs: {line}")
     if differing:
         _say("with these differences the figures may come out differently")
     else:
         _say("versions, data and split are those of the repeated run")
-    return _train(data, Path(arguments.out or Path("runs") / "reproduced"), recipe.config, recipe.seed)
+    return _train(data, Path(arguments.out or Path("runs") / "reproduced"), recipe.config, recipe.seed, split_file)
 
 
 if __name__ == "__main__":

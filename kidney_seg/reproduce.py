@@ -12,14 +12,22 @@ from kidney_seg.config import Config
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run was made of. data: its cache folder, where it lay then; versions: of packages, Python and devices."""
+    """What a run was made of.
+
+    data, split: its cache folder and split file, where they lay then; versions: of packages, Python and devices.
+    """
 
     config: Config
     seed: int
     data: Path
+    split: Path
     data_sha256: str
     split_sha256: str
     versions: dict[str, str]
+
+    def split_file(self, data: Path) -> Path:
+        """Return the run's split file, looked for at its place in the cache `data`, wherever the cache lies now."""
+        return data / self.split.relative_to(self.data) if self.split.is_relative_to(self.data) else self.split
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -33,6 +41,7 @@ def read_recipe(path: str | Path) -> Recipe:
             config=Config.from_dict(content["config"]),
             seed=int(content["seed"]),
             data=Path(content["data"]),
+            split=Path(content["split"]),
             data_sha256=content["data_sha256"],
             split_sha256=content["split_sha256"],
             versions={**content["versions"], "python": content["python"], "devices": ", ".join(content["devices"])},
@@ -53,7 +62,7 @@ def check_recipe(recipe: Recipe, data_sha256: str, split_sha256: str, versions: 
         if wanted != found:
             raise InputError(
                 f"{recipe.data}: its {name} has the checksum {found[:12]}, the run to be repeated had {wanted[:12]}; "
-                "give the very same cache with --data"
+                "give the very same cache with --data, or the split with --split"
             )
     return [
         f"{name}: {recipe.versions.get(name, 'none')} then, {versions.get(name, 'none')} now"

@@ -8,16 +8,17 @@ file appears whole or not at all.
 from __future__ import annotations
 
 import csv
-import fcntl
 import importlib.metadata
 import json
 import platform
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from data_prep.command import InputError
-from data_prep.files import read_json, replacing, sha256_of, write_json
+from data_prep.files import read_json, remove_leftovers, replacing, sha256_of, write_json
+from data_prep.lock import LOCK, locked
 from kidney_seg.checkpoint import Checkpoints
 from kidney_seg.config import Config, differences
 
@@ -38,18 +39,10 @@ class RunFolder:
         self.root = Path(root)
         self._refuse_foreign(config, identity)
         self.root.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.root / ".lock", "w")  # noqa: SIM115 - held until the process ends
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise InputError(
-                f"{self.root}: another process trains in this folder; wait for it or choose another"
-            ) from None
-        for half_written in self.root.rglob(
-            ".tmp-*"
-        ):  # by a process that was killed: the lock is ours, none is at work
-            half_written.unlink()
+        self._lock = ExitStack()  # until `close`, or the process's end
+        self._lock.enter_context(locked(self.root, "wait until it has ended, or choose another --out"))
+        for folder in (self.root, *(path for path in self.root.rglob("*") if path.is_dir())):
+            remove_leftovers(folder)
         if not (self.root / "config.json").is_file():
             manifest = {**identity, "config": config.to_dict(), **environment()}
             write_json(self.root / "manifest.json", manifest)  # alone enough to repeat the run
@@ -67,7 +60,7 @@ class RunFolder:
             return
         if not self.root.is_dir():
             raise InputError(f"{self.root}: is a file, expected a run folder or a new name")
-        own = {".lock", "manifest.json"}  # a run that was killed while it made its folder
+        own = {LOCK, "manifest.json"}  # a run that was killed while it made its folder
         if not (self.root / "config.json").is_file():
             if any(entry.name not in own and not entry.name.startswith(".tmp-") for entry in self.root.iterdir()):
                 raise InputError(

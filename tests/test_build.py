@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
-import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -12,10 +14,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from data_prep import build_case
+from data_prep import build as build_module
+from data_prep import build_case, kits
 from data_prep.build import build, main
 from data_prep.cache import read_case, read_manifest, verify
 from data_prep.command import InputError
+from data_prep.files import sha256_of_source
 from data_prep.grid import GridSettings, labels_to_network, to_network
 from data_prep.volume import read_volume
 
@@ -73,7 +77,9 @@ def test_a_cohort_becomes_a_cache(cohort: Path, tmp_path: Path) -> None:
         assert json.loads(file.attrs["settings"]) == {"size": 16, "pixel_mm": None}
         assert json.loads(file.attrs["source_grid"])["size"] == [3, 32, 32]
         assert file.attrs["image_sha256"] == one.image_sha256
-        assert file.attrs["image_path"] == str(cohort / "case_00000" / "imaging.nii.gz")
+        assert "image_path" not in file.attrs
+    assert one.image_path == str(cohort / "case_00000" / "imaging.nii.gz")
+    assert one.slices_sha256 == hashlib.sha256(image.tobytes()).hexdigest()
 
 
 def test_two_processes_make_the_same_bytes_as_one(cohort: Path, tmp_path: Path) -> None:
@@ -121,9 +127,8 @@ def test_two_settings_or_two_sources_never_mix(cohort: Path, tmp_path: Path) -> 
     with pytest.raises(InputError, match="holds other cases"):
         build(tmp_path / "other", cache, SETTINGS)
     write_patient(tmp_path / "same_name" / "case_00000", seed=5)
-    result = build(tmp_path / "same_name", cache, SETTINGS)
-    assert len(result.failures) == 1 and "holds another case of this name" in result.failures[0]
-    (cache / "manifest.json").write_bytes(before.pop(cache / "manifest.json"))
+    with pytest.raises(InputError, match=r"holds another image as case_00000, from .*data/case_00000"):
+        build(tmp_path / "same_name", cache, SETTINGS)
     assert all(path.read_bytes() == content for path, content in before.items())
     (cache / "manifest.json").unlink()
     with pytest.raises(InputError, match=r"case_00000\.h5: was made with size 16, not size 32"):
@@ -167,7 +172,7 @@ SPOILS = {
     "values": (lambda f: save(f / "segmentation.nii.gz", np.full((3, 32, 32), 7, np.uint8)), "label values 7"),
     "empty": (lambda f: (f / "segmentation.nii.gz").write_bytes(b""), "is empty"),
     "text": (lambda f: (f / "imaging.nii.gz").write_text("moved to the archive"), "no NIfTI-1 file"),
-    "folder": (lambda f: [(f / "imaging.nii.gz").unlink(), (f / "imaging.nii.gz").mkdir()], "directory"),
+    "folder": (lambda f: [(f / "imaging.nii.gz").unlink(), (f / "imaging.nii.gz").mkdir()], "holds no file"),
 }
 
 
@@ -216,37 +221,99 @@ def test_bad_arguments_are_one_line_and_2(cohort: Path, tmp_path: Path, capsys: 
     assert "schema 99" in capsys.readouterr().err
 
 
-def test_our_own_defect_names_the_case(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_defect_names_the_case_and_keeps_its_traceback(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def broken(path: Path) -> None:
-        raise ZeroDivisionError("ours")
+        if "case_00000" in str(path):
+            raise ZeroDivisionError("ours")
+        return read_volume(path)
 
     monkeypatch.setattr(build_case, "read_volume", broken)
-    with pytest.raises(ZeroDivisionError) as caught:
-        build(cohort, tmp_path / "cache", SETTINGS)
-    assert caught.value.__notes__ == ["while building case_00000"]
+    result = build(cohort, tmp_path / "cache", SETTINGS)
+    assert result.failures == [
+        "case_00000: unexpected ZeroDivisionError: ours; a defect of this program, please report it"
+    ]
+    assert "in broken" in result.tracebacks[0] and "ZeroDivisionError: ours" in result.tracebacks[0]
+    assert [entry.case for entry in result.manifest.entries] == ["case_00001_s0002", "case_00002"]
+    assert main([str(cohort), "--cache", str(tmp_path / "cache"), "--size", "16"]) == 2
+    assert "in broken" in capsys.readouterr().err
 
 
-def test_a_kill_leaves_whole_files_only_and_the_build_goes_on(tmp_path: Path) -> None:
-    source, cache = tmp_path / "data", tmp_path / "cache"
-    for number in range(60):
-        write_patient(source / f"case_{number:05d}", seed=number)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "data_prep.build", str(source), "--cache", str(cache), "--size", "256"],
-        cwd=Path(__file__).parents[1],
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 60
-    while len(list(cache.glob("case_*.h5"))) < 5 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = list(cache.glob("case_*.h5"))
-    assert 5 <= len(done) < 60 and not (cache / "manifest.json").exists()
-    for path in done:
-        with h5py.File(path) as file:
-            assert file["image"][...].shape == (3, 256, 256)
-    result = build(source, cache, GridSettings(256))
-    assert result.kept == len(done) and result.made == 60 - len(done)
+def test_identical_images_are_noted_however_they_are_packed(cohort: Path, tmp_path: Path) -> None:
+    image = cohort / "case_00000" / "imaging.nii.gz"
+    (cohort / "case_00003").mkdir()
+    (cohort / "case_00003" / "imaging.nii").write_bytes(gzip.decompress(image.read_bytes()))
+    result = build(cohort, tmp_path / "cache", SETTINGS)
+    assert "case_00000: holds the same image as case_00003" in result.problems
+
+
+def test_what_reading_decided_is_noted(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_case, "read_volume", lambda path: replace(read_volume(path), notes=("chose series 2",)))
+    assert "case_00000: chose series 2" in build(cohort, tmp_path / "cache", SETTINGS).problems
+
+
+def test_patterns_are_handed_to_find_cases(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def find(*arguments):
+        asked.append(arguments)
+        return kits.find_cases(cohort)
+
+    monkeypatch.setattr(build_module, "find_cases", find)
+    arguments = [str(cohort), "--cache", str(tmp_path / "cache"), "--size", "16"]
+    assert main(arguments) == 0
+    assert main([*arguments, "--images", "i/{case}.nii", "--labels", "l/{case}.nii"]) == 0
+    assert asked == [(str(cohort),), (str(cohort), "i/{case}.nii", "l/{case}.nii")]
+
+
+def test_a_case_in_a_folder_is_hashed_whole(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    series = cohort / "case_00000" / "imaging.nii.gz"
+    whole = series.rename(cohort / "kept.nii.gz")
+    series.mkdir()
+    for name in ("a", "b"):
+        (series / name).write_text(name)
+    monkeypatch.setattr(build_case, "read_volume", lambda path: read_volume(whole if path.is_dir() else path))
+    first = build(cohort, tmp_path / "cache", SETTINGS)
+    assert first.failures == [] and first.manifest.entries[0].image_sha256 == sha256_of_source(series)
+    (series / "b").write_text("changed")
+    assert build(cohort, tmp_path / "cache", SETTINGS).made == 1
+
+
+def test_under_pseudonyms_only_sources_json_tells_who_is_who(cohort: Path, tmp_path: Path) -> None:
+    root = tmp_path / "hospital"
+    cohort.rename(root)
+    (root / "case_00000").rename(root / "DOE^JANE_19600101")
+    write_patient(root / "case_00001_s0003", seed=3)
+    cache = tmp_path / "cache"
+    result = build(root, cache, SETTINGS, pseudonyms=True)
+    assert result.failures == [] and result.made == 4
+    by_source = {Path(entry.image_path).parent.name: entry for entry in result.manifest.entries}
+    jane = by_source["DOE^JANE_19600101"]
+    assert jane.case == jane.patient == f"case-{jane.image_sha256[:12]}" and jane.file == f"{jane.case}.h5"
+    one, two = by_source["case_00001_s0002"], by_source["case_00001_s0003"]
+    assert one.patient == two.patient and one.case != two.case and one.patient in (one.case, two.case)
+    for path in cache.iterdir():
+        for word in (b"DOE", b"JANE", b"19600101", b"hospital", b"case_0000"):
+            assert (word in path.read_bytes()) == (path.name == "sources.json")
+        assert "DOE" not in path.name
+
+    assert build(root, cache, SETTINGS, pseudonyms=True).kept == 4
+    (cache / "sources.json").unlink()  # as the cache is passed on
+    shared = read_manifest(cache)
+    assert {entry.image_path for entry in shared.entries} == {None}
+    assert shared.data_sha256 == result.manifest.data_sha256
+    assert build(root, cache, SETTINGS, pseudonyms=True).manifest == result.manifest
+
+
+def test_under_pseudonyms_a_doubled_image_is_refused_and_an_unreadable_one_fails(cohort: Path, tmp_path: Path) -> None:
+    (cohort / "case_00002" / "imaging.nii.gz").unlink()
+    (cohort / "case_00002" / "imaging.nii.gz").mkdir()
+    result = build(cohort, tmp_path / "cache", SETTINGS, pseudonyms=True)
+    assert result.made == 2 and len(result.failures) == 1 and result.failures[0].startswith("case_00002: ")
+    write_patient(cohort / "case_00002b", seed=0)
+    with pytest.raises(InputError, match="case_00002b and case_00000: hold the same image"):
+        build(cohort, tmp_path / "cache", SETTINGS, pseudonyms=True)
 
 
 def test_help_is_quick_and_names_the_defaults() -> None:

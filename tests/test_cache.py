@@ -133,10 +133,10 @@ def test_caches_that_cannot_be_read_are_refused(made: Manifest, tmp_path: Path) 
     with pytest.raises(InputError, match="no cache manifest"):
         read_manifest(tmp_path / "empty")
     change_manifest(made.root, cases=[{"case": "x"}])
-    with pytest.raises(InputError, match="build the cache anew"):
+    with pytest.raises(InputError, match="build the cache again"):
         read_manifest(made.root)
     change_manifest(made.root, schema=1)
-    with pytest.raises(InputError, match="schema 1, this version reads 2"):
+    with pytest.raises(InputError, match=r"schema 1, this version reads 3; run python -m data_prep\.build"):
         read_manifest(made.root)
     (made.root / "manifest.json").write_text("[1]")
     with pytest.raises(InputError, match="schema None"):
@@ -195,3 +195,21 @@ def test_altered_content_is_noticed_when_read(made: Manifest) -> None:
         file["image"][0, 0, 0] = 1234
     with pytest.raises(InputError, match="checksum"):
         read_case(made, made.entries[0])
+
+
+def test_the_paths_of_the_sources_are_in_a_file_of_their_own(made: Manifest) -> None:
+    one, two = made.entries
+    assert (one.image_path, two.label_path) == ("/case_00000/imaging.nii.gz", None)
+    assert "imaging" not in (made.root / "manifest.json").read_text()
+    assert json.loads((made.root / "sources.json").read_text())["cases"]["case_00000"] == {
+        "image_path": "/case_00000/imaging.nii.gz",
+        "label_path": "/case_00000/segmentation.nii.gz",
+    }
+    (made.root / "sources.json").unlink()
+    without = read_manifest(made.root)
+    assert without.entries[0] == replace(one, image_path=None, label_path=None)
+    assert (without.sha256, without.data_sha256) == (made.sha256, made.data_sha256)
+    for text in ("[]", "{}", '{"cases": {"case_00000": 1}}', "{"):
+        (made.root / "sources.json").write_text(text)
+        with pytest.raises(InputError, match=r"sources\.json: the list of source files"):
+            read_manifest(made.root)

@@ -133,6 +133,15 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "",
         "bad_split",
     ),
+    "fold of a patient unknown": (
+        lambda root: [
+            (root / "folds").mkdir(),
+            shutil.copy(root / "split.json", root / "folds" / "fold0.json"),
+            edit(root, "folds/fold0.json", lambda content: content["test"].append("x")),
+        ],
+        "",
+        "bad_split",
+    ),
     "split not JSON": (lambda root: (root / "split.json").write_text("{"), "", "bad_split"),
 }
 

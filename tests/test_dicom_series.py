@@ -64,7 +64,7 @@ def test_the_axial_ct_with_most_slices_is_read_and_said(study: Path) -> None:
     key = list_series(study)[2].key
     assert volume.notes == (
         "4 CT series found: read the axial CT with most slices that is not reformatted, "
-        f"series 3 ({key}): 5 axial CT images of 7 x 9 pixels; --series chooses another",
+        f"series 3 ({key}): 5 axial CT images of 7 x 9 pixels; predict --series chooses another",
         "1 localizer passed over",
         "1 secondary capture passed over",
     )

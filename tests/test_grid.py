@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_prep import grid
 from data_prep.command import InputError
 from data_prep.grid import (
     AIR_HU,
@@ -249,3 +251,25 @@ def test_two_hundred_slices_take_seconds() -> None:
     start = time.process_time()
     to_network(image, (1.0, 0.8, 0.8), GridSettings(256))
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("size", [16, 64, 256])
+@pytest.mark.parametrize("mm", [0.78162497, 1 / 3, 0.9765625])
+def test_halving_is_bit_for_bit_what_the_matrices_give(size: int, mm: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(size)
+    spacing_mm, settings = (3.0, mm, mm), GridSettings(size)
+    image = rng.integers(-32768, 32767, (2, 2 * size, 2 * size), endpoint=True).astype(np.int16)
+    labels = rng.integers(0, 4, image.shape).astype(np.uint8)
+    labels[0, :11] = labels[0, 21:] = 0  # a few rows in the middle
+    used = []
+    halve = grid._halve
+    monkeypatch.setattr(grid, "_halve", lambda plane: used.append(1) or halve(plane))
+    quick = to_network(image, spacing_mm, settings), labels_to_network(labels, spacing_mm, settings)
+    assert used
+    mean = image.reshape(2, size, 2, size, 2).astype(np.float64).mean(axis=(2, 4))
+    assert np.array_equal(quick[0], np.rint(mean))
+    by_y, by_x = grid._matrices(image.shape[1:], spacing_mm, settings)
+    by_matrices = partial(grid._resample, by_y=by_y, by_x=by_x)
+    monkeypatch.setattr(grid, "_resampler", lambda *_, outside=0: lambda plane: by_matrices(plane.astype(np.float32)))
+    assert np.array_equal(quick[0], to_network(image, spacing_mm, settings))
+    assert np.array_equal(quick[1], labels_to_network(labels, spacing_mm, settings))

@@ -12,7 +12,13 @@ from kidney_seg.reproduce import check_recipe, read_recipe
 from kidney_seg.run import RunFolder
 
 CONFIG = Config().with_settings(["alpha=0.6", "gates=2,3"])
-IDENTITY = {"seed": 4, "data": "/somewhere/cache", "data_sha256": "d" * 64, "split_sha256": "s" * 64}
+IDENTITY = {
+    "seed": 4,
+    "data": "/somewhere/cache",
+    "data_sha256": "d" * 64,
+    "split": "/somewhere/cache/folds/fold1.json",
+    "split_sha256": "s" * 64,
+}
 
 
 @pytest.fixture
@@ -27,6 +33,13 @@ def test_a_manifest_alone_holds_settings_seed_and_data(run):
         recipe = read_recipe(path)
         assert (recipe.config, recipe.seed, str(recipe.data)) == (CONFIG, 4, "/somewhere/cache")
         assert recipe.versions["tensorflow"].startswith("2.") and recipe.versions["python"].startswith("3.")
+
+
+def test_the_split_is_looked_for_in_the_cache_wherever_that_lies_now(run, tmp_path):
+    assert read_recipe(run).split_file(tmp_path) == tmp_path / "folds" / "fold1.json"
+    content = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**content, "split": "/elsewhere/mine.json"}))
+    assert str(read_recipe(run).split_file(tmp_path)) == "/elsewhere/mine.json"
 
 
 def test_what_differs_is_named(run):

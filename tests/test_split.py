@@ -107,6 +107,24 @@ def test_too_few_patients_and_negative_seeds_are_refused() -> None:
         make_split(cohort(10), seed=-1)
 
 
+@pytest.mark.parametrize("name", ["image_sha256", "slices_sha256"])
+def test_one_image_under_two_patients_is_refused(name: str) -> None:
+    manifest = cohort(20)
+    entries = list(manifest.entries)
+    for index in (3, 11):
+        entries[index] = replace(entries[index], **{name: "f" * 64})
+    for seed in range(5):  # whichever sets they would come to
+        with pytest.raises(
+            InputError, match=r"case_00003 .* and case_00011 .* hold the same image; leave one"
+        ) as caught:
+            make_split(replace(manifest, entries=tuple(entries)), seed=seed)
+        assert "\n" not in str(caught.value)
+    entries[11] = replace(entries[11], patient="case_00003")
+    make_split(replace(manifest, entries=tuple(entries)))  # one patient's are in one set
+    entries[11] = replace(entries[11], patient="case_00011", labelled=False)
+    make_split(replace(manifest, entries=tuple(entries)))  # in no set
+
+
 @pytest.fixture
 def cache(tmp_path: Path) -> Manifest:
     return write_manifest(tmp_path, GridSettings(), list(cohort(20).entries))
@@ -145,6 +163,28 @@ def test_a_split_of_other_data_or_a_broken_one_is_refused(cache: Manifest) -> No
     (cache.root / "split.json").write_text("[]")
     with pytest.raises(InputError, match="schema None"):
         read_split(cache.root, cache)
+
+
+def test_a_split_with_one_image_in_two_sets_is_refused(cache: Manifest) -> None:
+    split = make_split(cache)
+    write_split(cache, split)
+    home_of = {patient: name for name in SETS for patient in split[name]}
+    one, two = split["train"][0], split["test"][0]
+    entries = [replace(e, slices_sha256="f" * 64) if e.patient in (one, two) else e for e in cache.entries]
+    with pytest.raises(InputError, match="hold the same image") as caught:
+        read_split(cache.root, replace(cache, entries=tuple(entries)))
+    assert f"{one} (set {home_of[one]})" in str(caught.value) and f"{two} (set test)" in str(caught.value)
+    both = split["train"][:2]
+    entries = [replace(e, slices_sha256="f" * 64) if e.patient in both else e for e in cache.entries]
+    assert read_split(cache.root, replace(cache, entries=tuple(entries))) == split
+
+
+def test_any_split_file_is_read_by_its_name(cache: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text(json.dumps(make_split(cache, seed=5)))
+    assert read_split(tmp_path / "mine.json", cache) == make_split(cache, seed=5)
+    (tmp_path / "mine.json").write_text(json.dumps({**make_split(cache), "test": [["case_00000"]]}))
+    with pytest.raises(InputError, match="list of patients"):
+        read_split(tmp_path / "mine.json", cache)
 
 
 def test_the_command_writes_says_and_refuses(cache: Manifest, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import build_cases
+
+
+@pytest.mark.slow
+def test_the_build_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert build_cases.main(["--quick", "--repeats", "1"]) == 0
+    heads, *rows, goals = capsys.readouterr().out.splitlines()
+    assert heads.split()[0] == "slices" and goals.startswith("goals: ")
+    assert [int(row.split()[0]) for row in rows] == list(build_cases.QUICK_SLICES)
+    for row in rows:
+        _, inflate_s, read_s, build_s, by_read, by_inflate, mb = map(float, row.split())
+        assert build_s > read_s / 2 > 0 and inflate_s > 0 and by_read > 0 and by_inflate > 0
+        assert 50 < mb < build_cases.GOAL_MB

@@ -1,0 +1,211 @@
+"""Builds that are killed, stopped, doubled or run out of room: whole files only, and the next build goes on."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import save
+
+from data_prep import build as build_module
+from data_prep.build import build, main
+from data_prep.build_case import Built, build_case
+from data_prep.cache import is_whole, read_manifest, verify
+from data_prep.grid import GridSettings
+from data_prep.kits import find_cases
+from data_prep.lock import locked
+from data_prep.workers import Died, in_workers
+
+CASES = 40
+SETTINGS = GridSettings(256)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cohort") / "data"
+    rng = np.random.default_rng(0)
+    for number in range(CASES):
+        folder = root / f"case_{number:05d}"
+        folder.mkdir(parents=True)
+        save(folder / "imaging.nii.gz", rng.integers(-1000, 1000, (6, 32, 32)).astype(np.int16))
+        save(folder / "segmentation.nii.gz", rng.integers(0, 3, (6, 32, 32)).astype(np.uint8))
+    return root
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    cache = tmp_path_factory.mktemp("undisturbed") / "cache"
+    build(cohort, cache, SETTINGS)
+    return content_of(cache)
+
+
+def content_of(cache: Path) -> dict[str, bytes]:
+    """Return every file's bytes, save for the lock's, in which the last build's process number stands."""
+    return {path.name: path.read_bytes() for path in cache.iterdir() if path.name != ".lock"}
+
+
+def start(cohort: Path, cache: Path, *options: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "data_prep.build", str(cohort), "--cache", str(cache), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def wait_for_lock(cache: Path, process: subprocess.Popen) -> None:
+    """Wait until a build is past its imports, and the cache its own."""
+    lock = cache / ".lock"
+    wait_for(lambda: process.poll() is not None or (lock.exists() and lock.read_text() == f"{process.pid}\n"))
+
+
+def cases_in(cache: Path) -> int:
+    return len(list(cache.glob("case_*.h5")))
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_nothing(
+    cohort: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")  # shown if the test fails
+    draw = random.Random(seed)
+    cache = tmp_path / "cache"
+    hit = midway = 0
+    while hit < 20:
+        before = cases_in(cache)
+        process = start(cohort, cache, "--jobs", draw.choice("112"))
+        wait_for_lock(cache, process)
+        time.sleep(draw.uniform(0, 1))
+        if draw.random() < 0.5:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()  # its workers find that out by themselves
+        process.communicate()
+        if process.returncode == 0:  # it was quicker: begin again
+            assert content_of(cache) == undisturbed
+            for path in cache.iterdir():
+                path.unlink()
+            continue
+        hit += 1
+        midway += before < cases_in(cache) < CASES
+        assert all(is_whole(path) for path in cache.glob("case_*.h5"))
+        assert not (cache / "manifest.json").exists() or content_of(cache).items() >= undisturbed.items()
+        assert cases_in(cache) >= before
+    assert midway >= 3, "the kills missed the building"
+    result = build(cohort, cache, SETTINGS)
+    assert result.kept + result.made == CASES
+    assert content_of(cache) == undisturbed  # leftovers of killed builds are gone, too
+
+
+@pytest.mark.parametrize(
+    ("jobs", "number", "code"), [("1", signal.SIGTERM, 143), ("2", signal.SIGTERM, 143), ("2", signal.SIGINT, 130)]
+)
+def test_a_stopped_build_says_so_in_one_line_and_leaves_no_process(
+    cohort: Path, undisturbed: dict[str, bytes], tmp_path: Path, jobs: str, number: int, code: int
+) -> None:
+    cache = tmp_path / "cache"
+    process = start(cohort, cache, "--jobs", jobs)
+    wait_for(lambda: cases_in(cache) >= 3)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does: to all
+    else:
+        process.send_signal(number)
+    said = [line for line in process.communicate()[1].splitlines() if line and not line.startswith("build:")]
+    assert (process.returncode, said) == (code, ["stopped by the user; run the same command again to go on"])
+    with pytest.raises(ProcessLookupError):
+        wait_for(lambda: bool(os.killpg(process.pid, 0)))
+    done = content_of(cache)
+    assert 3 <= len(done) < CASES and done.items() <= undisturbed.items()
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_full_disk_is_one_line_and_the_next_build_goes_on(
+    cohort: Path, undisturbed: dict[str, bytes], tmp_path: Path, jobs: str
+) -> None:
+    largest = max(len(content) for content in undisturbed.values())
+    fitting = sum(name.endswith(".h5") and len(content) < largest for name, content in undisturbed.items())
+    assert fitting  # some do before the first does not
+
+    cache = tmp_path / "cache"
+    arguments = [str(cohort), "--cache", str(cache), "--jobs", jobs]
+    code = (
+        "import resource, sys; from data_prep.build import main\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({largest - 1}, resource.RLIM_INFINITY))\n"
+        f"sys.exit(main({arguments!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if line and not line.startswith("build:")]
+    assert done.returncode == 2, done.stderr
+    assert len(said) == 1 and "File too large" in said[0] and str(cache) in said[0] and "free some space" in said[0]
+    assert content_of(cache).items() <= undisturbed.items()
+    assert build(cohort, cache, SETTINGS).failures == []
+    assert content_of(cache) == undisturbed
+
+
+def test_two_builds_at_once_give_one_cache(cohort: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    both = [start(cohort, cache) for _ in range(2)]
+    said = [process.communicate()[1] for process in both]
+    codes = sorted(process.returncode for process in both)
+    assert codes in ([0, 2], [0, 0])  # where one began when the other had ended
+    for process, text in zip(both, said, strict=True):
+        if process.returncode == 2:
+            other = both[1 - both.index(process)]
+            assert f"another process ({other.pid}) is writing here" in text
+    assert content_of(cache) == undisturbed
+
+
+def test_a_build_that_finds_another_one_refuses(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    with locked(cache, "wait"):
+        assert main([str(cohort), "--cache", str(cache)]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and f"({os.getpid()})" in line and "choose another --cache" in line
+    assert [path.name for path in cache.iterdir()] == [".lock"]
+
+
+def test_case_files_are_safe_without_the_lock(cohort: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    case = find_cases(cohort)[0][0]
+    for outcome in in_workers(build_case, [(case, tmp_path, SETTINGS)] * 12, 2):
+        assert isinstance(outcome[1], Built)
+    assert content_of(tmp_path) == {"case_00000.h5": undisturbed["case_00000.h5"]}
+
+
+def test_a_worker_that_dies_costs_its_case_only(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mortal(function, tasks, jobs):
+        for index, task in enumerate(tasks):
+            yield index, Died(-9) if index == 1 else function(*task)
+
+    monkeypatch.setattr(build_module, "in_workers", mortal)
+    result = build(cohort, tmp_path / "cache", SETTINGS, jobs=2)
+    assert result.failures == [
+        "case_00001: its process was killed by signal 9, mostly for lack of memory; "
+        "run again with fewer --jobs: finished cases are kept"
+    ]
+    assert len(result.manifest.entries) == CASES - 1
+    monkeypatch.undo()
+    healed = build(cohort, tmp_path / "cache", SETTINGS)
+    assert (healed.made, healed.kept) == (1, CASES - 1)
+    manifest = read_manifest(tmp_path / "cache")
+    for entry in manifest.entries:
+        verify(manifest, entry)

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import one_line
+
+from data_prep.command import InputError
+from data_prep.lock import locked
+
+HOLD = """
+import sys, time
+from data_prep.lock import locked
+with locked(sys.argv[1], ""):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_folder_is_one_processs_and_free_when_that_was_killed(tmp_path: Path) -> None:
+    other = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(InputError) as caught, locked(tmp_path, "wait for it"):
+        pass
+    assert one_line(caught) == f"{tmp_path}: another process ({other.pid}) is writing here; wait for it"
+    other.kill()
+    other.communicate()
+    for _ in range(2):
+        with locked(tmp_path, "wait for it"):
+            pass
+
+
+def test_an_error_inside_lets_go(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), locked(tmp_path, ""):
+        raise ZeroDivisionError
+    with locked(tmp_path, ""):
+        pass
