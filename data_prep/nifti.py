@@ -18,6 +18,7 @@ _HEADER_BYTES = {1: 348, 2: 540}  # by version
 _DTYPES = {  # NIfTI's data type code -> numpy
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
 }  # fmt: skip
+ROUNDING = 1e-7  # nifti1.h
 _OTHER_TYPES = {1: "bits", 32: "complex numbers", 128: "colors", 1792: "complex numbers", 2304: "colors"}
 
 
@@ -149,12 +150,21 @@ def _grid(header: Header, path: Path) -> SourceGrid:
 
 
 def _affine_mm(header: Header) -> np.ndarray:
-    """Return the 3 x 4 affine (RAS) that nibabel takes: the sform if it is set, else the qform."""
+    """Return the 3 x 4 affine (RAS) that nibabel takes: the sform if it is set, else the qform.
+
+    A quaternion of a half turn, as KiTS has it, leaves nothing but single precision's rounding for its first number;
+    the standard (nifti1.h) then takes 0, and the others normalized: the root of that rounding would turn a slice by
+    .02 degrees.
+    """
     mm = {1: 1000.0, 3: 0.001}.get(header.xyzt_units & 7, 1.0)  # meters, micrometers
     if header.sform_code > 0:
         return mm * np.reshape(header.srow, (3, 4))
     b, c, d, *offset = header.quatern
-    a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))
+    left = 1 - b * b - c * c - d * d
+    a = math.sqrt(left) if left >= ROUNDING else 0.0
+    if not a:
+        length = math.hypot(b, c, d)
+        b, c, d = b / length, c / length, d / length
     rotation = np.array(
         [
             [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],

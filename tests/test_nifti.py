@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from helpers import KITS_AFFINE, one_line, save
 
 from data_prep.command import InputError
-from data_prep.nifti import parse_header
+from data_prep.nifti import open_nifti, parse_header
 from data_prep.volume import read_image, read_labels, read_volume, write_labels
 
 
@@ -271,3 +271,22 @@ def test_a_header_is_none_unless_it_is_a_single_file_of_either_version() -> None
     assert parse_header(header.binaryblock[:347]) is None
     assert parse_header(b"") is None
     assert parse_header(bytes(540)) is None
+
+
+def test_a_half_turn_is_exact_in_a_quaternion_of_single_precision(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.ones((4, 512, 512), np.uint8), None)
+    image.set_qform(KITS_AFFINE, 1)
+    image.set_sform(None, 0)
+    nib.save(image, tmp_path / "a.nii.gz")
+    left = 1 - sum(float(image.header[f"quatern_{name}"]) ** 2 for name in "bcd")
+    assert 0 < left < 1e-7  # the trap: its root would move the far corner by a fifth of a millimeter
+    volume = read_labels(tmp_path / "a.nii.gz")
+    write_labels(volume.voxels, volume.source, tmp_path / "b.nii.gz")
+    assert np.allclose(nib.load(tmp_path / "b.nii.gz").affine, KITS_AFFINE, atol=1e-6)
+
+
+def test_all_real_label_maps_are_sound(shared_data: Path) -> None:
+    paths = sorted((shared_data / "kits19_labels").glob("*/segmentation.nii.gz"))
+    assert len(paths) == 126
+    for path in paths:
+        assert open_nifti(path).grid.size == nib.load(path).shape, path
