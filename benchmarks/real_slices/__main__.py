@@ -1,0 +1,60 @@
+"""Which settings help when patients are few: `python -m benchmarks.real_slices DATA --out OUT`; see `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks.real_slices.arms import find_arms
+from benchmarks.real_slices.results import collect, table
+from benchmarks.real_slices.training import FOLDS, prepare, train_fold
+from data_prep.command import InputError, run_command
+from data_prep.files import write_json
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train what is missing, fold by fold and arm by arm, and print what all finished folds say."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.real_slices",
+        description="Cross-validate arms (benchmarks/real_slices/settings) by patient: build, split into folds, train, "
+        "predict and score with the project's own commands. Finished folds are kept, so the same command goes on. "
+        "To choose without looking at what is reported, explore with --folds 1 2 3 4 and report fold 0.",
+    )
+    parser.add_argument("data", metavar="DATA", help="folder of cases, such as single slices of KiTS patients")
+    parser.add_argument("--out", required=True, help="folder for caches and runs")
+    parser.add_argument("--arms", nargs="+", metavar="NAME", help="names or .json files (default: all)")
+    parser.add_argument("--against", metavar="NAME", default="paper", help="arm that the others are compared with")
+    parser.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)), metavar="K", help="default: all")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="S", help="default: 0")
+    parser.add_argument("--quick", action="store_true", help="fold 1 alone, a quarter of the steps: to explore")
+    parser.add_argument("--results", action="store_true", help="train nothing, print the table of what is there")
+    parser.add_argument("--json", metavar="FILE", help="write the table's figures here, too")
+    options = parser.parse_args(argv)
+
+    def body() -> int:
+        folds = [1] if options.quick else options.folds
+        if not all(0 <= fold < FOLDS for fold in folds):
+            raise InputError(f"--folds {' '.join(map(str, folds))}: expected numbers from 0 to {FOLDS - 1}")
+        arms = find_arms(options.arms, options.against)
+        out = Path(options.out) / ("quick" if options.quick else "full")
+        if not options.results:
+            caches = {arm.grid: prepare(options.data, Path(options.out), arm.grid) for arm in arms}
+            for seed in options.seeds:
+                for fold in folds:
+                    for arm in arms:
+                        train_fold(arm, caches[arm.grid], out, fold, seed, short=options.quick)
+        rows = collect(arms, out, folds, options.seeds)
+        if not rows:
+            raise InputError(f"{out}: no finished run of these arms, folds and seeds is here; leave out --results")
+        print(table(rows))
+        if options.json:
+            write_json(options.json, {"schema": 1, "folds": folds, "seeds": options.seeds, "arms": rows})
+            print(options.json)
+        return 0
+
+    return run_command(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""What finished runs of the cross-validation say: one row an arm, compared by patient with the first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from benchmarks.real_slices.arms import Arm
+from benchmarks.real_slices.training import run_folder
+from data_prep.cache import read_manifest
+from data_prep.files import read_json
+from kidney_seg.intervals import by_patient, mean_interval, paired_difference
+
+FALSE_ALARM_MM2 = 50.0  # of kidney in a slice that has none
+MISSED = 0.05  # a Dice below it
+STRUCTURES = ("kidney", "tumor")
+
+
+def slices_of(run: Path) -> list[dict[str, Any]]:
+    """Return the scored slices of a run: `patient`, `kidney`, `tumor` (Dice after the rule, None where the truth
+    has none) and `false_alarm` (None where the slice holds kidney).
+    """
+    thickness = {
+        entry.case: entry.spacing_mm[0]
+        for entry in read_manifest(read_json(run / "manifest.json", "manifest")["data"]).entries
+    }
+    made = []
+    for row in read_json(run / "evaluation" / "test" / "scores.json", "scores of the test set")["cases"]:
+        area = row["postprocessed_predicted_kidney_ml"] * 1000 / thickness[row["case"]]
+        made.append(
+            {
+                "patient": row["patient"],
+                **{name: row[f"postprocessed_{name}_dice"] if row[f"{name}_ml"] > 0 else None for name in STRUCTURES},
+                "false_alarm": None if row["kidney_ml"] > 0 else float(area > FALSE_ALARM_MM2),
+            }
+        )
+    return made
+
+
+def collect(arms: Sequence[Arm], out: Path, folds: Sequence[int], seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Return a row for each arm with finished runs: mean Dice over slices, its interval and difference by patient."""
+    made, first = [], None
+    for arm in arms:
+        runs = [run_folder(arm, out, fold, seed) for seed in seeds for fold in folds]
+        finished = [run for run in runs if (run / "evaluation" / "test" / "scores.json").is_file()]
+        slices = [one for run in finished for one in slices_of(run)]
+        if not slices:
+            continue
+        means = {name: by_patient(slices, name) for name in STRUCTURES}
+        first = first or means
+        row: dict[str, Any] = {"arm": arm.name, "why": arm.why, "runs": len(finished), "wanted": len(runs)}
+        for name in STRUCTURES:
+            values = [one[name] for one in slices if one[name] is not None]
+            low, high = mean_interval(list(means[name].values()))
+            row[name] = {
+                "mean": fmean(values) if values else None,
+                "slices": len(values),
+                "interval": None if low != low else [low, high],
+                "missed": fmean(value < MISSED for value in values) if values else None,
+                "difference": None if means is first else paired_difference(first[name], means[name])[:3],
+            }
+        alarms = [one["false_alarm"] for one in slices if one["false_alarm"] is not None]
+        row["false_alarms"] = fmean(alarms) if alarms else None
+        made.append(row)
+    return made
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows as lines of text."""
+    width = max(8, *(len(row["arm"]) for row in rows))
+    heads = "".join(f"  {name + ' [95 % by patient]':24}{'against the first':26}" for name in STRUCTURES)
+    lines = [f"{'arm':{width}}  runs{heads}  tumors missed  false kidneys"]
+    for row in rows:
+        cells = ""
+        for name in STRUCTURES:
+            one = row[name]
+            shown = _figure(one["mean"]) + (" [{:.3f}, {:.3f}]".format(*one["interval"]) if one["interval"] else "")
+            change = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*one["difference"]) if one["difference"] else ""
+            cells += f"  {shown:24}{change:26}"
+        alarms, missed = (_figure(value, "{:.0%}") for value in (row["false_alarms"], row["tumor"]["missed"]))
+        lines.append(f"{row['arm']:{width}}  {row['runs']}/{row['wanted']}{cells}  {missed:>13}  {alarms:>13}")
+    return "\n".join(lines)
+
+
+def _figure(value: float | None, form: str = "{:.3f}") -> str:
+    return "-" if value is None else form.format(value)
