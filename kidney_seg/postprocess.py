@@ -51,7 +51,7 @@ def remove_distant_objects(
     small objects and the two kidneys are larger than a threshold ... they will be removed"). The paper gives
     no numbers; the defaults are measured on the KiTS19 labels.
     """
-    return _apply(labels, spacing_mm, distance_mm, kidney_ml)[0]
+    return apply_rule(labels, spacing_mm, distance_mm, kidney_ml)[0]
 
 
 def find_objects(
@@ -65,10 +65,10 @@ def find_objects(
     Distances are measured as far as `distance_mm` only, beyond it they are inf: ask with a larger limit to
     see how far removed objects lie. Empty for an empty map. Arguments and errors as there.
     """
-    return _apply(labels, spacing_mm, distance_mm, kidney_ml)[1]
+    return apply_rule(labels, spacing_mm, distance_mm, kidney_ml)[1]
 
 
-def _apply(
+def apply_rule(
     labels: np.ndarray, spacing_mm: Sequence[float], distance_mm: float, kidney_ml: float
 ) -> tuple[np.ndarray, list[Component]]:
     labels, spacing = np.asarray(labels), tuple(float(mm) for mm in spacing_mm)
@@ -215,7 +215,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from data_prep.volume import read_labels, write_labels
 
     volume = read_labels(arguments.input)
-    result, objects = _apply(volume.voxels, volume.spacing_mm, arguments.distance_mm, arguments.kidney_ml)
+    result, objects = apply_rule(volume.voxels, volume.spacing_mm, arguments.distance_mm, arguments.kidney_ml)
     write_labels(result, volume.source, arguments.out)
     print(format_objects(objects, arguments.distance_mm, arguments.kidney_ml))
     print(f"wrote {arguments.out}")
