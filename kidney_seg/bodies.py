@@ -42,7 +42,7 @@ def find_bodies(labels: np.ndarray, spacing_mm: Sequence[float], kidney_ml: floa
     box = bounding_box(labels > 0)
     if box is None:
         return None
-    ids, voxels = _objects(labels[box] > 0)
+    ids, voxels, _ = connected_objects(labels[box] > 0)
     voxel_ml = math.prod(sorted(spacing_mm)) / 1000.0  # sorted: the same product whatever the order of the axes
     is_kidney = voxels * voxel_ml >= kidney_ml * (1 - TOLERANCE)
     is_kidney[0] = False
@@ -52,13 +52,18 @@ def find_bodies(labels: np.ndarray, spacing_mm: Sequence[float], kidney_ml: floa
     return Bodies(box, ids, voxels, is_kidney, voxel_ml)
 
 
-def _objects(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def connected_objects(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Box]]:
+    """Return the 26-connected objects of a mask [z, y, x]: numbers, voxels by number, box by number.
+
+    Number 0 is what is outside of the mask, and has 0 voxels.
+    """
     import cc3d
 
-    ids, _ = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26, return_N=True)
-    voxels = cc3d.statistics(ids, no_slice_conversion=True)["voxel_counts"].astype(np.int64)
+    ids = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
+    found = cc3d.statistics(ids)
+    voxels = found["voxel_counts"].astype(np.int64)
     voxels[0] = 0
-    return ids, voxels
+    return ids, voxels, found["bounding_boxes"]
 
 
 def bounding_box(mask: np.ndarray) -> Box | None:
