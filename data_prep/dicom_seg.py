@@ -115,6 +115,7 @@ def _source_slices(folder: Path, series: str | int | None) -> tuple[list[Dataset
         for name in _MAY_BE_EMPTY:
             if name not in data:
                 setattr(data, name, None)
+        data.SliceThickness = data.get("SliceThickness") or grid.spacing[2]
     return slices, grid
 
 
@@ -160,7 +161,7 @@ def _segmentation(labels: np.ndarray, slices: Sequence[Dataset], grid: SourceGri
         series_description=f"Kidneys and kidney tumors, {name} {version}"[:64],
         pixel_measures=hd.PixelMeasuresSequence(
             pixel_spacing=(between_rows, between_columns),
-            slice_thickness=between_slices,
+            slice_thickness=first.SliceThickness,
             spacing_between_slices=between_slices,
         ),
         omit_empty_frames=bool(labels.any()),
