@@ -18,12 +18,14 @@ class Bodies:
     """The 26-connected objects of a label map: voxels with label > 0 that touch by face, edge or corner.
 
     box: the part of the map [z, y, x] that holds them all; ids: their numbers in it, 0 is background;
-    voxels: int64 [n + 1], by number, 0 for the background; is_kidney: bool [n + 1].
+    voxels: int64 [n + 1], by number, 0 for the background; boxes: the part of `ids` that holds each object, by number;
+    is_kidney: bool [n + 1].
     """
 
     box: Box
     ids: np.ndarray
     voxels: np.ndarray
+    boxes: list[Box]
     is_kidney: np.ndarray
     voxel_ml: float
 
@@ -42,14 +44,14 @@ def find_bodies(labels: np.ndarray, spacing_mm: Sequence[float], kidney_ml: floa
     box = bounding_box(labels > 0)
     if box is None:
         return None
-    ids, voxels, _ = connected_objects(labels[box] > 0)
+    ids, voxels, boxes = connected_objects(labels[box] > 0)
     voxel_ml = math.prod(sorted(spacing_mm)) / 1000.0  # sorted: the same product whatever the order of the axes
     is_kidney = voxels * voxel_ml >= kidney_ml * (1 - TOLERANCE)
     is_kidney[0] = False
     if np.count_nonzero(is_kidney) > 2:
         second = np.sort(voxels[is_kidney])[-2]
         is_kidney &= voxels >= second
-    return Bodies(box, ids, voxels, is_kidney, voxel_ml)
+    return Bodies(box, ids, voxels, boxes, is_kidney, voxel_ml)
 
 
 def connected_objects(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Box]]:
@@ -77,13 +79,13 @@ def bounding_box(mask: np.ndarray) -> Box | None:
     return tuple(box)
 
 
-def distances_mm(bodies: Bodies, spacing_mm: Sequence[float], limit_mm: float) -> np.ndarray:
+def distances_mm(bodies: Bodies, spacing_mm: Sequence[float], limit_mm: float, beyond: bool = True) -> np.ndarray:
     """Return each object's distance to the nearest kidney by its number: 0 for kidneys, NaN where there is none.
 
     It is the distance between the surfaces, as voxels have it: from the center of a kidney's outermost voxel to that
     of the object's, where the two come nearest. The empty gap between them is up to one voxel edge less. As far as
     `limit_mm` a distance map of the kidneys' surroundings tells it (a whole CT can have 1059 x 512 x 512 voxels),
-    beyond it the nearest of the surfaces' voxels.
+    beyond it the nearest of the surfaces' voxels; without `beyond`, which takes most of the time, it is inf there.
     """
     if not bodies.is_kidney.any():
         return np.full(bodies.voxels.size, math.nan)
@@ -91,7 +93,7 @@ def distances_mm(bodies: Bodies, spacing_mm: Sequence[float], limit_mm: float) -
     distances[0] = 0.0
     if not np.isfinite(distances).all():
         _measure_near(bodies, spacing_mm, limit_mm, distances)
-    if not np.isfinite(distances).all():
+    if beyond and not np.isfinite(distances).all():
         _measure_far(bodies, spacing_mm, distances)
     return distances
 
@@ -99,15 +101,16 @@ def distances_mm(bodies: Bodies, spacing_mm: Sequence[float], limit_mm: float) -
 def _measure_near(bodies: Bodies, spacing_mm: Sequence[float], limit_mm: float, distances: np.ndarray) -> None:
     import edt
 
-    kidneys = bodies.is_kidney[bodies.ids]
+    kidneys = [bodies.boxes[number] for number in np.flatnonzero(bodies.is_kidney)]
     near = tuple(
-        slice(max(0, side.start - reach), side.stop + reach)
-        for side, mm, size in zip(bounding_box(kidneys), spacing_mm, kidneys.shape, strict=True)
-        for reach in [math.ceil(min(limit_mm / mm, size)) + 1]
+        slice(max(0, min(box[axis].start for box in kidneys) - reach), max(box[axis].stop for box in kidneys) + reach)
+        for axis, mm in enumerate(spacing_mm)
+        for reach in [math.ceil(min(limit_mm / mm, bodies.ids.shape[axis])) + 1]
     )
-    to_kidney = edt.edt(np.ascontiguousarray(~kidneys[near]), anisotropy=tuple(spacing_mm))  # float32 [z, y, x]
     ids = bodies.ids[near]
-    others = (ids > 0) & ~kidneys[near]
+    is_kidney = bodies.is_kidney[ids]
+    to_kidney = edt.edt(~is_kidney, anisotropy=tuple(spacing_mm))  # float32 [z, y, x]
+    others = (ids > 0) & ~is_kidney
     found = np.full(distances.size, math.inf)
     np.minimum.at(found, ids[others], to_kidney[others].astype(np.float64))
     found[found > limit_mm * (1 + TOLERANCE)] = math.inf  # part of an object may lie outside of this box
@@ -117,11 +120,14 @@ def _measure_near(bodies: Bodies, spacing_mm: Sequence[float], limit_mm: float, 
 def _measure_far(bodies: Bodies, spacing_mm: Sequence[float], distances: np.ndarray) -> None:
     from scipy.spatial import cKDTree
 
-    is_far = ~np.isfinite(distances)
-    kidneys = surface_voxels(bodies.is_kidney[bodies.ids])
-    others = surface_voxels(is_far[bodies.ids])
-    measured, _ = cKDTree(kidneys * np.asarray(spacing_mm)).query(others * np.asarray(spacing_mm))
-    np.minimum.at(distances, bodies.ids[tuple(others.T)], measured)
+    def surface(number: int) -> np.ndarray:
+        box = bodies.boxes[number]
+        voxels = surface_voxels(bodies.ids[box] == number) + [side.start for side in box]
+        return voxels * np.asarray(spacing_mm)
+
+    tree = cKDTree(np.concatenate([surface(number) for number in np.flatnonzero(bodies.is_kidney)]))
+    for number in np.flatnonzero(~np.isfinite(distances)):
+        distances[number] = tree.query(surface(number))[0].min()
 
 
 def surface_voxels(mask: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.command import InputError, run_command
-from kidney_seg.bodies import TOLERANCE, distances_mm, find_bodies
+from kidney_seg.bodies import TOLERANCE, Bodies, distances_mm, find_bodies
 
 DISTANCE_MM = 20.0  # of the true labels of 210 patients .01 mL lies farther than this from the kidneys
 KIDNEY_ML = 20.0  # the smallest true second kidney of 210 patients has 42.7 mL, the largest third object .89 mL
@@ -52,7 +52,7 @@ def remove_distant_objects(
     small objects and the two kidneys are larger than a threshold ... they will be removed"). The paper gives
     no numbers; the defaults are measured on the KiTS19 labels.
     """
-    return apply_rule(labels, spacing_mm, distance_mm, kidney_ml)[0]
+    return _apply(labels, spacing_mm, distance_mm, kidney_ml, beyond=False)[0]
 
 
 def find_objects(
@@ -74,24 +74,12 @@ def apply_rule(
     distance_mm: float = DISTANCE_MM,
     kidney_ml: float = KIDNEY_ML,
 ) -> tuple[np.ndarray, list[Component]]:
-    """Return (`remove_distant_objects`, `find_objects`) of a label map, at the price of one of them."""
-    labels, spacing = np.asarray(labels), tuple(float(mm) for mm in spacing_mm)
-    if labels.ndim != 3 or labels.dtype.kind not in "iub":
-        raise ValueError(f"labels must be integers [z, y, x], found {labels.dtype} of shape {labels.shape}")
-    if len(spacing) != 3 or not all(0 < mm < math.inf for mm in spacing):
-        raise ValueError(f"spacing_mm must be three positive numbers, found {spacing_mm}")
-    if not (distance_mm >= 0 and kidney_ml >= 0):
-        raise ValueError(f"limits must be 0 or more, found {distance_mm} mm and {kidney_ml} mL")
-
-    result = labels.copy()
-    bodies = find_bodies(labels, spacing, kidney_ml)
+    """Return (`remove_distant_objects`, `find_objects`) of a label map, at the price of the latter."""
+    result, bodies, distances = _apply(labels, spacing_mm, distance_mm, kidney_ml, beyond=True)
     if bodies is None:
         return result, []
-    distances = distances_mm(bodies, spacing, distance_mm)
-    removed = distances > distance_mm * (1 + TOLERANCE)  # false for NaN: nothing to measure from
-    if removed.any():
-        result[bodies.box][removed[bodies.ids]] = 0
-    tumor_voxels = np.bincount(bodies.ids[labels[bodies.box] == 2], minlength=bodies.voxels.size)
+    tumor_voxels = np.bincount(bodies.ids[np.asarray(labels)[bodies.box] == 2], minlength=bodies.voxels.size)
+    removed = _too_far(distances, distance_mm)
     roles = np.where(bodies.is_kidney, "kidney", np.where(removed, "removed", "kept"))
     report = [
         Component(
@@ -104,6 +92,33 @@ def apply_rule(
         for rank, index in enumerate(bodies.order, start=1)
     ]
     return result, report
+
+
+def _apply(
+    labels: np.ndarray, spacing_mm: Sequence[float], distance_mm: float, kidney_ml: float, beyond: bool
+) -> tuple[np.ndarray, Bodies | None, np.ndarray]:
+    """Return the cleaned labels, the objects of the given ones, None without any, and their distances."""
+    labels, spacing = np.asarray(labels), tuple(float(mm) for mm in spacing_mm)
+    if labels.ndim != 3 or labels.dtype.kind not in "iub":
+        raise ValueError(f"labels must be integers [z, y, x], found {labels.dtype} of shape {labels.shape}")
+    if len(spacing) != 3 or not all(0 < mm < math.inf for mm in spacing):
+        raise ValueError(f"spacing_mm must be three positive numbers, found {spacing_mm}")
+    if not (distance_mm >= 0 and kidney_ml >= 0):
+        raise ValueError(f"limits must be 0 or more, found {distance_mm} mm and {kidney_ml} mL")
+
+    result = labels.copy()
+    bodies = find_bodies(labels, spacing, kidney_ml)
+    if bodies is None:
+        return result, None, np.zeros(1)
+    distances = distances_mm(bodies, spacing, distance_mm, beyond)
+    for number in np.flatnonzero(_too_far(distances, distance_mm)):
+        box = bodies.boxes[number]
+        result[bodies.box][box][bodies.ids[box] == number] = 0
+    return result, bodies, distances
+
+
+def _too_far(distances: np.ndarray, distance_mm: float) -> np.ndarray:
+    return distances > distance_mm * (1 + TOLERANCE)  # false for NaN: nothing to measure from
 
 
 def format_objects(objects: Sequence[Component], distance_mm: float, kidney_ml: float, most: int = 12) -> str:
