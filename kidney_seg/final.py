@@ -20,22 +20,22 @@ from kidney_seg.run import RunFolder
 PICTURES = 8  # cases on the page of overlays, from the best tumor Dice to the worst
 
 
-def held_out_cases(manifest: Manifest, split: Mapping[str, Sequence[str]]) -> list[CacheEntry]:
-    """Return the labelled test cases. InputError if a source file is gone: better before the training than after.
+def held_out_cases(manifest: Manifest, split: Mapping[str, Sequence[str]], part: str = "test") -> list[CacheEntry]:
+    """Return the labelled cases of a set. InputError if a source file is gone: better now than after hours of work.
 
-    Only looks whether the files are there; nothing of a test patient is read.
+    Only looks whether the files are there; nothing of a patient is read.
     """
-    patients = set(split["test"])
+    patients = set(split[part])
     cases = [entry for entry in manifest.entries if entry.labelled and entry.patient in patients]
     for entry in cases:
         for path in (entry.image_path, entry.label_path):
             if path is None:
                 raise InputError(
-                    f"{manifest.root / SOURCES}: does not tell where the files of test case {entry.case} are, which is "
+                    f"{manifest.root / SOURCES}: does not tell where the files of {part} case {entry.case} are; it is "
                     "scored at its own resolution; bring this file along with the cache, or build the cache again"
                 )
             if not Path(path).exists():
-                raise InputError(f"{path}: test case {entry.case} was built from this, which is gone; put it back")
+                raise InputError(f"{path}: {part} case {entry.case} was built from this, which is gone; put it back")
     return cases
 
 
