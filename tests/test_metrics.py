@@ -8,8 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from kidney_seg import metrics
-from kidney_seg.metrics import cysts_to_kidney, dice, kits19_dice, table1, volume_ml
+from kidney_seg import metrics, summary
+from kidney_seg.metrics import cysts_to_kidney, dice, kits19_dice, volume_ml
+from kidney_seg.summary import table1
 
 
 def test_examples_in_the_docstrings():
