@@ -33,9 +33,9 @@ def where_present(rows: Sequence[Row], key: str) -> list[Row]:
 def compare_rows(rows: Sequence[Row], others: Sequence[Row]) -> list[dict[str, Any]]:
     """Return a dict for every figure that both sets of rows have: `rows` against `others`, by patient.
 
-    {"figure", "patients", "mean", "other_mean", "difference" (mean - other_mean), "low", "high", "p"}: over the patients
-    whose truth holds the structure (`where_present`), a patient's cases averaged; 95 % bootstrap interval and
-    two-sided p of the permutation test of the paired differences. Figures over no patient are left out. InputError
+    {"figure", "patients", "mean", "other_mean", "difference" (mean - other_mean), "low", "high", "p"}: over the
+    patients whose truth holds the structure (`where_present`), a patient's cases averaged; 95 % bootstrap interval
+    and two-sided p of the permutation test of the paired differences. Figures over no patient are left out. InputError
     where they share no case, or a shared case has other true volumes.
     """
     found = {row["case"]: row for row in others}

@@ -18,8 +18,8 @@ import numpy as np
 
 from data_prep.command import InputError, run_command
 from data_prep.files import read_json, write_json
-from kidney_seg.config import Config, differences
 from kidney_seg.against import where_present
+from kidney_seg.config import Config, differences
 from kidney_seg.intervals import by_patient, mean_interval, paired, paired_difference, permutation_p
 from kidney_seg.metrics import STRUCTURES
 from kidney_seg.run import read_events
