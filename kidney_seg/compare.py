@@ -168,7 +168,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         if row["difference"] is not None:
             change = f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
             change += f" {row['p']:.3f}"
-        alarms = f"{row['false_alarms']:g} of {row['absent']}" if row["absent"] else "-"
+        alarms = f"{row['false_alarms']:.3g} of {row['absent']}" if row["absent"] else "-"
         cells = f"{row['structure']:9}  {row['steps']:5}  {len(row['runs']):4}   {spread:23}   {mean:22}   {change:29}"
         lines.append(f"{row['arm']:{width}}  {cells}   {alarms}")
     return "\n".join(lines)
