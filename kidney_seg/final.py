@@ -76,6 +76,9 @@ def table(result: Mapping) -> str:
     if any(present[name]["n"] < len(result["cases"]) for name in metrics.STRUCTURES):
         title = "Only the cases that hold the structure (a false alarm elsewhere counts 0 above, and not here)"
         text += "\n\n" + scores.format_table1(present, title, summary[scores.AFTER + "where_present"])
+    if "detection" in result:  # not in runs of older versions
+        found = result["detection"], result[scores.AFTER + "detection"]
+        text += "\n\n" + scores.format_detection(found[0], "Tumors found, by their largest diameter", found[1])
     return text
 
 

@@ -1,4 +1,4 @@
-"""Scores of cases: one row a case, summaries, the CSV and JSON that keep them, and Table 1 as text."""
+"""The files and the table of scores: cases.csv, scores.json, and Table 1 as text."""
 
 from __future__ import annotations
 
@@ -8,73 +8,40 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data_prep.command import InputError
 from data_prep.files import read_json, replacing, write_json
-from data_prep.kits import patient_of
-from kidney_seg.metrics import cysts_to_kidney, kits19_dice, table1, volume_ml
+from kidney_seg.case_scores import AFTER, COLUMNS, LESIONS, score_case, score_pair
+from kidney_seg.summary import detections, summarize, zero_tumor_dice
 
-COLUMNS = (  # of the CSV and of a row; "kidney" is the kidney with its tumors, what its Dice is measured on
-    "case",
-    "patient",
-    "kidney_dice",
-    "tumor_dice",
-    "kidney_ml",
-    "tumor_ml",
-    "predicted_kidney_ml",
-    "predicted_tumor_ml",
-)
-AFTER = "postprocessed_"  # before the names of the columns that hold scores after the rule
+__all__ = [
+    "AFTER",
+    "COLUMNS",
+    "format_detection",
+    "format_table1",
+    "score_case",
+    "score_pair",
+    "summarize",
+    "write_scores",
+]
+
+SCHEMA = 2  # of scores.json; docs/scores.md tells what is in it
 
 
-def score_pair(truth_labels: np.ndarray, predicted_labels: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float]:
-    """Return the scores of one case: `kidney_dice`, `tumor_dice` and the four volumes of `COLUMNS` in mL.
+def scores_of(rows: Sequence[Mapping[str, Any]], details: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the content of `scores.json` for rows of `case_scores.score_case`; docs/scores.md tells what is in it.
 
-    Both label maps [z, y, x] lie on one grid of `spacing_mm`; cysts (3, KiTS21 and 23) count as kidney in
-    both. Dice is NaN where both maps lack the structure. ValueError where the shapes differ.
+    The rows' `LESIONS` go into a list of their own; `details` join.
     """
-    truth, predicted = cysts_to_kidney(truth_labels), cysts_to_kidney(predicted_labels)
-    dice = kits19_dice(truth, predicted)
+    lesions = [lesion for row in rows for lesion in row[LESIONS]]
+    rows = [{key: value for key, value in row.items() if key != LESIONS} for row in rows]
     return {
-        "kidney_dice": dice["kidney"],
-        "tumor_dice": dice["tumor"],
-        "kidney_ml": volume_ml(truth > 0, spacing_mm),
-        "tumor_ml": volume_ml(truth > 1, spacing_mm),
-        "predicted_kidney_ml": volume_ml(predicted > 0, spacing_mm),
-        "predicted_tumor_ml": volume_ml(predicted > 1, spacing_mm),
-    }
-
-
-def score_case(
-    case: str,
-    truth_labels: np.ndarray,
-    predicted_labels: np.ndarray,
-    spacing_mm: Sequence[float],
-    cleaned_labels: np.ndarray | None = None,
-) -> dict[str, Any]:
-    """Return the row of one case: its name, its patient and `score_pair`; arrays as there.
-
-    `cleaned_labels`, the prediction after post-processing, adds its scores and volumes under `postprocessed_` names.
-    """
-    row = {"case": case, "patient": patient_of(case), **score_pair(truth_labels, predicted_labels, spacing_mm)}
-    if cleaned_labels is not None:
-        after = score_pair(truth_labels, cleaned_labels, spacing_mm)
-        for key in ("kidney_dice", "tumor_dice", "predicted_kidney_ml", "predicted_tumor_ml"):
-            row[AFTER + key] = after[key]
-    return row
-
-
-def summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return Table 1 over `all` cases and over those `where_present` (see `metrics.table1`).
-
-    Rows that hold scores after the rule give `postprocessed_all` and `postprocessed_where_present` as well.
-    """
-    after = bool(rows) and AFTER + "kidney_dice" in rows[0]
-    return {
-        prefix + key: table1(rows, prefix=prefix, where_present=present)
-        for prefix in ("", AFTER)[: 1 + after]
-        for key, present in (("all", False), ("where_present", True))
+        "schema": SCHEMA,
+        "summary": summarize(rows),
+        **detections(rows, lesions),
+        **zero_tumor_dice(rows),
+        **(details or {}),
+        "lesions": lesions,
+        "cases": rows,
     }
 
 
@@ -84,25 +51,41 @@ def write_scores(
     details: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> list[Path]:
-    """Write `cases.csv` and `scores.json` (summary, `details`, cases) into the folder `out`; return both.
+    """Write `cases.csv` and `scores.json` (see `scores_of`) into the folder `out`; return both.
 
-    A row has `COLUMNS`; further columns follow in the order of the first row. NaN is an empty field in the
-    CSV (which has six decimals) and null in the JSON. InputError where `out` holds other scores already,
-    unless `force`; the very same are no conflict.
+    The CSV has `COLUMNS` and further ones in the order of the first row. NaN is an empty field there (it has six
+    decimals) and null in the JSON. InputError where `out` holds other scores already, unless `force`; the very same
+    are no conflict.
     """
     table, report = Path(out) / "cases.csv", Path(out) / "scores.json"
+    content = _without_nan(scores_of(rows, details))
+    _refuse_other(report, content, force)
+    rows = content["cases"]
     columns = list(dict.fromkeys([*COLUMNS, *(rows[0] if rows else ())]))
-    content = {"schema": 1, "summary": summarize(rows), **(details or {}), "cases": list(rows)}
-    content = _without_nan(content)
-    if report.exists() and not force and read_json(report, "file of scores") != content:
-        raise InputError(f"{report}: holds other scores already; choose another --out, or replace them with --force")
     with replacing(table) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
-        for row in content["cases"]:
+        for row in rows:
             writer.writerow({key: round(x, 6) if isinstance(x, float) else x for key, x in row.items()})
     write_json(report, content)
     return [table, report]
+
+
+def write_comparison(compared: Sequence[Mapping[str, Any]], other: str, out: str | Path, force: bool = False) -> Path:
+    """Write `against.json` (`against.compare_rows`, and what was compared with) into the folder `out`; return it.
+
+    InputError where it holds another comparison already, unless `force`.
+    """
+    path = Path(out) / "against.json"
+    content = _without_nan({"schema": 1, "against": other, "figures": compared})
+    _refuse_other(path, content, force)
+    write_json(path, content)
+    return path
+
+
+def _refuse_other(path: Path, content: Any, force: bool) -> None:
+    if path.exists() and not force and read_json(path, "file of scores") != content:
+        raise InputError(f"{path}: holds other scores already; choose another --out, or replace them with --force")
 
 
 def format_table1(
@@ -110,18 +93,20 @@ def format_table1(
     title: str,
     after: Mapping[str, Mapping[str, float]] | None = None,
 ) -> str:
-    """Return a summary of `metrics.table1` as lines for the screen; `after` adds columns after the rule.
+    """Return a summary of `summary.table1` as lines for the screen; `after` adds columns after the rule.
 
-    A figure over no case is printed as "-"; cases that a mean leaves out are counted beside it.
+    Means stand with their 95 % intervals (none in the files of older versions). A figure over no case is printed as
+    "-"; cases that a mean leaves out are counted beside it.
     """
     columns = [summary] if after is None else [summary, after]
     lines = [title]
     if after is not None:
-        lines.append(f"{'':9}{'as predicted':<23}{'after the rule':<23}".rstrip())
-    lines.append("Dice     " + "  ".join(f"{'mean':>7}{'median':>8}{'n':>6}" for _ in columns))
+        lines.append(f"{'':9}{'as predicted':<40}{'after the rule':<40}".rstrip())
+    lines.append("Dice     " + "  ".join(f"{'mean':>7} {'[95 % interval]':16}{'median':>8}{'n':>6}" for _ in columns))
     for name in summary:
         cells = [
-            f"{_figure(column[name]['mean']):>7}{_figure(column[name]['median']):>8}{column[name]['n']:>6}"
+            f"{_figure(column[name]['mean']):>7} {_interval(column[name]):16}"
+            f"{_figure(column[name]['median']):>8}{column[name]['n']:>6}"
             for column in columns
         ]
         left_out = summary[name]["left_out"]
@@ -130,8 +115,34 @@ def format_table1(
     return "\n".join(lines)
 
 
+def format_detection(found: Mapping[str, Any], title: str, after: Mapping[str, Any] | None = None) -> str:
+    """Return a `summary.detection` as lines for the screen; `after` adds columns after the rule."""
+    stages = [found] if after is None else [found, after]
+    lines = [title]
+    if after is not None:
+        lines.append(f"{'':14}{'as predicted':<42}{'after the rule':<42}".rstrip())
+    head = f"{'tumors':>7}{'found':>7}{'missed':>8}  {'share':>5} {'[95 % interval]':16}"
+    lines.append((f"{'diameter':12}" + "  ".join(head for _ in stages)).rstrip())
+    for rows in zip(*(stage["sizes"] for stage in stages), strict=True):
+        cells = [
+            f"{row['n']:>7}{row['found']:>7}{row['n'] - row['found']:>8}  "
+            f"{_figure(row['sensitivity']):>5} {_interval(row):16}"
+            for row in rows
+        ]
+        lines.append((f"{rows[0]['size_class']:12}" + "  ".join(cells)).rstrip())
+    for stage, when in zip(stages, ("", " after the rule"), strict=False):
+        rate = f"{_figure(stage['false_per_patient'])} {_interval(stage)}".strip()
+        lines.append(f"false tumors{when}: {stage['false_tumors']}, {rate} a patient")
+    return "\n".join(lines)
+
+
 def _figure(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.3f}"  # None: NaN that went through JSON
+
+
+def _interval(row: Mapping[str, float | None]) -> str:
+    low, high = row.get("low"), row.get("high")
+    return "" if _figure(low) == "-" else f"[{_figure(low)}, {_figure(high)}]"
 
 
 def _without_nan(content: Any) -> Any:

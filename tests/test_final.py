@@ -10,8 +10,9 @@ import pytest
 from helpers import save, write_cache
 
 from data_prep.command import InputError
+from kidney_seg.case_scores import score_case
 from kidney_seg.final import held_out_cases, table
-from kidney_seg.scores import score_case, summarize
+from kidney_seg.scores import scores_of
 
 
 def result(*labels: tuple[np.ndarray, np.ndarray], stop_on: str = "selection") -> dict:
@@ -19,7 +20,7 @@ def result(*labels: tuple[np.ndarray, np.ndarray], stop_on: str = "selection") -
         score_case(f"case_{number:05d}", truth, predicted, (1.0, 1.0, 1.0), predicted)
         for number, (truth, predicted) in enumerate(labels)
     ]
-    content = {"cases": rows, "summary": summarize(rows), "stop_on": stop_on}
+    content = scores_of(rows, {"stop_on": stop_on})
     return json.loads(json.dumps(content).replace("NaN", "null"))  # as it comes back from the file
 
 
@@ -31,8 +32,8 @@ def test_table_by_hand():
     text = table(result((TUMOR, TUMOR), (TUMOR, KIDNEY)))
     assert "2 test patients" in text and "optimistic" not in text
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line}
-    assert rows["Kidney"] == ["1.000", "1.000", "2"] * 2
-    assert rows["Tumor"] == ["0.500", "0.500", "2"] * 2
+    assert rows["Kidney"] == ["1.000", "[1.000,", "1.000]", "1.000", "2"] * 2
+    assert rows["Tumor"] == ["0.500", "[0.000,", "1.000]", "0.500", "2"] * 2
     assert rows["Average"][0] == "0.750"
     assert "hold the structure" not in text
 
@@ -41,13 +42,24 @@ def test_cases_without_tumor_get_a_table_of_their_own():
     text = table(result((TUMOR, TUMOR), (KIDNEY, KIDNEY), (KIDNEY, TUMOR)))
     overall, present = text.split("Only the cases that hold the structure")
     assert "Tumor      0.500" in overall and "(1 left out)" in overall  # found, left out, false alarm
-    assert "Tumor      1.000   1.000     1" in present
+    assert "Tumor      1.000                    1.000     1" in present
 
 
 def test_table_without_any_tumor_and_the_paper_s_protocol():
     text = table(result((KIDNEY, KIDNEY), stop_on="test"))
     assert "optimistic" in text
     assert any(line.split()[:3] == ["Tumor", "-", "-"] for line in text.splitlines())
+
+
+def test_scores_of_an_older_version_have_no_intervals_and_no_tumors_by_size():
+    old = result((TUMOR, TUMOR), (TUMOR, KIDNEY))
+    assert "Tumors found" in table(old) and "false tumors after the rule: 0" in table(old)
+    old = {key: value for key, value in old.items() if "detection" not in key}
+    del old["summary"]["columns"]
+    for part in old["summary"].values():
+        for figures in part.values():
+            del figures["low"], figures["high"]
+    assert "Tumor      0.500                    0.500     2" in table(old) and "Tumors found" not in table(old)
 
 
 def test_gone_source_files_are_named_before_the_training(tmp_path):
