@@ -27,6 +27,7 @@ COMMANDS = (
     "kidney_seg.postprocess",
     "kidney_seg.predict",
     "kidney_seg.progressive",
+    "kidney_seg.report",
     "kidney_seg.watch",
 )
 HEAVY = ("tensorflow", "keras", "SimpleITK", "h5py", "scipy", "matplotlib")

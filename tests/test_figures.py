@@ -45,7 +45,7 @@ def test_overlay_has_the_ct_the_truth_and_the_prediction():
     figure = overlay(image, truth, prediction, window=(0, 200), title="a case")
     plain, true, predicted = figure.axes
     assert [ax.texts[0].get_text() for ax in figure.axes] == ["CT", "truth", "prediction"]
-    assert plain.get_title(loc="left") == "a case"
+    assert plain.texts[-1].get_text() == "a case"
     assert np.allclose(picture(plain), 0.5)
     assert np.allclose(picture(true)[truth == 1], 0.35 + 0.3 * rgb(COLORS["kidney"]))
     assert np.allclose(picture(true)[truth == 2], 0.35 + 0.3 * rgb(COLORS["tumor"]))
@@ -100,8 +100,7 @@ def test_no_text_lies_on_another():
     image, labels = slice_and_labels()
     figure = overlay_grid([Example(image, labels, labels, f"case_{i:05d}: kidney 0.91") for i in range(3)])
     figure.draw_without_rendering()
-    texts = [ax.title for ax in figure.axes] + [ax._left_title for ax in figure.axes]
-    texts += [text for ax in figure.axes for text in ax.texts] + figure.legends[0].get_texts()
+    texts = [text for ax in figure.axes for text in ax.texts] + figure.legends[0].get_texts()
     check_apart(texts, figure)
 
 
