@@ -12,7 +12,7 @@ import numpy as np
 
 TRIANGLES = {"kidney": 5000, "tumor": 2500}  # about, a structure
 FEWEST = 150  # triangles of an object, however small
-FINEST = 0.4  # of the smallest edge of a voxel: the finest grid of a mesh
+FINEST = 0.25  # of the smallest edge of a voxel: the finest grid of a mesh
 MOST_OBJECTS = 30  # of one structure; the smaller ones beyond it are left out
 SMOOTHING = 0.6  # standard deviation, in steps of the mesh's grid or in voxels, whichever is more
 
@@ -37,7 +37,8 @@ def surface(mask: np.ndarray, spacing_mm: Sequence[float], triangles: int = 2500
     """
     import cc3d
 
-    mask = np.asarray(mask, bool)
+    cut = _bounding_box(mask)
+    mask = np.ascontiguousarray(np.asarray(mask, bool)[cut])
     objects, count = cc3d.largest_k(mask, k=MOST_OBJECTS, connectivity=26, return_N=True)
     total = int(cc3d.connected_components(mask, connectivity=26, return_N=True)[1]) if count == MOST_OBJECTS else count
     if count == 0:
@@ -50,7 +51,7 @@ def surface(mask: np.ndarray, spacing_mm: Sequence[float], triangles: int = 2500
         wanted = max(FEWEST, triangles * area / sum(areas))
         step_mm = max(math.sqrt(3 * area / wanted), FINEST * min(spacing_mm))  # marching cubes: 3 triangles a square
         found, corners = _object_surface(part, spacing_mm, step_mm)
-        start = [edge.start * mm for edge, mm in zip(box, spacing_mm, strict=True)]
+        start = [(outer.start + inner.start) * mm for outer, inner, mm in zip(cut, box, spacing_mm, strict=True)]
         vertices.append((found + start)[:, ::-1])
         faces.append(corners + used)
         used += len(found)
@@ -65,10 +66,7 @@ def scene(labels: Sequence[np.ndarray], spacing_mm: Sequence[float]) -> list[dic
     origin in the middle of what all of them show together. Kidney is label 1 and 3 (cyst), tumor 2.
     """
     spacing_mm = tuple(float(mm) for mm in spacing_mm)
-    shown = np.any([np.asarray(one) > 0 for one in labels], axis=0)
-    box = _bounding_box(shown)
-    cut = [np.asarray(one)[box] for one in labels]
-    masks = [{"kidney": (one == 1) | (one == 3), "tumor": one == 2} for one in cut]
+    masks = [{"kidney": (one == 1) | (one == 3), "tumor": one == 2} for one in map(np.asarray, labels)]
     meshes = [{name: surface(mask, spacing_mm, TRIANGLES[name]) for name, mask in each.items()} for each in masks]
     corners = [mesh.vertices for each in meshes for mesh in each.values() if len(mesh.vertices)]
     points = np.concatenate(corners) if corners else np.zeros((1, 3))
