@@ -1,4 +1,4 @@
-"""The report as its reader meets it: in a real Chromium, offline, with hostile names; by mouse, touch, keys, in print."""
+"""The report as its reader meets it: in a real Chromium, offline, with hostile names; mouse, touch, keys, print."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kidney_seg.report_page import page as page_text
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; install the system's package chromium")
 CLOSING = "</script></title><script>window.hacked=1</script>"
-DESKTOP = {"viewport": {"width": 1200, "height": 900}}
+DESKTOP = {"viewport": {"width": 1000, "height": 800}}
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True, "device_scale_factor": 2}
 
 
@@ -51,14 +51,14 @@ def opened(browser):
     """Open a file offline in a new window; at the end nothing must have been complained of or asked for."""
     contexts, complaints, requests = [], [], []
 
-    def open_file(path, expected_complaints=False, **look):
+    def open_file(path, provoked=False, **look):
         context = browser.new_context(offline=True, **(look or DESKTOP))
         contexts.append(context)
         window = context.new_page()
-        if not expected_complaints:
+        if not provoked:
             window.on("console", lambda message: complaints.append(message.text))
             window.on("pageerror", lambda error: complaints.append(str(error)))
-        window.on("request", lambda request: requests.append(request.url))
+            window.on("request", lambda request: requests.append(request.url))
         window.goto(path.as_uri())
         window.wait_for_function("document.querySelectorAll('.view[data-camera]').length > 0")
         return window
@@ -143,7 +143,7 @@ def test_its_policy_forbids_scripts_and_requests_that_are_not_its_own(opened, ht
 
     with http.server.HTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        window = opened(html, expected_complaints=True, **DESKTOP)
+        window = opened(html, provoked=True)
         window.context.set_offline(False)
         address = f"http://127.0.0.1:{server.server_port}/"
         assert window.evaluate("(url) => fetch(url).then(() => 'went', () => 'refused')", address) == "refused"
