@@ -12,11 +12,11 @@ from kidney_seg.report_data import ReportData
 from kidney_seg.report_pictures import MISSED, Picture, choose, draw_case, missed
 
 COLUMNS = (  # of the table of all cases: heading, key in a row, decimals, factor; left out where no row has the key
+    ("Dice tumor", "tumor", 3, 1),
+    ("Dice kidney", "kidney", 3, 1),
     ("Tumor, cm", "diameter_mm", 1, 0.1),
     ("Tumor, mL", "tumor_ml", 1, 1),
     ("Predicted, mL", "predicted_tumor_ml", 1, 1),
-    ("Dice kidney", "kidney", 3, 1),
-    ("Dice tumor", "tumor", 3, 1),
     ("Surface Dice tumor", "kits23_tumor_surface_dice", 3, 1),
     ("HD95 tumor, mm", "tumor_hd95_mm", 1, 1),
     ("Tumors", "tumors", 0, 1),

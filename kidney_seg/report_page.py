@@ -103,20 +103,23 @@ def _table1(data: ReportData) -> str:
 
 
 def _further(data: ReportData) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td class="number">{_own_cell(cell)}</td>'
-        f'<td class="number">{cell["n"]}</td></tr>'
-        for name, cell in data.further
-    )
+    rows = "".join(_further_row(name, cell) for name, cell in data.further)
     if not rows:
         return ""
-    heads = (
-        '<th scope="col">Score</th><th scope="col" class="number">Mean</th><th scope="col" class="number">Cases</th>'
+    names = ("Mean", "95 % interval", "Median", "Cases")
+    heads = '<th scope="col">Score</th>' + "".join(f'<th scope="col" class="number">{name}</th>' for name in names)
+    caption = "Dice and surface Dice by the rules of KiTS21 and KiTS23; distances where there are two surfaces"
+    return f"<h3>Further scores</h3>{_table(caption, heads, rows)}"
+
+
+def _further_row(name: str, cell: Mapping[str, Any]) -> str:
+    decimals = 2 if name.endswith("mm") else 3
+    mean, low, high, median = (
+        "-" if cell[part] is None else f"{cell[part]:.{decimals}f}" for part in ("mean", "low", "high", "median")
     )
-    return (
-        "<h3>Further scores</h3><p>Dice and surface Dice by the rules of KiTS21 and KiTS23, and distances between the "
-        "surfaces, where there are two.</p>" + _table("Further scores", heads, rows)
-    )
+    interval = "-" if cell["low"] is None else f"{low} to {high}"
+    cells = "".join(f'<td class="number">{text}</td>' for text in (mean, interval, median, cell["n"]))
+    return f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
 
 
 def _table(caption: str, heads: str, rows: str, kind: str = "") -> str:

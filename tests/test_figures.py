@@ -204,3 +204,16 @@ def test_telling_slice_is_the_one_with_most_tumor():
     assert picture.image_hu[0, 0] == 32 and picture.aspect == 2.0
     nothing = telling_slice(image, truth * 0, truth * 0, "x", {"kidney": None, "tumor": None})
     assert nothing.title == "x, slice 0: neither kidney nor tumor, in truth or prediction"
+
+
+@pytest.mark.filterwarnings("error")
+def test_nothing_outside_takes_the_room_of_the_axes(tmp_path):
+    image, labels = slice_and_labels()
+    plain = overlay_grid([Example(image, None, None, "short")])
+    long = overlay_grid([Example(image, None, None, "a name as long as this " * 8)])
+    for figure in (plain, long):
+        figure.draw_without_rendering()
+    assert long.axes[0].get_position().bounds == pytest.approx(plain.axes[0].get_position().bounds)
+    curves = learning_curves([{"round": 0, "step": 20, "loss": 1.0}], [])  # the first report of a run
+    curves.draw_without_rendering()
+    assert curves.axes[0].get_position().width > 0.7
