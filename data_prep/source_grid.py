@@ -87,6 +87,19 @@ def as_stored(axial: np.ndarray, direction: tuple[float, ...]) -> np.ndarray:
     return np.flip(axial, flips).transpose(np.argsort(order))
 
 
+def axial_grid(grid: SourceGrid) -> SourceGrid:
+    """Return the grid of a file's voxels in axial order: equal for files that differ in their axis order only."""
+    order, flips = axial_axes(grid.direction)
+    axes = [2 - axis for axis in reversed(order)]  # of the file, for x, y, z
+    size, spacing = [grid.size[axis] for axis in axes], [grid.spacing[axis] for axis in axes]
+    direction = np.reshape(grid.direction, (3, 3))[:, axes]
+    origin = np.array(grid.origin, float)
+    for axis in (2 - flip for flip in flips):
+        origin += direction[:, axis] * (size[axis] - 1) * spacing[axis]
+        direction[:, axis] *= -1
+    return SourceGrid(tuple(size), tuple(spacing), tuple(origin.tolist()), tuple(direction.ravel().tolist()))
+
+
 def _corners_mm(grid: SourceGrid) -> np.ndarray:
     # [8, 3]; outer corners, not voxel centers: so the spacing counts along an axis of one voxel, too
     index = np.array(list(product(*((-0.5, n - 0.5) for n in grid.size))))

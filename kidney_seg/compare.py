@@ -18,8 +18,9 @@ import numpy as np
 
 from data_prep.command import InputError, run_command
 from data_prep.files import read_json, write_json
+from kidney_seg.against import where_present
 from kidney_seg.config import Config, differences
-from kidney_seg.intervals import by_patient, mean_interval, paired_difference
+from kidney_seg.intervals import by_patient, mean_interval, paired, paired_difference, permutation_p
 from kidney_seg.metrics import STRUCTURES
 from kidney_seg.run import read_events
 
@@ -41,9 +42,19 @@ class Arm:
     rows: tuple[dict[str, Any], ...]
 
     def mean_of_run(self, run: Path, key: str) -> float:
-        """Return the mean of a column over the test patients of one run."""
-        values = list(by_patient([row for row in self.rows if row["run"] == str(run)], key).values())
+        """Return the mean of a column over the test patients of one run whose truth holds the structure."""
+        rows = [row for row in where_present(self.rows, key) if row["run"] == str(run)]
+        values = list(by_patient(rows, key).values())
         return float(np.mean(values)) if values else math.nan
+
+    def false_alarms(self, structure: str, stage: str) -> tuple[float, int]:
+        """Return in how many cases without the structure it was predicted, averaged over runs, and how many those are.
+
+        Each case counts once, whatever the number of runs; (NaN, 0) where every case has the structure.
+        """
+        absent = [row for row in self.rows if not row[f"{structure}_ml"] > 0]
+        alarms = sum(row[f"{stage}predicted_{structure}_ml"] > 0 for row in absent)
+        return alarms / len(self.runs) if absent else math.nan, len({row["case"] for row in absent})
 
 
 def read_arms(runs: Sequence[str | Path]) -> list[Arm]:
@@ -96,19 +107,23 @@ def _read_run(path: Path) -> dict[str, Any]:
 def compare(runs: Sequence[str | Path], stage: str = AFTER) -> list[dict[str, Any]]:
     """Return a row an arm and structure: its figures, and the paired difference to the first arm.
 
-    `stage`: `AFTER` or `BEFORE` the post-processing. `mean`, `low`, `high`: Dice over patients, each the mean of its
-    runs, with the bootstrap interval by patient; `runs`: the mean of each run, `spread` their smallest and largest;
-    `difference`, `difference_low`, `difference_high`: by patient, against the first arm (None for itself).
+    `stage`: `AFTER` or `BEFORE` the post-processing. All Dice are over the patients whose truth holds the structure, so
+    that every run and arm is of the same ones: a false alarm in another patient would be 0 in one run and no number in
+    the next. `false_alarms`, `absent`: of those other cases (`Arm.false_alarms`). `mean`, `low`, `high`: over patients,
+    each the mean of its runs, with the bootstrap interval by patient; `runs`: the mean of each run, `spread` their
+    smallest and largest; `difference`, `difference_low`, `difference_high`: by patient, against the first arm, and `p`
+    of the paired permutation test (all None for the first arm itself).
     """
     arms = read_arms(runs)
     made = []
     for arm in arms:
         for structure in STRUCTURES:
             key = f"{stage}{structure}_dice"
-            own, first = by_patient(arm.rows, key), by_patient(arms[0].rows, key)
+            own, first = (by_patient(where_present(one.rows, key), key) for one in (arm, arms[0]))
             low, high = mean_interval(list(own.values()))
             by_run = [arm.mean_of_run(run, key) for run in arm.runs]
             change = paired_difference(first, own) if arm is not arms[0] else (None, None, None, len(own))
+            alarms, absent = arm.false_alarms(structure, stage)
             made.append(
                 {
                     "arm": arm.name,
@@ -125,6 +140,9 @@ def compare(runs: Sequence[str | Path], stage: str = AFTER) -> list[dict[str, An
                     "difference": change[0],
                     "difference_low": change[1],
                     "difference_high": change[2],
+                    "p": permutation_p(paired(first, own)) if arm is not arms[0] else None,
+                    "false_alarms": alarms,
+                    "absent": absent,
                 }
             )
     return made
@@ -139,7 +157,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         "runs",
         " median of runs (spread)",
         " mean [95 % by patient]",
-        " against the first",
+        " against the first          p",
+        " false alarms",
     )
     lines = [f"{'arm':{width}}  {'  '.join(columns)}"]
     for row in rows:
@@ -148,8 +167,10 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         change = ""
         if row["difference"] is not None:
             change = f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
-        cells = f"{row['structure']:9}  {row['steps']:5}  {len(row['runs']):4}   {spread:23}   {mean:22}   {change}"
-        lines.append(f"{row['arm']:{width}}  {cells}".rstrip())
+            change += f" {row['p']:.3f}"
+        alarms = f"{row['false_alarms']:g} of {row['absent']}" if row["absent"] else "-"
+        cells = f"{row['structure']:9}  {row['steps']:5}  {len(row['runs']):4}   {spread:23}   {mean:22}   {change:29}"
+        lines.append(f"{row['arm']:{width}}  {cells}   {alarms}")
     return "\n".join(lines)
 
 

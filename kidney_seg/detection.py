@@ -49,14 +49,15 @@ def detect(truth_mask: np.ndarray, predicted_mask: np.ndarray, spacing_mm: Seque
     check_shapes(truth_mask, predicted_mask)
     truth, true_voxels = _objects(truth_mask, spacing_mm)
     predicted, predicted_voxels = _objects(predicted_mask, spacing_mm)
+    both = truth_mask & predicted_mask
     shared = np.zeros((len(true_voxels), len(predicted_voxels)), np.int64)  # voxels of true object i in predicted j
-    both = (truth > 0) & (predicted > 0)
     np.add.at(shared, (truth[both], predicted[both]), 1)
+    shared[true_voxels == 0], shared[:, predicted_voxels == 0] = 0, 0  # specks
     in_tumors = shared.sum(axis=0)  # voxels of predicted object j in any true one
 
     voxel_ml = math.prod(float(mm) for mm in spacing_mm) / 1000.0
     lesions, explained = [], np.zeros(len(predicted_voxels), bool)
-    for number in 1 + np.argsort(-true_voxels[1:], kind="stable"):
+    for number in np.argsort(-true_voxels, kind="stable")[: np.count_nonzero(true_voxels)]:
         touching = shared[number] > 0
         hit = int(shared[number].sum())
         own = int((predicted_voxels[touching] - in_tumors[touching]).sum()) + hit
@@ -72,7 +73,7 @@ def detect(truth_mask: np.ndarray, predicted_mask: np.ndarray, spacing_mm: Seque
                 dice=2 * hit / (size + own),
             )
         )
-    return lesions, int(np.count_nonzero(~explained[1:]))
+    return lesions, int(np.count_nonzero(predicted_voxels[~explained]))
 
 
 def diameter_mm(mask: np.ndarray, spacing_mm: Sequence[float]) -> float:
@@ -104,13 +105,11 @@ def diameter_mm(mask: np.ndarray, spacing_mm: Sequence[float]) -> float:
 
 
 def _objects(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the objects of at least `TUMOR_ML`, numbered from 1 in an array, and their voxels by number ([0] is 0)."""
+    """Return the objects numbered from 1 in an array, and their voxels by number: 0 for specks and the background."""
     import cc3d
 
     objects = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
-    voxels = np.bincount(objects.ravel())
-    voxels[0] = 0
+    voxels = np.bincount(objects[mask], minlength=1)
     voxel_ml = math.prod(float(mm) for mm in spacing_mm) / 1000.0
-    kept = voxels * voxel_ml >= TUMOR_ML * (1 - 1e-6)  # rounding of the spacing must not decide
-    numbers = np.where(kept, np.cumsum(kept), 0)
-    return numbers[objects], np.concatenate([[0], voxels[kept]])
+    voxels[voxels * voxel_ml < TUMOR_ML * (1 - 1e-6)] = 0  # rounding of the spacing must not decide
+    return objects, voxels

@@ -1,84 +1,22 @@
-"""Scores of a folder of predictions: Dice by case as KiTS19 has it, CSV and JSON, and Table 1."""
+"""Scores of a folder of predictions by the rules of KiTS: Table 1, tumors found by size, CSV and JSON."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from data_prep.command import InputError, progress, run_command
-from data_prep.kits import patient_of
+from data_prep.command import InputError, run_command
 from data_prep.split import SETS, patients_of
-from kidney_seg.label_files import find_label_files
-from kidney_seg.postprocess import DISTANCE_MM, KIDNEY_ML, check_limits, remove_distant_objects
-from kidney_seg.scores import AFTER, format_table1, score_case, summarize, write_scores
+from kidney_seg.against import compare_rows, find_scores, format_comparison, read_rows
+from kidney_seg.case_scores import AFTER
+from kidney_seg.postprocess import DISTANCE_MM, KIDNEY_ML, check_limits
+from kidney_seg.score_folders import Evaluation, score_folders
+from kidney_seg.scores import format_detection, format_table1, scores_of, write_comparison, write_scores
 
-if TYPE_CHECKING:
-    from data_prep.volume import Volume
-
-
-@dataclass
-class Evaluation:
-    """Scores by case, and what did not fit. Missing and unreadable predictions count as empty in `rows`."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)  # cases without a prediction
-    unreadable: list[str] = field(default_factory=list)  # predictions; one line each, file and reason
-    extra: list[str] = field(default_factory=list)  # predictions of no case to score; left out
-
-
-def score_folders(
-    predictions: str | Path,
-    truth: str | Path,
-    *,
-    patients: Collection[str] | None = None,
-    distance_mm: float | None = None,
-    kidney_ml: float = KIDNEY_ML,
-) -> Evaluation:
-    """Score the predictions, as the files are, of every case with true labels, or only of `patients`.
-
-    With `distance_mm` the rows also hold the scores after `postprocess.remove_distant_objects`. A missing or
-    unreadable prediction counts as empty, as on the challenge's server, and is listed; so is one without a
-    truth, which is left out. InputError where truth and prediction lie on different grids, a truth cannot be
-    read, no prediction is of a case to score, or one of `patients` has no truth.
-    """
-    from data_prep.volume import read_labels
-
-    files, truths = find_label_files(predictions), find_label_files(truth)
-    if Path(predictions).is_file() and len(truths) == 1:  # one file against one: their names need not agree
-        files = dict(zip(truths, files.values(), strict=True))
-    if patients is not None:
-        truths = _only(truths, set(patients), truth)
-    if not set(files) & set(truths):
-        raise InputError(
-            f"{predictions}: none of {len(files)} predictions ({_some(files)}) is of a case to score "
-            f"({_some(truths)}); expected the same names in both"
-        )
-    result = Evaluation(
-        missing=[name for name in truths if name not in files],
-        extra=[name for name in files if name not in truths],
-    )
-    for name, path in progress(truths.items(), "scoring", total=len(truths)):
-        true = read_labels(path)
-        predicted = np.zeros_like(true.voxels)
-        if name in files:
-            try:
-                found = read_labels(files[name])
-            except InputError as error:
-                result.unreadable.append(str(error))
-            else:
-                _check_grid(found, true)
-                predicted = found.voxels
-        cleaned = None
-        if distance_mm is not None:
-            cleaned = remove_distant_objects(predicted, true.spacing_mm, distance_mm, kidney_ml)
-        result.rows.append(score_case(name, true.voxels, predicted, true.spacing_mm, cleaned))
-    return result
+MOST_NAMES = 20  # of cases without any hit, on the screen; scores.json has them all
 
 
 def evaluate_folders(
@@ -98,52 +36,18 @@ def evaluate_folders(
     return result
 
 
-def _only(truths: dict[str, Path], patients: set[str], where: str | Path) -> dict[str, Path]:
-    absent = patients - {patient_of(name) for name in truths}
-    if absent:
-        raise InputError(
-            f"{where}: has no labels of {len(absent)} of {len(patients)} patients to score "
-            f"({_some(sorted(absent))}); expected the folder that the cache was built from"
-        )
-    return {name: path for name, path in truths.items() if patient_of(name) in patients}
-
-
-def _check_grid(found: Volume, true: Volume) -> None:
-    from data_prep.volume import same_grid
-
-    if same_grid(true.source, found.source):
-        return
-    differences = ", ".join(
-        f"{key} {_numbers(mine)} instead of {_numbers(theirs)}"
-        for key in ("size", "spacing", "origin", "direction")
-        if (mine := getattr(found.source, key)) != (theirs := getattr(true.source, key))
-    )
-    raise InputError(
-        f"{found.path}: lies on another grid than its truth {true.path}: {differences}; "
-        "expected labels on the grid of the case's own files"
-    )
-
-
-def _numbers(values: Collection[float]) -> str:
-    return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"
-
-
-def _some(names: Collection[str]) -> str:
-    return ", ".join(list(names)[:3]) + (", ..." if len(names) > 3 else "")
-
-
 def _default_out(predictions: str | Path) -> Path:
     predictions = Path(predictions)
     return (predictions.parent if predictions.is_file() else predictions) / "evaluation"
 
 
-def _details(result: Evaluation, options: dict[str, Any]) -> dict[str, Any]:
+def _details(result: Evaluation, options: Mapping[str, Any]) -> dict[str, Any]:
     rule = None
     if options.get("distance_mm") is not None:
         rule = {"distance_mm": options["distance_mm"], "kidney_ml": options.get("kidney_ml", KIDNEY_ML)}
     kept = {"missing": result.missing, "unreadable": result.unreadable, "extra": result.extra}
     return {
-        "protocol": "KiTS19: kidney is label > 0, tumor label > 1, cysts are kidney",
+        "protocol": "Table 1 by KiTS19: kidney is label > 0, tumor label > 1, cysts are kidney",
         "rule": rule,
         **kept,
     }
@@ -153,15 +57,16 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command: exit code 0, or 2 where a prediction could not be read (the others are scored)."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.evaluate",
-        description="Score predicted label files against the true ones: volumetric Dice of kidney (with its "
-        "tumors) and tumor as in KiTS19. Prints Table 1, writes cases.csv and scores.json. A missing "
+        description="Score predicted label files against the true ones by the rules of KiTS19 and KiTS23. Prints "
+        "Table 1 with 95 %% intervals and the tumors found by size, writes cases.csv and scores.json. A missing "
         "prediction counts as empty.",
     )
     parser.add_argument(
         "predictions",
         metavar="PREDICTIONS",
         type=Path,
-        help="folder of NAME.nii.gz, prediction_NAME.nii.gz or NAME/segmentation.nii.gz; or one file",
+        help="folder of NAME.nii.gz, prediction_NAME.nii.gz, NAME.dcm (DICOM Segmentation) or "
+        "NAME/segmentation.nii.gz; or one file",
     )
     parser.add_argument(
         "truth", metavar="TRUTH", type=Path, help="KiTS folder, or a folder of NAME.nii.gz; or one file"
@@ -176,6 +81,13 @@ def main(argv: list[str] | None = None) -> int:
         "--distance-mm", type=float, default=DISTANCE_MM, help="with --postprocess (default: %(default)s)"
     )
     parser.add_argument("--kidney-ml", type=float, default=KIDNEY_ML, help="with --postprocess (default: %(default)s)")
+    parser.add_argument(
+        "--against",
+        metavar="OTHER",
+        type=Path,
+        help="compare by patient with other predictions (a folder like PREDICTIONS) or their scores.json",
+    )
+    parser.add_argument("--jobs", metavar="N", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace other scores in --out")
     arguments = parser.parse_args(argv)
     return run_command(lambda: _run(arguments))
@@ -188,24 +100,51 @@ def _run(arguments: argparse.Namespace) -> int:
         options["patients"] = patients_of(arguments.split, arguments.part)
     if arguments.postprocess:
         options |= {"distance_mm": arguments.distance_mm, "kidney_ml": arguments.kidney_ml}
-    result = score_folders(arguments.predictions, arguments.truth, **options)
+    others = _read_others(arguments.against)  # a mistake there is better known before the minutes of scoring
+    result = score_folders(arguments.predictions, arguments.truth, jobs=arguments.jobs, **options)
     print(_tables(result, options))
     for line in _findings(result):
         print(line, file=sys.stderr)
     out = arguments.out or _default_out(arguments.predictions)
     for path in write_scores(result.rows, out, _details(result, options), arguments.force):
         print(f"wrote {path}")
+    if arguments.against:
+        if others is None:
+            found = score_folders(arguments.against, arguments.truth, jobs=arguments.jobs, **options)
+            for line in _findings(found):
+                print(f"--against: {line}", file=sys.stderr)
+            others = found.rows
+        compared = compare_rows(result.rows, others)
+        print(f"\n{format_comparison(compared, str(arguments.against))}")
+        print(f"wrote {write_comparison(compared, str(arguments.against), out, arguments.force)}")
     return 2 if result.unreadable else 0
 
 
-def _tables(result: Evaluation, options: dict[str, Any]) -> str:
-    summary = summarize(result.rows)
-    count = len(result.rows)
+def _read_others(against: Path | None) -> list[dict[str, Any]] | None:
+    if against is None:
+        return None
+    if not against.exists():
+        raise InputError(f"--against {against}: there is no such file or folder")
+    scores = find_scores(against)
+    return None if scores is None else read_rows(scores)
+
+
+def _tables(result: Evaluation, options: Mapping[str, Any]) -> str:
+    scores = scores_of(result.rows)
+    summary, count = scores["summary"], len(result.rows)
     titles = {
         "all": f"Table 1, {count} case{'s' * (count != 1)}; left out is what truth and prediction both lack",
         "where_present": "Only cases whose truth holds the structure",
     }
     tables = [format_table1(summary[key], title, summary.get(AFTER + key)) for key, title in titles.items()]
+    title = "Tumors found, by their largest diameter"
+    tables.append(format_detection(scores["detection"], title, scores.get(f"{AFTER}detection")))
+    for prefix, when in (("", ""), (AFTER, " after the rule")):
+        names = scores.get(f"{prefix}zero_tumor_dice")
+        if names:
+            more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+            shown = ", ".join(names[:MOST_NAMES])
+            tables.append(f"Tumor Dice 0{when} in {len(names)} of {count} cases: {shown}{more}")
     if "distance_mm" in options:
         rule = f"farther than {options['distance_mm']:g} mm, kidneys from {options['kidney_ml']:g} mL"
         tables.append(f"The rule removes objects {rule}.")

@@ -111,7 +111,8 @@ def _levels(draws: np.ndarray, left_one_out: np.ndarray, patients: int) -> np.nd
     ends = ndtr(
         math.sqrt(patients / (patients - 1)) * stdtrit(patients - 1, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
     )
-    below = (np.count_nonzero(draws < 0) + np.count_nonzero(draws == 0) / 2) / len(draws)
+    equal = 1e-12 * np.abs(draws).max()  # rounding must not decide on which side draws of the mean itself are
+    below = (np.count_nonzero(draws < -equal) + np.count_nonzero(np.abs(draws) <= equal) / 2) / len(draws)
     bias = ndtri(np.clip(below, 1 / len(draws), 1 - 1 / len(draws)))
     slopes = left_one_out.mean() - left_one_out
     scale = 6 * np.sum(slopes**2) ** 1.5

@@ -96,7 +96,8 @@ def kits19_dice(truth_labels: np.ndarray, predicted_labels: np.ndarray) -> dict[
 
 def region_mask(labels: np.ndarray, region: Region) -> np.ndarray:
     """Return the boolean mask of a region of `KITS23_REGIONS` in a label map of any shape."""
-    return np.isin(labels, region.labels)
+    labels = np.asarray(labels)  # comparing is several times as fast as np.isin
+    return np.logical_or.reduce([labels == label for label in region.labels])
 
 
 def kits23_dice(truth_labels: np.ndarray, predicted_labels: np.ndarray) -> dict[str, float]:

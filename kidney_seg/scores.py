@@ -27,23 +27,14 @@ __all__ = [
 SCHEMA = 2  # of scores.json; docs/scores.md tells what is in it
 
 
-def write_scores(
-    rows: Sequence[Mapping[str, Any]],
-    out: str | Path,
-    details: Mapping[str, Any] | None = None,
-    force: bool = False,
-) -> list[Path]:
-    """Write `cases.csv` and `scores.json` into the folder `out`; return both. docs/scores.md tells what is in them.
+def scores_of(rows: Sequence[Mapping[str, Any]], details: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the content of `scores.json` for rows of `case_scores.score_case`; docs/scores.md tells what is in it.
 
-    `rows` are of `score_case`: `COLUMNS`, further columns in the order of the first row, and `LESIONS`, which go into
-    a list of their own. `details` join the JSON. NaN is an empty field in the CSV (which has six decimals) and null in
-    the JSON. InputError where `out` holds other scores already, unless `force`; the very same are no conflict.
+    The rows' `LESIONS` go into a list of their own; `details` join.
     """
-    table, report = Path(out) / "cases.csv", Path(out) / "scores.json"
     lesions = [lesion for row in rows for lesion in row[LESIONS]]
     rows = [{key: value for key, value in row.items() if key != LESIONS} for row in rows]
-    columns = list(dict.fromkeys([*COLUMNS, *(rows[0] if rows else ())]))
-    content = {
+    return {
         "schema": SCHEMA,
         "summary": summarize(rows),
         **detections(rows, lesions),
@@ -52,16 +43,49 @@ def write_scores(
         "lesions": lesions,
         "cases": rows,
     }
-    content = _without_nan(content)
-    if report.exists() and not force and read_json(report, "file of scores") != content:
-        raise InputError(f"{report}: holds other scores already; choose another --out, or replace them with --force")
+
+
+def write_scores(
+    rows: Sequence[Mapping[str, Any]],
+    out: str | Path,
+    details: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> list[Path]:
+    """Write `cases.csv` and `scores.json` (see `scores_of`) into the folder `out`; return both.
+
+    The CSV has `COLUMNS` and further ones in the order of the first row. NaN is an empty field there (it has six
+    decimals) and null in the JSON. InputError where `out` holds other scores already, unless `force`; the very same
+    are no conflict.
+    """
+    table, report = Path(out) / "cases.csv", Path(out) / "scores.json"
+    content = _without_nan(scores_of(rows, details))
+    _refuse_other(report, content, force)
+    rows = content["cases"]
+    columns = list(dict.fromkeys([*COLUMNS, *(rows[0] if rows else ())]))
     with replacing(table) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
-        for row in content["cases"]:
+        for row in rows:
             writer.writerow({key: round(x, 6) if isinstance(x, float) else x for key, x in row.items()})
     write_json(report, content)
     return [table, report]
+
+
+def write_comparison(compared: Sequence[Mapping[str, Any]], other: str, out: str | Path, force: bool = False) -> Path:
+    """Write `against.json` (`against.compare_rows`, and what was compared with) into the folder `out`; return it.
+
+    InputError where it holds another comparison already, unless `force`.
+    """
+    path = Path(out) / "against.json"
+    content = _without_nan({"schema": 1, "against": other, "figures": compared})
+    _refuse_other(path, content, force)
+    write_json(path, content)
+    return path
+
+
+def _refuse_other(path: Path, content: Any, force: bool) -> None:
+    if path.exists() and not force and read_json(path, "file of scores") != content:
+        raise InputError(f"{path}: holds other scores already; choose another --out, or replace them with --force")
 
 
 def format_table1(

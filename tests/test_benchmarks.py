@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import build_cases
+from benchmarks import build_cases, metrics
 
 
 @pytest.mark.slow
@@ -15,3 +15,11 @@ def test_the_build_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
         _, inflate_s, read_s, build_s, by_read, by_inflate, mb = map(float, row.split())
         assert build_s > read_s / 2 > 0 and inflate_s > 0 and by_read > 0 and by_inflate > 0
         assert 50 < mb < build_cases.GOAL_MB
+
+
+@pytest.mark.slow
+def test_the_scores_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert metrics.main(["--quick"]) == 0
+    first, *rows, goal = capsys.readouterr().out.splitlines()
+    assert float(first.split()[-1]) < 1e-6 and "goal" in goal
+    assert [row[:11].strip() for row in rows] == ["reference", "ours", "both stages"]

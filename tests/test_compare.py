@@ -11,7 +11,9 @@ from kidney_seg.compare import AFTER, BEFORE, compare, figure, main, read_arms, 
 from kidney_seg.config import Config
 
 
-def write_run(root, name: str, seed: int, tumor: list[float | None], settings: tuple[str, ...] = (), data: str = "d"):
+def write_run(
+    root, name: str, seed: int, tumor: list[float | None], settings: tuple[str, ...] = (), data="d", without=(2,)
+):
     run = root / name
     (run / "evaluation" / "test").mkdir(parents=True)
     (run / "config.json").write_text(json.dumps(Config().with_settings(settings).to_dict()))
@@ -24,6 +26,12 @@ def write_run(root, name: str, seed: int, tumor: list[float | None], settings: t
             "case": f"case_{index:05d}",
             "patient": f"case_{index:05d}",
             **{f"{stage}kidney_dice": 0.9 for stage in (BEFORE, AFTER)},
+            "kidney_ml": 200.0,
+            "tumor_ml": 0.0 if index in without else 10.0,
+            "predicted_kidney_ml": 190.0,
+            "predicted_tumor_ml": 1.0,
+            "postprocessed_predicted_kidney_ml": 190.0,
+            "postprocessed_predicted_tumor_ml": 0.0 if dice is None else 1.0,
             "tumor_dice": 0.0,
             "postprocessed_tumor_dice": dice,
         }
@@ -60,7 +68,26 @@ def test_figures_by_hand(runs):
     assert second["difference"] == pytest.approx(0.3)
     assert (second["difference_low"], second["difference_high"]) == (pytest.approx(0.2), pytest.approx(0.4))
     assert rows["first settings", "kidney"]["mean"] == pytest.approx(0.9)
+    assert (rows["first settings", "kidney"]["absent"], second["absent"]) == (0, 1)
     assert {row["mean"] for row in compare(runs, BEFORE) if row["structure"] == "tumor"} == {0.0}
+
+
+def test_a_false_alarm_changes_no_dice_and_is_counted(tmp_path):
+    """The third patient has no tumor: one run finds none (no figure), the other raises a false alarm (Dice 0)."""
+    runs = [
+        write_run(tmp_path, "quiet", 0, [0.2, 0.4, None]),
+        write_run(tmp_path, "alarm", 1, [0.4, 0.6, 0.0]),
+        write_run(tmp_path, "other", 0, [0.2, 0.4, 0.0], ("patient_share=1",)),
+    ]
+    first, other = (row for row in compare(runs) if row["structure"] == "tumor")
+    assert first["runs"] == pytest.approx([0.3, 0.5])
+    assert first["mean"] == first["median_of_runs"] == pytest.approx(0.4)  # not .3 and .37 over other patients
+    assert first["patients"] == other["patients"] == 2
+    assert other["difference"] == pytest.approx(other["mean"] - first["mean"]) == pytest.approx(-0.1)
+    assert (first["false_alarms"], first["absent"]) == (0.5, 1)
+    assert (other["false_alarms"], other["absent"]) == (1.0, 1)
+    assert table(compare(runs)).splitlines()[2].endswith("0.5 of 1")
+    assert (first["p"], other["p"]) == (None, 0.5)  # two patients: 2 of the 4 flips reach the mean
 
 
 def test_table_and_figure_show_every_arm(runs):

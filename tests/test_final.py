@@ -31,8 +31,8 @@ def test_table_by_hand():
     text = table(result((TUMOR, TUMOR), (TUMOR, KIDNEY)))
     assert "2 test patients" in text and "optimistic" not in text
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line}
-    assert rows["Kidney"] == ["1.000", "1.000", "2"] * 2
-    assert rows["Tumor"] == ["0.500", "0.500", "2"] * 2
+    assert rows["Kidney"] == ["1.000", "[1.000,", "1.000]", "1.000", "2"] * 2
+    assert rows["Tumor"] == ["0.500", "[0.000,", "1.000]", "0.500", "2"] * 2
     assert rows["Average"][0] == "0.750"
     assert "hold the structure" not in text
 
@@ -41,13 +41,21 @@ def test_cases_without_tumor_get_a_table_of_their_own():
     text = table(result((TUMOR, TUMOR), (KIDNEY, KIDNEY), (KIDNEY, TUMOR)))
     overall, present = text.split("Only the cases that hold the structure")
     assert "Tumor      0.500" in overall and "(1 left out)" in overall  # found, left out, false alarm
-    assert "Tumor      1.000   1.000     1" in present
+    assert "Tumor      1.000                    1.000     1" in present
 
 
 def test_table_without_any_tumor_and_the_paper_s_protocol():
     text = table(result((KIDNEY, KIDNEY), stop_on="test"))
     assert "optimistic" in text
     assert any(line.split()[:3] == ["Tumor", "-", "-"] for line in text.splitlines())
+
+
+def test_scores_of_an_older_version_have_no_intervals():
+    old = result((TUMOR, TUMOR), (TUMOR, KIDNEY))
+    for part in old["summary"].values():
+        for figures in part.values():
+            del figures["low"], figures["high"]
+    assert "Tumor      0.500                    0.500     2" in table(old)
 
 
 def test_gone_source_files_are_named_before_the_training(tmp_path):

@@ -8,9 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from kidney_seg import metrics, summary
-from kidney_seg.metrics import cysts_to_kidney, dice, kits19_dice, volume_ml
-from kidney_seg.summary import table1
+from kidney_seg import metrics
+from kidney_seg.metrics import EMPTY_SHARE, KITS23_REGIONS, cysts_to_kidney, dice, kits19_dice, kits23_dice, volume_ml
 
 
 def test_examples_in_the_docstrings():
@@ -25,6 +24,14 @@ def test_official_rule_gives_the_reference_figures(golden, case):
     found = kits19_dice(golden[f"gt_{case}"], golden[f"pred_{case}"])
     assert found["kidney"] == pytest.approx(expected["kits19_kidney_dice"], abs=1e-9)
     assert found["tumor"] == pytest.approx(expected["kits19_tumour_dice"], abs=1e-9)
+
+
+@pytest.mark.parametrize("case", range(8))
+def test_kits23_rule_gives_the_reference_figures(golden, case):
+    expected = golden["values"]["cases"][case]
+    found = kits23_dice(golden[f"gt_{case}"], golden[f"pred_{case}"])
+    for name, theirs in (("kidney", "kidney_and_mass"), ("masses", "mass"), ("tumor", "tumor")):
+        assert found[name] == pytest.approx(expected[theirs]["dice"], abs=1e-9)
 
 
 def test_the_reference_figures_cover_cysts_and_a_missed_tumor(golden):
@@ -50,6 +57,22 @@ def test_empty_masks():
     assert dice(full, empty) == 0.0
     assert dice(empty, full) == 0.0
     assert type(dice(full, empty)) is float
+
+
+def test_rules_for_empty_masks_by_name():
+    empty, full = np.zeros(3, bool), np.ones(3, bool)
+    both = {name: dice(empty, empty, name) for name in EMPTY_SHARE}
+    assert both == {
+        "project": pytest.approx(math.nan, nan_ok=True),
+        "official_kits19": both["project"],
+        "official_kits23": 1.0,
+    }
+    assert math.isnan(both["official_kits19"])
+    for name in EMPTY_SHARE:
+        assert dice(full, empty, name) == dice(empty, full, name) == 0.0
+        assert dice(full, full, name) == 1.0
+    with pytest.raises(ValueError, match="official_kits23"):
+        dice(full, full, "kits23")
 
 
 def test_shapes_that_numpy_would_broadcast_are_refused():
@@ -82,40 +105,11 @@ def test_volume_in_ml():
     assert volume_ml(np.zeros((3, 3, 3), bool), (1, 1, 1)) == 0.0
 
 
-def row(kidney, tumor, kidney_ml=100.0, tumor_ml=10.0, **more):
-    return {"kidney_dice": kidney, "tumor_dice": tumor, "kidney_ml": kidney_ml, "tumor_ml": tumor_ml, **more}
-
-
-def test_table1_by_hand():
-    rows = [row(0.9, 0.5), row(0.8, math.nan, tumor_ml=0.0), row(1.0, 0.0, tumor_ml=0.0), row(0.9, 0.7)]
-    summary = table1(rows)
-    assert summary["kidney"] == {
-        "mean": pytest.approx(0.9),
-        "median": pytest.approx(0.9),
-        "n": 4,
-        "left_out": 0,
-    }
-    assert summary["tumor"] == {"mean": pytest.approx(0.4), "median": 0.5, "n": 3, "left_out": 1}
-    assert summary["average"]["mean"] == pytest.approx((0.9 + 0.4) / 2)
-    assert summary["average"]["median"] == pytest.approx(0.7)  # of .7, .5 and .8
-    assert summary["average"]["n"] == 3
-    present = table1(rows, where_present=True)
-    assert present["tumor"] == {
-        "mean": pytest.approx(0.6),
-        "median": pytest.approx(0.6),
-        "n": 2,
-        "left_out": 2,
-    }
-    assert present["kidney"]["n"] == 4
-
-
-def test_table1_of_the_paper():
-    summary = table1([row(0.953, 0.572)])
-    assert summary["average"]["mean"] == pytest.approx(0.7625)  # printed as .763
-
-
-def test_table1_of_nothing_and_of_other_columns():
-    assert math.isnan(table1([])["average"]["mean"])
-    assert table1([])["kidney"]["n"] == 0
-    rows = [row(0.1, 0.1, postprocessed_kidney_dice=0.4, postprocessed_tumor_dice=0.2)]
-    assert table1(rows, prefix="postprocessed_")["average"]["mean"] == pytest.approx(0.3)
+def test_kits23_by_hand():
+    truth = np.array([0, 1, 1, 2, 2, 3, 3, 0], np.uint8)
+    predicted = np.array([0, 1, 2, 2, 0, 1, 0, 2], np.uint8)
+    # all labels: 6 against 5, 4 in common; 2 and 3: 4 against 3, 1 in common; 2: 2 against 3, 1 in common
+    assert kits23_dice(truth, predicted) == {"kidney": 8 / 11, "masses": 2 / 7, "tumor": 2 / 5}
+    nothing = np.zeros(4, np.uint8)
+    assert set(kits23_dice(nothing, nothing).values()) == {1.0}
+    assert [region.labels for region in KITS23_REGIONS.values()] == [(1, 2, 3), (2, 3), (2,)]

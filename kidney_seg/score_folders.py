@@ -1,0 +1,159 @@
+"""A folder of predictions against a folder of truths, case by case, in one process or several."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep.command import InputError, progress
+from data_prep.kits import patient_of
+from data_prep.workers import Died, in_workers
+from kidney_seg.case_scores import score_case
+from kidney_seg.label_files import find_label_files
+from kidney_seg.postprocess import KIDNEY_ML, remove_distant_objects
+
+if TYPE_CHECKING:
+    from data_prep.volume import Volume
+
+
+@dataclass
+class Evaluation:
+    """Scores by case, and what did not fit. Missing and unreadable predictions count as empty in `rows`."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)  # cases without a prediction
+    unreadable: list[str] = field(default_factory=list)  # predictions; one line each, file and reason
+    extra: list[str] = field(default_factory=list)  # predictions of no case to score; left out
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What one case gave: its row, and why its prediction could not be read; or why it could not be scored."""
+
+    row: dict[str, Any] | None = None
+    unreadable: str | None = None
+    error: str | None = None
+
+
+def score_folders(
+    predictions: str | Path,
+    truth: str | Path,
+    *,
+    patients: Collection[str] | None = None,
+    distance_mm: float | None = None,
+    kidney_ml: float = KIDNEY_ML,
+    jobs: int = 1,
+) -> Evaluation:
+    """Score the predictions, as the files are, of every case with true labels, or only of `patients`.
+
+    With `distance_mm` the rows also hold the scores after `postprocess.remove_distant_objects`. A missing or
+    unreadable prediction counts as empty, as on the challenge's server, and is listed; so is one without a
+    truth, which is left out. `jobs` processes share the cases; the result is the same for any number.
+    InputError where truth and prediction lie on different grids, a truth cannot be read, one of `patients` has no
+    truth, no prediction is of a case to score, and where a process dies under its case.
+    """
+    if jobs < 1:
+        raise InputError(f"jobs {jobs}: expected 1 or more")
+    files, truths = find_label_files(predictions), find_label_files(truth)
+    if Path(predictions).is_file() and len(truths) == 1:  # one file against one: their names need not agree
+        files = dict(zip(truths, files.values(), strict=True))
+    if patients is not None:
+        truths = _only(truths, set(patients), truth)
+    if not set(files) & set(truths):
+        raise InputError(
+            f"{predictions}: none of {len(files)} predictions ({_some(files)}) is of a case to score "
+            f"({_some(truths)}); expected the same names in both"
+        )
+    tasks = [(name, path, files.get(name), distance_mm, kidney_ml) for name, path in truths.items()]
+    scored: dict[int, _Scored] = {}
+    with closing(_results(tasks, jobs)) as results:
+        for index, result in progress(results, "scoring", total=len(tasks)):
+            if result.error is not None:
+                raise InputError(result.error)
+            scored[index] = result
+    ordered = [scored[index] for index in range(len(tasks))]
+    return Evaluation(
+        rows=[result.row for result in ordered if result.row is not None],
+        missing=[name for name in truths if name not in files],
+        unreadable=[result.unreadable for result in ordered if result.unreadable is not None],
+        extra=[name for name in files if name not in truths],
+    )
+
+
+def _results(tasks: list[tuple], jobs: int) -> Iterator[tuple[int, _Scored]]:
+    if jobs == 1:
+        yield from ((index, _score(*task)) for index, task in enumerate(tasks))
+        return
+    with closing(in_workers(_score, tasks, jobs)) as results:
+        for index, result in results:
+            if isinstance(result, Died):
+                result = _Scored(
+                    error=f"{tasks[index][0]}: the process that scored it {result}, mostly for lack of memory; "
+                    "run again with fewer --jobs"
+                )
+            yield index, result
+
+
+def _score(
+    name: str, truth_path: Path, predicted_path: Path | None, distance_mm: float | None, kidney_ml: float
+) -> _Scored:
+    from data_prep.volume import read_labels
+
+    unreadable = None
+    try:
+        true = read_labels(truth_path)
+        predicted = np.zeros_like(true.voxels)
+        if predicted_path is not None:
+            try:
+                found = read_labels(predicted_path)
+            except InputError as error:
+                unreadable = str(error)
+            else:
+                _check_grid(found, true)
+                predicted = found.voxels
+    except InputError as error:  # said by the process that waits for this one
+        return _Scored(error=str(error))
+    cleaned = None
+    if distance_mm is not None:
+        cleaned = remove_distant_objects(predicted, true.spacing_mm, distance_mm, kidney_ml)
+    return _Scored(score_case(name, true.voxels, predicted, true.spacing_mm, cleaned), unreadable)
+
+
+def _only(truths: dict[str, Path], patients: set[str], where: str | Path) -> dict[str, Path]:
+    absent = patients - {patient_of(name) for name in truths}
+    if absent:
+        raise InputError(
+            f"{where}: has no labels of {len(absent)} of {len(patients)} patients to score "
+            f"({_some(sorted(absent))}); expected the folder that the cache was built from"
+        )
+    return {name: path for name, path in truths.items() if patient_of(name) in patients}
+
+
+def _check_grid(found: Volume, true: Volume) -> None:
+    from data_prep.source_grid import axial_grid, same_grid
+
+    mine, theirs = axial_grid(found.source), axial_grid(true.source)  # a DICOM SEG has other axes than a KiTS file
+    if same_grid(theirs, mine):
+        return
+    differences = ", ".join(
+        f"{key} {_numbers(getattr(mine, key))} instead of {_numbers(getattr(theirs, key))}"
+        for key in ("size", "spacing", "origin", "direction")
+        if getattr(mine, key) != getattr(theirs, key)
+    )
+    raise InputError(
+        f"{found.path}: lies on another grid than its truth {true.path}: {differences}; "
+        "expected labels on the grid of the case's own files"
+    )
+
+
+def _numbers(values: Collection[float]) -> str:
+    return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"
+
+
+def _some(names: Collection[str]) -> str:
+    return ", ".join(list(names)[:3]) + (", ..." if len(names) > 3 else "")
