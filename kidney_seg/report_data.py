@@ -78,13 +78,18 @@ def gather(folder: str | Path, truth: str | Path | None = None, predictions: str
 
     `truth`: a KiTS folder with `imaging` and `segmentation` of each case, and `predictions`: label files; for the
     pictures. A run knows both itself (its cache tells where its sources are). InputError where the folder is neither,
-    or the run is not finished.
+    or the run is not finished, or its files lack something.
     """
     folder = Path(folder)
-    if (folder / "config.json").is_file():
-        return _of_run(folder)
-    if (folder / "scores.json").is_file():
-        return _of_evaluation(folder, truth, predictions)
+    try:
+        if (folder / "config.json").is_file():
+            return _of_run(folder)
+        if (folder / "scores.json").is_file():
+            return _of_evaluation(folder, truth, predictions)
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder}: its files lack something that a report needs ({error!r}); score the predictions again"
+        ) from None
     raise InputError(
         f"{folder}: is neither a run folder (config.json) nor the folder of an evaluation (scores.json); "
         "give the --out of a training or of python -m kidney_seg.evaluate"

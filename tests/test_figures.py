@@ -208,7 +208,7 @@ def test_telling_slice_is_the_one_with_most_tumor():
 
 @pytest.mark.filterwarnings("error")
 def test_nothing_outside_takes_the_room_of_the_axes(tmp_path):
-    image, labels = slice_and_labels()
+    image, _ = slice_and_labels()
     plain = overlay_grid([Example(image, None, None, "short")])
     long = overlay_grid([Example(image, None, None, "a name as long as this " * 8)])
     for figure in (plain, long):
