@@ -115,7 +115,7 @@ def outline(mask: np.ndarray, spacing_mm: Sequence[float]) -> str:
     """Return the outline of a boolean mask [y, x] as an SVG path in mm, the first pixel's corner being (0, 0).
 
     >>> outline(np.ones((1, 1), bool), (2.0, 1.0))
-    'M0.5 2.0L1.0 1.0L0.5 0.0L0.0 1.0L0.5 2.0Z'
+    'M0.0 1.0L0.5 0.0L1.0 1.0L0.5 2.0L0.0 1.0Z'
     """
     from contourpy import contour_generator
 
