@@ -4,7 +4,7 @@ PY := .venv/bin/python
 
 .PHONY: demo test test-fast lint clean
 
-demo: .venv/ready  ## simulated patients, training in rounds, Table 1
+demo: .venv/ready  ## simulated patients, training in rounds, Table 1, report
 	$(PY) -m kidney_seg.progressive
 
 test: .venv/ready lint  ## everything that guards the project

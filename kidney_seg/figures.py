@@ -98,13 +98,21 @@ def overlay_grid(
     for row, view in zip(axes, views, strict=True):
         for ax, name in zip(row, columns, strict=True):
             _draw_slice(ax, view, name, window)
-        row[0].set_title(view.title, fontsize=9, loc="left", pad=3)
+        row[0].set_title(
+            " ", fontsize=9, pad=3, loc="right"
+        )  # keeps a line free; a long title itself would shift the panels
+        place = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 3), "textcoords": "offset points"}
+        row[0].annotate(view.title, fontsize=9, va="baseline", **place).set_in_layout(False)
     handles = [Patch(facecolor=color, label=name) for name, color in COLORS.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
-def learning_curves(history: Iterable[Mapping[str, Any]], rounds: Iterable[Mapping[str, Any]]) -> Figure:
+def learning_curves(
+    history: Iterable[Mapping[str, Any]],
+    rounds: Iterable[Mapping[str, Any]],
+    size_inches: tuple[float, float] = (7.2, 5.0),
+) -> Figure:
     """Return the training loss by step over the Dice of the selection patients after each round.
 
     `history`: rows with `round`, `step`, `loss` (and `start`, where a round has several networks; each is a
@@ -115,7 +123,7 @@ def learning_curves(history: Iterable[Mapping[str, Any]], rounds: Iterable[Mappi
     from matplotlib.lines import Line2D
 
     history, rounds = list(history), sorted(rounds, key=lambda row: row["step"])
-    figure = Figure(figsize=(7.2, 5.0), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=size_inches, dpi=DPI, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.2))
     _draw_loss(upper, history)
     for name, marker in (("kidney", "o"), ("tumor", "s")):
@@ -125,7 +133,7 @@ def learning_curves(history: Iterable[Mapping[str, Any]], rounds: Iterable[Mappi
         for step, value, row in zip(steps, values, rounds, strict=True):
             face = color if row["accepted"] else "white"
             lower.plot(step, value, marker, color=color, markerfacecolor=face, markersize=7, zorder=3, clip_on=False)
-    lower.set(ylim=(0, 1), xlabel="training step", ylabel="Dice, selection patients")
+    lower.set(ylim=(0, 1), xlabel="training step", ylabel="Dice,\nselection patients")
     lower.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     _mark_rounds((upper, lower), history or rounds)
     looks = {"linestyle": "none", "markersize": 7}
@@ -239,6 +247,8 @@ def _mark_rounds(axes: Sequence[Axes], rows: Sequence[Mapping[str, Any]]) -> Non
         for ax in axes:
             ax.axvline(end, color="#BBBBBB", linewidth=0.8, linestyle=":", zorder=0)
         start = end
+    if start:  # else the number of a round of one report would lie outside, and take the room of the axes
+        axes[-1].set_xlim(-0.03 * start, 1.03 * start)
 
 
 def _number(value: float | None) -> float:

@@ -34,6 +34,8 @@ def train(
 ) -> dict:
     """Train on a cache folder with a split into the run folder `out`, going on where it stopped; score the test set.
 
+    Ends with `out/report.html`.
+
     `split_file`: another split than the cache's `split.json`, such as one of its folds. Returns the content of
     `out/evaluation/test/scores.json`. `say` gets one line for each step of progress. InputError if the data, the split,
     the settings and what the run folder holds do not fit together; `interrupt.Stopped` after Ctrl-C or SIGTERM, when
@@ -74,9 +76,22 @@ def train(
         else:
             with stop_request() as stop:
                 Rounds(run, manifest, split, config, seed, say, stop).play()
-        return score_test(run, cases, config, say)
+        scores = score_test(run, cases, config, say)
     finally:
         run.close()
+    _report(out, say)
+    return scores
+
+
+def _report(run: str | Path, say: Callable[[str], None]) -> None:
+    """Write the run's report; where that fails, say why in one line: the run itself is done and whole."""
+    from kidney_seg.report import write_report
+
+    try:
+        say(str(write_report(run)))
+    except Exception as error:  # whatever it is, it must not cost a run that is finished
+        reason = " ".join(str(error).split()) or type(error).__name__
+        say(f"no report ({reason}); try python -m kidney_seg.report {run}")
 
 
 def make_demo_data(size: int, say: Callable[[str], None] = print) -> Path:

@@ -15,7 +15,7 @@ from kidney_seg.config import Config
 from kidney_seg.interrupt import Stopped, StopRequest
 from kidney_seg.modelfile import save_model
 from kidney_seg.pipeline import SliceStore, draw_patients, draw_samples
-from kidney_seg.run import RunFolder
+from kidney_seg.run import RunFolder, rounds_of
 from kidney_seg.selection import judge, worst_cases
 from kidney_seg.training import Progress, Trainer
 
@@ -202,7 +202,6 @@ class Rounds:
     def _draw(self, running: dict | None = None) -> None:
         """Redraw `progress.png` from the journal and the attempt that is running."""
         history = self.run.history(running=running)
-        ends = {row["round"]: row["step"] for row in history}
-        played = [{**event, "step": ends[event["round"]]} for event in self.run.events if event["event"] == "round"]
+        played = rounds_of(self.run.events, history)
         figures.save(figures.learning_curves(history, played), self.run.root / "progress.png")
         self._drawn = time.monotonic()

@@ -148,19 +148,8 @@ class RunFolder:
             self.note("taken back", to=to, reason=f"{damaged[0]} is missing or damaged")
 
     def history(self, number: int | None = None, running: dict | None = None) -> list[dict]:
-        """Return one row an epoch of every attempt (of one round, or of all), for tables and curves.
-
-        `step` counts the run's steps up to here: rounds follow on each other, attempts of one round start together.
-        `running` is an attempt that the journal does not hold yet, in the same form.
-        """
-        rows, offset, longest, at = [], 0, 0, 0
-        attempts = [event for event in self.events if event["event"] == "attempt"]
-        for event in [*attempts, running] if running else attempts:
-            if event["round"] != at:
-                offset, longest, at = offset + longest, 0, event["round"]
-            longest = max(longest, event["steps"])
-            place = {"round": at, "start": event["attempt"]}
-            rows += [{**place, "step": offset + row["steps"], **row} for row in event["history"]]
+        """Return one row an epoch of every attempt (of one round, or of all); see `history_of`."""
+        rows = history_of(self.events, running)
         return [row for row in rows if number in (None, row["round"])]
 
     def write_history(self, number: int) -> None:
@@ -173,6 +162,29 @@ class RunFolder:
             writer = csv.DictWriter(file, rows[0].keys())
             writer.writeheader()
             writer.writerows(rows)
+
+
+def history_of(events: list[dict], running: dict | None = None) -> list[dict]:
+    """Return one row an epoch of every attempt in a run's events, for tables and curves.
+
+    `step` counts the run's steps up to here: rounds follow on each other, attempts of one round start together.
+    `running` is an attempt that the journal does not hold yet, in the same form.
+    """
+    rows, offset, longest, at = [], 0, 0, 0
+    attempts = [event for event in events if event["event"] == "attempt"]
+    for event in [*attempts, running] if running else attempts:
+        if event["round"] != at:
+            offset, longest, at = offset + longest, 0, event["round"]
+        longest = max(longest, event["steps"])
+        place = {"round": at, "start": event["attempt"]}
+        rows += [{**place, "step": offset + row["steps"], **row} for row in event["history"]]
+    return rows
+
+
+def rounds_of(events: list[dict], history: list[dict]) -> list[dict]:
+    """Return the rounds that were played, with the `step` of `history` at which each ended."""
+    ends = {row["round"]: row["step"] for row in history}
+    return [{**event, "step": ends[event["round"]]} for event in events if event["event"] == "round"]
 
 
 def read_events(root: str | Path) -> list[dict]:

@@ -28,6 +28,7 @@ COMMANDS = (
     "kidney_seg.predict",
     "kidney_seg.progressive",
     "kidney_seg.threshold",
+    "kidney_seg.report",
     "kidney_seg.watch",
 )
 HEAVY = ("tensorflow", "keras", "SimpleITK", "h5py", "scipy", "matplotlib")

@@ -45,7 +45,7 @@ def test_overlay_has_the_ct_the_truth_and_the_prediction():
     figure = overlay(image, truth, prediction, window=(0, 200), title="a case")
     plain, true, predicted = figure.axes
     assert [ax.texts[0].get_text() for ax in figure.axes] == ["CT", "truth", "prediction"]
-    assert plain.get_title(loc="left") == "a case"
+    assert plain.texts[-1].get_text() == "a case"
     assert np.allclose(picture(plain), 0.5)
     assert np.allclose(picture(true)[truth == 1], 0.35 + 0.3 * rgb(COLORS["kidney"]))
     assert np.allclose(picture(true)[truth == 2], 0.35 + 0.3 * rgb(COLORS["tumor"]))
@@ -100,8 +100,7 @@ def test_no_text_lies_on_another():
     image, labels = slice_and_labels()
     figure = overlay_grid([Example(image, labels, labels, f"case_{i:05d}: kidney 0.91") for i in range(3)])
     figure.draw_without_rendering()
-    texts = [ax.title for ax in figure.axes] + [ax._left_title for ax in figure.axes]
-    texts += [text for ax in figure.axes for text in ax.texts] + figure.legends[0].get_texts()
+    texts = [text for ax in figure.axes for text in ax.texts] + figure.legends[0].get_texts()
     check_apart(texts, figure)
 
 
@@ -205,3 +204,16 @@ def test_telling_slice_is_the_one_with_most_tumor():
     assert picture.image_hu[0, 0] == 32 and picture.aspect == 2.0
     nothing = telling_slice(image, truth * 0, truth * 0, "x", {"kidney": None, "tumor": None})
     assert nothing.title == "x, slice 0: neither kidney nor tumor, in truth or prediction"
+
+
+@pytest.mark.filterwarnings("error")
+def test_nothing_outside_takes_the_room_of_the_axes(tmp_path):
+    image, _ = slice_and_labels()
+    plain = overlay_grid([Example(image, None, None, "short")])
+    long = overlay_grid([Example(image, None, None, "a name as long as this " * 8)])
+    for figure in (plain, long):
+        figure.draw_without_rendering()
+    assert long.axes[0].get_position().bounds == pytest.approx(plain.axes[0].get_position().bounds)
+    curves = learning_curves([{"round": 0, "step": 20, "loss": 1.0}], [])  # the first report of a run
+    curves.draw_without_rendering()
+    assert curves.axes[0].get_position().width > 0.7

@@ -74,6 +74,7 @@ def test_everything_is_written_and_named(finished):
         "manifest.json",
         "best.keras",
         "progress.png",
+        "report.html",
         "rounds/00/history.csv",
         "rounds/00/worst0.png",
         "evaluation/test/cases.csv",
@@ -85,6 +86,7 @@ def test_everything_is_written_and_named(finished):
     text = "\n".join(said)
     assert "Table 1" in text and "Kidney" in text and "epoch 1/" in text
     assert str(out / "best.keras") in text
+    assert said[-1] == str(out / "report.html")
     assert len(scores["cases"]) == 2
 
 
