@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.command import InputError, run_command
+from kidney_seg.bodies import TOLERANCE, distances_mm, find_bodies
 
 DISTANCE_MM = 20.0  # of the true labels of 210 patients .01 mL lies farther than this from the kidneys
 KIDNEY_ML = 20.0  # the smallest true second kidney of 210 patients has 42.7 mL, the largest third object .89 mL
-TOLERANCE = 1e-6  # of the two limits, relative: rounding in single precision must not decide
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Component:
     role: str  # "kidney", "kept" (near a kidney, or there is none to measure from) or "removed"
     volume_ml: float  # kidney and tumor together
     tumor_ml: float  # of it, voxels with label 2
-    distance_mm: float  # to the nearest kidney; 0 for kidneys, inf if over the limit, nan if there is no kidney
+    distance_mm: float  # to the nearest kidney, surface to surface; 0 for kidneys, nan if there is no kidney
 
 
 def remove_distant_objects(
@@ -40,8 +40,9 @@ def remove_distant_objects(
     `labels`: integers [z, y, x], 0 is background, all else is one tissue; `spacing_mm`: of its three axes.
     The kidneys are the two largest 26-connected objects among those of at least `kidney_ml` (all of them
     where equal sizes leave no second largest; one where no other is that large). Every other object stays
-    if its distance to the kidneys, from voxel center to voxel center where the two come nearest, is at most
-    `distance_mm`. Where no object has `kidney_ml` the labels stay as they are: the rule never empties a map.
+    if its distance to the kidneys is at most `distance_mm`: surface to surface, that is from voxel center to
+    voxel center where the two come nearest (never from centroid to centroid: a tumor of a liter lies 10 cm
+    off by that). Where no object has `kidney_ml` the labels stay as they are: the rule never empties a map.
 
     It only removes, kept voxels keep their labels, twice is the same as once, and the input is not changed.
     What it cannot mend: bowel or spleen larger than a kidney passes for a kidney (see `find_objects`).
@@ -51,7 +52,7 @@ def remove_distant_objects(
     small objects and the two kidneys are larger than a threshold ... they will be removed"). The paper gives
     no numbers; the defaults are measured on the KiTS19 labels.
     """
-    return _apply(labels, spacing_mm, distance_mm, kidney_ml)[0]
+    return apply_rule(labels, spacing_mm, distance_mm, kidney_ml)[0]
 
 
 def find_objects(
@@ -62,15 +63,18 @@ def find_objects(
 ) -> list[Component]:
     """Return the objects of a label map, largest first, with what `remove_distant_objects` makes of each.
 
-    Distances are measured as far as `distance_mm` only, beyond it they are inf: ask with a larger limit to
-    see how far removed objects lie. Empty for an empty map. Arguments and errors as there.
+    Empty for an empty map. Arguments and errors as there.
     """
-    return _apply(labels, spacing_mm, distance_mm, kidney_ml)[1]
+    return apply_rule(labels, spacing_mm, distance_mm, kidney_ml)[1]
 
 
-def _apply(
-    labels: np.ndarray, spacing_mm: Sequence[float], distance_mm: float, kidney_ml: float
+def apply_rule(
+    labels: np.ndarray,
+    spacing_mm: Sequence[float],
+    distance_mm: float = DISTANCE_MM,
+    kidney_ml: float = KIDNEY_ML,
 ) -> tuple[np.ndarray, list[Component]]:
+    """Return (`remove_distant_objects`, `find_objects`) of a label map, at the price of one of them."""
     labels, spacing = np.asarray(labels), tuple(float(mm) for mm in spacing_mm)
     if labels.ndim != 3 or labels.dtype.kind not in "iub":
         raise ValueError(f"labels must be integers [z, y, x], found {labels.dtype} of shape {labels.shape}")
@@ -79,83 +83,27 @@ def _apply(
     if not (distance_mm >= 0 and kidney_ml >= 0):
         raise ValueError(f"limits must be 0 or more, found {distance_mm} mm and {kidney_ml} mL")
 
-    box = _bounding_box(labels > 0)
-    if box is None:
-        return labels.copy(), []
-    import cc3d
-
-    inside = labels[box]
-    objects, count = cc3d.connected_components(np.ascontiguousarray(inside > 0), connectivity=26, return_N=True)
-    voxel_ml = math.prod(sorted(spacing)) / 1000.0  # sorted: the same product whatever the order of the axes
-    voxels = cc3d.statistics(objects, no_slice_conversion=True)["voxel_counts"].astype(np.int64)
-    voxels[0] = 0  # the background
-    is_kidney = voxels * voxel_ml >= kidney_ml * (1 - TOLERANCE)
-    is_kidney[0] = False
-    if np.count_nonzero(is_kidney) > 2:
-        second = np.sort(voxels[is_kidney])[-2]
-        is_kidney &= voxels >= second
-
-    distances = np.zeros(count + 1)
-    if not is_kidney.any():
-        distances[:] = math.nan
-    elif not is_kidney[1:].all():
-        distances = _distances_mm(objects, is_kidney, spacing, distance_mm)
-    removed = distances == math.inf
     result = labels.copy()
+    bodies = find_bodies(labels, spacing, kidney_ml)
+    if bodies is None:
+        return result, []
+    distances = distances_mm(bodies, spacing, distance_mm)
+    removed = distances > distance_mm * (1 + TOLERANCE)  # false for NaN: nothing to measure from
     if removed.any():
-        result[box][removed[objects]] = 0
-
-    tumor_voxels = np.bincount(objects[inside == 2], minlength=count + 1)
-    roles = np.where(is_kidney, "kidney", np.where(removed, "removed", "kept"))
-    order = 1 + np.argsort(-voxels[1:], kind="stable")
+        result[bodies.box][removed[bodies.ids]] = 0
+    tumor_voxels = np.bincount(bodies.ids[labels[bodies.box] == 2], minlength=bodies.voxels.size)
+    roles = np.where(bodies.is_kidney, "kidney", np.where(removed, "removed", "kept"))
     report = [
         Component(
             id=rank,
             role=str(roles[index]),
-            volume_ml=float(voxels[index] * voxel_ml),
-            tumor_ml=float(tumor_voxels[index] * voxel_ml),
+            volume_ml=float(bodies.voxels[index] * bodies.voxel_ml),
+            tumor_ml=float(tumor_voxels[index] * bodies.voxel_ml),
             distance_mm=float(distances[index]),
         )
-        for rank, index in enumerate(order, start=1)
+        for rank, index in enumerate(bodies.order, start=1)
     ]
     return result, report
-
-
-def _distances_mm(
-    objects: np.ndarray, is_kidney: np.ndarray, spacing: tuple[float, ...], limit_mm: float
-) -> np.ndarray:
-    """Return each object's distance to the nearest kidney by object number, inf beyond `limit_mm`.
-
-    The distance map covers only the kidneys' bounding box and `limit_mm` around it: what lies outside is
-    farther than the limit along one axis already. (A whole CT can have 1059 x 512 x 512 voxels.)
-    """
-    import edt
-
-    kidneys = is_kidney[objects]
-    near = tuple(
-        slice(max(0, side.start - reach), side.stop + reach)
-        for side, mm, size in zip(_bounding_box(kidneys), spacing, objects.shape, strict=True)
-        for reach in [math.ceil(min(limit_mm / mm, size)) + 1]
-    )
-    to_kidney = edt.edt(np.ascontiguousarray(~kidneys[near]), anisotropy=spacing)  # float32 [z, y, x]
-    others = (objects[near] > 0) & ~kidneys[near]
-    distances = np.full(is_kidney.size, math.inf)
-    np.minimum.at(distances, objects[near][others], to_kidney[others].astype(np.float64))
-    distances[distances > limit_mm * (1 + TOLERANCE)] = math.inf
-    distances[is_kidney] = 0.0
-    distances[0] = 0.0
-    return distances
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
-    """Return the smallest box that holds all of a mask [z, y, x]; None where it is empty."""
-    box = []
-    for axis in range(3):
-        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        if filled.size == 0:
-            return None
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return tuple(box)
 
 
 def format_objects(objects: Sequence[Component], distance_mm: float, kidney_ml: float, most: int = 12) -> str:
@@ -163,7 +111,6 @@ def format_objects(objects: Sequence[Component], distance_mm: float, kidney_ml: 
     lines = ["object       mL  tumor mL  distance mm  what"]
     for item in objects[:most]:
         far = "-" if item.role == "kidney" or math.isnan(item.distance_mm) else f"{item.distance_mm:.1f}"
-        far = f"> {distance_mm:g}" if item.distance_mm == math.inf else far
         lines.append(f"{item.id:6d} {item.volume_ml:8.2f}  {item.tumor_ml:8.2f}  {far:>11}  {item.role}")
     rest = objects[most:]
     gone = [item for item in objects if item.role == "removed"]
@@ -215,7 +162,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from data_prep.volume import read_labels, write_labels
 
     volume = read_labels(arguments.input)
-    result, objects = _apply(volume.voxels, volume.spacing_mm, arguments.distance_mm, arguments.kidney_ml)
+    result, objects = apply_rule(volume.voxels, volume.spacing_mm, arguments.distance_mm, arguments.kidney_ml)
     write_labels(result, volume.source, arguments.out)
     print(format_objects(objects, arguments.distance_mm, arguments.kidney_ml))
     print(f"wrote {arguments.out}")

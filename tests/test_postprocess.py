@@ -52,7 +52,7 @@ def test_detached_tumor_by_its_distance(gap_mm, stays):
     assert np.array_equal(result == 2, (labels == 2) & stays)
     assert np.array_equal(result == 1, labels == 1)
     tumor = find_objects(labels, MM)[2]
-    assert tumor == Component(3, "kept" if stays else "removed", 0.5, 0.5, gap_mm if stays else math.inf)
+    assert tumor == Component(3, "kept" if stays else "removed", 0.5, 0.5, gap_mm)
     assert find_objects(labels, MM, distance_mm=1000)[2].distance_mm == gap_mm
 
 
