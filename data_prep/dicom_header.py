@@ -93,7 +93,7 @@ def scan_folder(folder: Path) -> Scan:
     paths, links = _regular_files(folder)
     images: list[SliceHeader] = []
     damaged: list[int] = []
-    with _silent():
+    with silent():
         for number, path in enumerate(paths, 1):
             try:
                 header = _read(path, number)
@@ -118,7 +118,7 @@ def _regular_files(folder: Path) -> tuple[list[Path], int]:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     # pydicom warns of malformed values and quotes them; names and numbers of patients would stand in a log
     logger = logging.getLogger("pydicom")
     level = logger.level

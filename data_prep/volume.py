@@ -72,8 +72,13 @@ def read_volume(path: str | Path, series: str | int | None = None) -> Volume:
 def read_labels(path: str | Path) -> Volume:
     """Read a label map as uint8 in axial order: 0 background, 1 kidney, 2 tumor, 3 cyst.
 
-    InputError as for `read_volume`, and for any value that is not one of these four.
+    A `.dcm` file is read as a DICOM Segmentation, see `dicom_seg.read_dicom_seg`. InputError as for `read_volume`, and
+    for any value that is not one of these four.
     """
+    if Path(path).suffix.lower() == ".dcm" and Path(path).is_file():
+        from data_prep.dicom_seg import read_dicom_seg
+
+        return read_dicom_seg(path)
     source = _open(path)
     bad: list[float] = []  # the smallest six
     volume = _in_axial_order(source, np.dtype(np.uint8), lambda values, out: _to_labels(values, out, bad))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_prep.command import InputError, progress, run_command
 from data_prep.files import checked_sha256
@@ -16,11 +16,16 @@ from data_prep.split import SETS
 from kidney_seg.config import PredictionConfig
 from kidney_seg.engines import ENGINES, choose_engine, open_predictor
 from kidney_seg.modelfile import ModelSource, check_alike, find_accepted, find_source, load_model
-from kidney_seg.prediction_files import Outputs, is_done, outputs_of, write_outputs
+from kidney_seg.prediction_files import Outputs, check_source, is_done, outputs_of, write_outputs
 from kidney_seg.prediction_inputs import Scan, find_scans
 from kidney_seg.predictor import Predictor, make_predictor
 from kidney_seg.sections import FLIPS
 from kidney_seg.whole_volume import finish_labels, predict_slabs, predict_volume
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from data_prep.volume import Volume
 
 __all__ = [
     "Job",
@@ -74,26 +79,37 @@ def predict_scan(
     `predict_slabs`. Errors as for `read_volume` and `write_outputs`; nothing is left of a scan that fails.
     """
     from data_prep.volume import read_volume
-    from kidney_seg.postprocess import apply_rule
-    from kidney_seg.review import describe
 
+    check_source(outputs, scan.image)
     volume = read_volume(scan.image, scan.series)
     for note in volume.notes:
         print(f"note: {scan.name}: {note}", file=sys.stderr)
-    settings, grid = job.settings, job.sources[0].grid
-    found = predict_slabs(job.predictor, volume, grid, with_percent=outputs.percent is not None, watch=watch)
-    limits = {"distance_mm": settings.distance_mm, "kidney_ml": settings.kidney_ml}
-    labels, objects = found.labels, None
-    if settings.postprocess:
-        labels, objects = apply_rule(found.labels, volume.spacing_mm, **limits)
+    labels, percent, described = _segment(job, volume, outputs.percent is not None, watch)
     content = {
         "labels": outputs.labels.name,
         "image": dict(image or _identity(scan)),
         "made_by": job.made_by,
         "engine": job.engine,
-        **describe(found.labels, labels, objects, volume.spacing_mm, volume.voxels, found.tumor_confidence, **limits),
+        **described,
     }
-    return write_outputs(outputs, volume, labels, found.tumor_percent, content)
+    return write_outputs(outputs, volume, labels, percent, content)
+
+
+def _segment(
+    job: Job, volume: Volume, with_percent: bool, watch: Callable[[Sequence[int]], Iterable[int]]
+) -> tuple[np.ndarray, np.ndarray | None, dict]:
+    # labels after the rule, percents, what the record tells of them; the labels before the rule are kept no longer
+    from kidney_seg.postprocess import apply_rule
+    from kidney_seg.review import describe
+
+    settings, grid, spacing_mm = job.settings, job.sources[0].grid, volume.spacing_mm
+    found = predict_slabs(job.predictor, volume, grid, with_percent=with_percent, watch=watch)
+    limits = {"distance_mm": settings.distance_mm, "kidney_ml": settings.kidney_ml}
+    labels, objects = found.labels, None
+    if settings.postprocess:
+        labels, objects = apply_rule(found.labels, spacing_mm, **limits)
+    told = describe(found.labels, labels, objects, spacing_mm, volume.voxels, found.tumor_confidence, **limits)
+    return labels, found.tumor_percent, told
 
 
 def predict_scans(

@@ -13,6 +13,7 @@ import numpy as np
 
 from data_prep.command import InputError
 from data_prep.files import replacing, sha256_of, write_json
+from data_prep.percent_file import write_percent
 from data_prep.volume import FILE_ENDINGS, write_labels
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def is_done(outputs: Outputs, made_by: Mapping[str, Any], image: Mapping[str, An
     for path in (path for path in outputs.all if path.exists()):
         if sha256_of(path) != made.get(outputs.key(path)):
             raise InputError(f"{path}: is there already, but not as it was written; {_REMEDY}")
-    return all(path.exists() or made.get(outputs.key(path), "") is None for path in outputs.all)
+    return all(path.exists() for path in outputs.all)
 
 
 def write_outputs(
@@ -90,38 +91,39 @@ def write_outputs(
 
     labels, percent: uint8 [z, y, x] on the volume's grid. The record comes first, without checksums, and is written
     again before the labels get their name: a process that is killed leaves nothing that the next one would take for
-    finished, or for another's. Where the labels are empty there is no DICOM SEG.
+    finished, or for another's. Where one cannot be written, none is left.
     """
     record = {"program": f"{PROGRAM} {version()}", **content, "files": {}}
     write_json(outputs.record, record)
-    files: dict[str, str | None] = {}
-    if outputs.percent is not None:
-        from data_prep.percent_file import write_percent
-
-        write_percent(percent, volume.source, outputs.percent)
-        files[outputs.key(outputs.percent)] = sha256_of(outputs.percent)
-    if outputs.seg is not None:
-        files[outputs.key(outputs.seg)] = _write_seg(outputs.seg, labels, volume, content["image"]["series"])
-    with replacing(outputs.labels) as temporary:
-        write_labels(labels, volume.source, temporary)
-        files[outputs.key(outputs.labels)] = sha256_of(temporary)
-        record["files"] = files
-        write_json(outputs.record, record)
+    try:
+        if outputs.percent is not None:
+            write_percent(percent, volume.source, outputs.percent)
+        if outputs.seg is not None:
+            _write_seg(outputs.seg, labels, volume, content["image"]["series"])
+        with replacing(outputs.labels) as temporary:
+            write_labels(labels, volume.source, temporary)
+            made = {path: path for path in outputs.all} | {outputs.labels: temporary}
+            record["files"] = {outputs.key(path): sha256_of(file) for path, file in made.items()}
+            write_json(outputs.record, record)
+    except Exception:
+        for path in (outputs.record, outputs.percent, outputs.seg):
+            if path is not None:
+                path.unlink(missing_ok=True)
+        raise
     return record
 
 
-def _write_seg(path: Path, labels: np.ndarray, volume: Volume, series: str | None) -> str | None:
-    if not volume.path.is_dir():
-        raise InputError(
-            f"{volume.path}: is no DICOM series, to which alone a DICOM SEG can refer; leave --dicom-seg out"
-        )
-    if not labels.any():
-        path.unlink(missing_ok=True)
-        return None
+def check_source(outputs: Outputs, image: Path) -> None:
+    """Raise InputError where a DICOM SEG is wanted of an image that is no DICOM series."""
+    if outputs.seg is not None and not image.is_dir():
+        raise InputError(f"{image}: is no DICOM series, to which alone a DICOM SEG can refer; leave --dicom-seg out")
+
+
+def _write_seg(path: Path, labels: np.ndarray, volume: Volume, series: str | None) -> None:
     from data_prep.dicom_seg import write_dicom_seg
 
-    write_dicom_seg(labels, volume, volume.path, path, series, algorithm_name=PROGRAM, algorithm_version=version())
-    return sha256_of(path)
+    folder = volume.path
+    write_dicom_seg(labels, volume, folder, path, series, algorithm_name=PROGRAM, algorithm_version=version())
 
 
 def version() -> str:

@@ -13,6 +13,7 @@ from kidney_seg.sections import FLIPS, HEADS
 Forward = Callable[[np.ndarray], np.ndarray]  # float32 [n, size, size, input_slices] -> [n, size, size, classes]
 
 SLICES_PER_BATCH = 16
+_PIXELS_AT_ONCE = 1 << 18  # on a processor: four slices of 256 x 256; 16 take 1.5 GB, and no less time
 _AXES = types.MappingProxyType(dict(zip(FLIPS, (((),), ((), (2,)), ((), (2,), (1,), (1, 2))), strict=True)))
 
 
@@ -56,20 +57,39 @@ def make_predictor(model, slices_per_batch: int = SLICES_PER_BATCH) -> Predictor
 
 
 def keras_forward(model, slices_per_batch: int) -> Forward:
-    """Return a Keras model's finest head as a function of at most `slices_per_batch` slices.
+    """Return a Keras model's finest head as a function of any number of slices, `slices_per_batch` at once.
 
-    A batch that is smaller is filled up with zeros, so that the network is traced once.
+    On a processor fewer at once where they are large, for the sake of memory; it takes the same time. Always the same
+    number, filled up with zeros, so that the network is traced once.
     """
     import keras
 
     finest = keras.Model(model.inputs, model.output[HEADS[-1]])
+    height, width = model.inputs[0].shape[1:3]
+    at_once = slices_per_batch
+    if not _has_gpu():
+        at_once = max(1, min(at_once, _PIXELS_AT_ONCE // (height * width)))
 
     def forward(batch: np.ndarray) -> np.ndarray:
-        full = np.zeros((slices_per_batch, *batch.shape[1:]), np.float32)
-        full[: len(batch)] = batch
-        return finest.predict_on_batch(full)[: len(batch)]
+        made = []
+        for first in range(0, len(batch), at_once):
+            piece = batch[first : first + at_once]
+            full = np.zeros((at_once, *batch.shape[1:]), np.float32)
+            full[: len(piece)] = piece
+            made.append(finest.predict_on_batch(full)[: len(piece)])
+        return np.concatenate(made)
 
     return forward
+
+
+def _has_gpu() -> bool:
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def averaged(networks: Sequence[Forward], flips: str = "none") -> Forward:
