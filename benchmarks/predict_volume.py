@@ -163,7 +163,7 @@ def peak_mb(model: Path, volume: Path, engine: str, size: Size) -> dict[str, flo
     import SimpleITK  # noqa: F401
 
     from kidney_seg.modelfile import find_source
-    from kidney_seg.predict import Job, predict_scan
+    from kidney_seg.predict_scans import Job, predict_scan
     from kidney_seg.prediction_files import outputs_of
     from kidney_seg.prediction_inputs import Scan
 

@@ -132,15 +132,26 @@ def check_limits(distance_mm: float, kidney_ml: float) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command: one label file in, the same without distant objects out."""
+    """Run the command: label files in, the same without distant objects out."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.postprocess",
         description="Remove the objects of a label file (0 background, 1 kidney, 2 tumor) that lie far from "
         "both kidneys, and say what was found. The result is on the grid of the input.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("input", metavar="IN", type=Path, help="label file (.nii.gz or .nii)")
-    parser.add_argument("--out", type=Path, required=True, help="label file to write", default=argparse.SUPPRESS)
+    parser.add_argument(
+        "input",
+        metavar="IN",
+        type=Path,
+        help="label file (.nii.gz, .nii, .nrrd, .mha, or .dcm of a DICOM Segmentation), or folder of them",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="label file to write (.nii.gz, .nii, .nrrd, .mha), or folder for a folder",
+        default=argparse.SUPPRESS,
+    )
     parser.add_argument(
         "--distance-mm", type=float, default=DISTANCE_MM, help="objects farther than this from the kidneys go"
     )
@@ -150,23 +161,65 @@ def main(argv: list[str] | None = None) -> int:
         default=KIDNEY_ML,
         help="the two largest objects of at least this are kidneys",
     )
-    parser.add_argument("--force", action="store_true", help="replace OUT where it exists")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        help="write volumes, objects and flags of each case, too",
+        default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--force", action="store_true", help="replace files where they exist")
     arguments = parser.parse_args(argv)
     return run_command(lambda: _run(arguments))
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    check_limits(arguments.distance_mm, arguments.kidney_ml)
-    if arguments.out.exists() and not arguments.force:
-        raise InputError(f"{arguments.out}: is there already; choose another --out, or replace it with --force")
-    from data_prep.volume import read_labels, write_labels
+    from data_prep.files import write_json
+    from kidney_seg.label_files import find_label_files
+    from kidney_seg.review import summary_line
 
-    volume = read_labels(arguments.input)
-    result, objects = apply_rule(volume.voxels, volume.spacing_mm, arguments.distance_mm, arguments.kidney_ml)
-    write_labels(result, volume.source, arguments.out)
-    print(format_objects(objects, arguments.distance_mm, arguments.kidney_ml))
-    print(f"wrote {arguments.out}")
-    return 0
+    check_limits(arguments.distance_mm, arguments.kidney_ml)
+    files = find_label_files(arguments.input)
+    many = arguments.input.is_dir()
+    outs = {case: arguments.out / f"{case}.nii.gz" if many else arguments.out for case in files}
+    report = getattr(arguments, "json", None)
+    there = [path for path in (*outs.values(), *([report] if report else [])) if path.exists()]
+    if there and not arguments.force:
+        raise InputError(f"{there[0]}: is there already; choose another name, or replace it with --force")
+
+    described, failed = {}, {}
+    for case, path in files.items():
+        try:
+            described[case], objects = _clean(path, outs[case], arguments.distance_mm, arguments.kidney_ml)
+        except InputError as error:
+            if not many:
+                raise
+            failed[case] = str(error)
+            continue
+        if many:
+            print(f"{case}: {summary_line(described[case])}")
+        else:
+            print(format_objects(objects, arguments.distance_mm, arguments.kidney_ml))
+            print(summary_line(described[case]))
+            print(f"wrote {arguments.out}")
+    if report:
+        write_json(report, {"cases": described, "failed": failed})
+    if many:
+        print(f"{len(described)} label files in {arguments.out}")
+    for error in failed.values():
+        print(f"error: {error}", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _clean(path: Path, out: Path, distance_mm: float, kidney_ml: float) -> tuple[dict, list[Component]]:
+    from data_prep.volume import read_labels, write_labels
+    from kidney_seg.review import describe
+
+    volume = read_labels(path)
+    result, objects = apply_rule(volume.voxels, volume.spacing_mm, distance_mm, kidney_ml)
+    write_labels(result, volume.source, out)
+    limits = {"distance_mm": distance_mm, "kidney_ml": kidney_ml}
+    return describe(volume.voxels, result, objects, volume.spacing_mm, **limits), objects
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from kidney_seg.anatomy import describe_anatomy, volumes_ml
 from kidney_seg.bodies import TOLERANCE, find_bodies
 from kidney_seg.postprocess import DISTANCE_MM, KIDNEY_ML, Component
 
-LOW_CONFIDENCE = 0.7  # mean probability of tumor; see docs/postprocessing.md for what it was measured on
+# Mean probability of tumor, of two small models on 33 patients kept aside in whom they found one: mean tumor Dice .19
+# of the 7 under it, .68 of the 26 above.
+LOW_CONFIDENCE = 0.9
 MOST_COMPONENTS = 100  # that are listed one by one; an untrained network makes thousands
 HU_CODES = ("constant", "gray_values", "not_rescaled", "no_soft_tissue", "no_air", "hu_range")  # of data_prep.findings
 _SAMPLED = (64, 128, 128)  # voxels (z, y, x) of the image that its values are judged by, about

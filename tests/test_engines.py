@@ -88,7 +88,7 @@ def test_another_result_is_an_error(model, monkeypatch):
         network.layers[1].set_weights(weights)
 
     monkeypatch.setattr(onnx_engine, "to_onnx", wrong)
-    with pytest.raises(InputError, match="differ by .*--engine keras") as caught:
+    with pytest.raises(InputError, match=r"differ by .*--engine keras") as caught:
         onnx_file(find_source(model))
     one_line(caught)
     assert files(model.parent) == []

@@ -96,6 +96,6 @@ UNKNOWN = {
 def test_what_cannot_be_converted_is_named(what, tmp_path):
     image = keras.Input((16, 16, 3), name="image")
     model = keras.Model({"image": image}, {"head4": UNKNOWN[what](image)})
-    with pytest.raises(ValueError, match="layer odd: .*cannot be converted"):
+    with pytest.raises(ValueError, match=r"layer odd: .*cannot be converted"):
         to_onnx(model, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
