@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import build_cases
+from benchmarks import build_cases, predict_volume
 
 
 @pytest.mark.slow
@@ -15,3 +15,17 @@ def test_the_build_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
         _, inflate_s, read_s, build_s, by_read, by_inflate, mb = map(float, row.split())
         assert build_s > read_s / 2 > 0 and inflate_s > 0 and by_read > 0 and by_inflate > 0
         assert 50 < mb < build_cases.GOAL_MB
+
+
+@pytest.mark.slow
+def test_prediction_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict_volume.main(["--quick", "--repeats", "1"]) == 0
+    _, heads, *rows, ratio, keras_mb, onnx_mb, goals = capsys.readouterr().out.splitlines()
+    assert heads.split()[1:-3] == list(predict_volume.STEPS[:-1]) + ["write"] and goals.startswith("goals: ")
+    assert [row.split()[0] for row in rows] == list(predict_volume.ENGINES)
+    for row in rows:
+        *steps, whole, share = map(float, row.split()[1:])
+        assert sum(steps) == pytest.approx(whole, abs=0.05) and 0 < share < 100
+    assert float(ratio.split()[3]) > 0
+    for line in (keras_mb, onnx_mb):
+        assert 0 < float(line.split()[4]) < 2000

@@ -29,7 +29,7 @@ COMMANDS = (
     "kidney_seg.progressive",
     "kidney_seg.watch",
 )
-HEAVY = ("tensorflow", "keras", "SimpleITK", "h5py", "scipy", "matplotlib")
+HEAVY = ("tensorflow", "keras", "SimpleITK", "h5py", "scipy", "matplotlib", "onnx", "onnxruntime")
 
 
 @pytest.mark.parametrize("module", COMMANDS)

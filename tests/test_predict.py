@@ -161,9 +161,13 @@ def test_a_list_with_a_file_that_is_gone(model, scan, tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scan.json", "scan.nii.gz"]
 
 
+def framed(data, k):
+    data.FrameOfReferenceUID = data.StudyInstanceUID
+
+
 def test_a_dicom_series_with_a_segmentation(model, tmp_path, capsys):
     hu = striped_hu(6)
-    folder = save_slices(tmp_path / "series", slices_of(hu))
+    folder = save_slices(tmp_path / "series", slices_of(hu, change=framed))
     out = tmp_path / "out" / "labels.dcm"
     assert main([str(model), str(folder), "--out", str(out), "--no-postprocess"]) == 0
     image, labels = read_volume(folder), read_labels(out.with_suffix(".nii.gz"))
