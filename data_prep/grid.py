@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ def shares_to_network(
     """
     if labels.max(initial=0) >= classes:
         raise ValueError(f"label {labels.max()} found, expected 0 to {classes - 1}")
-    by_y, by_x = _matrices(labels.shape[1:], spacing_mm, settings)
+    by_y, by_x = _matrices(labels.shape[1:], tuple(spacing_mm), settings)
     out = np.zeros((len(labels), settings.size, settings.size, classes), np.float32)
     out[..., 0] = 1
     for source, target in zip(labels, out, strict=True):
@@ -152,25 +153,60 @@ def probabilities_to_labels(
     expected = (shape_zyx[0], settings.size, settings.size)
     if prob.ndim != 4 or prob.shape[:3] != expected:
         raise ValueError(f"probabilities have the shape {prob.shape}, expected {(*expected, 'classes')}")
-    by_y, by_x = _matrices(shape_zyx[1:], spacing_mm, settings, back=True)
+    by_y, by_x = _matrices(tuple(shape_zyx[1:]), tuple(spacing_mm), settings, back=True)
     outside = 1 - np.outer(by_y.sum(axis=1), by_x.sum(axis=1))
     out = np.zeros(shape_zyx, np.uint8)
     for source, target in zip(prob, out, strict=True):
         # the weights are not negative: where background leads in every pixel, it leads between them, too
-        if (source[..., 1:].max(axis=-1, initial=-np.inf) < source[..., 0]).all():
-            continue
-        resampled = _resample(source.astype(np.float32, copy=False), by_y, by_x)
-        resampled[..., 0] += outside
-        target[...] = resampled.argmax(axis=-1)
+        leads = source[..., 1:].max(axis=-1, initial=-np.inf) >= source[..., 0]
+        if (found := _patch(by_y, by_x, leads)) is not None:
+            place, part_y, part_x = found
+            resampled = _resample(source.astype(np.float32, copy=False), part_y, part_x)
+            resampled[..., 0] += outside[place]
+            target[place] = resampled.argmax(axis=-1)
     return out
 
 
-def _matrices(
-    shape_yx: tuple[int, ...],
+def probability_to_percent(
+    prob: np.ndarray,
+    shape_zyx: tuple[int, int, int],
     spacing_mm: tuple[float, float, float],
     settings: GridSettings,
-    *,
-    back: bool = False,
+) -> np.ndarray:
+    """Bring one class' probability back to the source grid: float32 [z, size, size] -> uint8 [z, y, x], whole percents.
+
+    Interpolated as by `probabilities_to_labels`; outside the network's field is 0.
+    """
+    by_y, by_x = _matrices(tuple(shape_zyx[1:]), tuple(spacing_mm), settings, back=True)
+    out = np.zeros(shape_zyx, np.uint8)
+    for source, target in zip(prob, out, strict=True):
+        if (found := _patch(by_y, by_x, source >= 0.005)) is not None:  # less would round to 0 between, too
+            place, part_y, part_x = found
+            resampled = _resample(source.astype(np.float32, copy=False), part_y, part_x)
+            target[place] = np.rint(np.clip(resampled, 0, 1) * 100)
+    return out
+
+
+def _patch(by_y: Any, by_x: Any, wanted: np.ndarray) -> tuple[tuple[slice, slice], Any, Any] | None:
+    """Return the rectangle that the `wanted` pixels of the other grid have weights in, with its rows of both matrices.
+
+    None where they have none.
+    """
+    spans = []
+    for matrix, line in ((by_y, wanted.any(axis=1)), (by_x, wanted.any(axis=0))):
+        columns = np.flatnonzero(line)
+        filled = np.flatnonzero(np.diff(matrix.indptr))  # the weights of a row lie side by side, in ascending order
+        low, high = matrix.indices[matrix.indptr[filled]], matrix.indices[matrix.indptr[filled + 1] - 1]
+        rows = filled[(low <= columns[-1]) & (high >= columns[0])] if columns.size else columns
+        if not rows.size:
+            return None
+        spans.append(slice(int(rows[0]), int(rows[-1]) + 1))
+    return (spans[0], spans[1]), by_y[spans[0]], by_x[spans[1]]
+
+
+@lru_cache(maxsize=8)
+def _matrices(
+    shape_yx: tuple[int, ...], spacing_mm: tuple[float, float, float], settings: GridSettings, *, back: bool = False
 ) -> tuple[Any, Any]:
     # sparse: few weights a row; and one thread: BLAS was twenty times slower beside another busy process
     from scipy.sparse import csr_array
@@ -191,7 +227,7 @@ def _resampler(
     mm = network_pixel_mm(shape_yx, spacing_mm[1:], settings)
     if tuple(shape_yx) == (2 * settings.size,) * 2 and all(mm == 2 * edge_mm for edge_mm in spacing_mm[1:]):
         return _halve  # 512 to 256, by far the most frequent: several times as fast
-    by_y, by_x = _matrices(shape_yx, spacing_mm, settings)
+    by_y, by_x = _matrices(tuple(shape_yx), tuple(spacing_mm), settings)
     return lambda plane: _resample(plane.astype(np.float32) - np.float32(outside), by_y, by_x) + np.float32(outside)
 
 

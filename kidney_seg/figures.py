@@ -55,7 +55,8 @@ def telling_slice(
     z = int(shown.sum(axis=(1, 2)).argmax())
     known = [f"{name} {value:.2f}" for name, value in dice.items() if value is not None and not math.isnan(value)]
     said = ", ".join(known) or "neither kidney nor tumor, in truth or prediction"
-    return Example(image_hu[z], truth[z], predicted[z], f"{case}, slice {z}: {said}", aspect)
+    planes = (volume[z].copy() for volume in (image_hu, truth, predicted))  # a view would keep the volume in memory
+    return Example(*planes, f"{case}, slice {z}: {said}", aspect)
 
 
 def overlay(

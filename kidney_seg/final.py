@@ -12,10 +12,11 @@ from data_prep.files import read_json
 from data_prep.volume import read_labels, read_volume, write_labels
 from kidney_seg import figures, metrics, scores
 from kidney_seg.config import Config
-from kidney_seg.modelfile import load_model
+from kidney_seg.engines import open_predictor
+from kidney_seg.modelfile import find_source
 from kidney_seg.postprocess import remove_distant_objects
-from kidney_seg.predict import make_predictor, predict_volume
 from kidney_seg.run import RunFolder
+from kidney_seg.whole_volume import predict_volume
 
 PICTURES = 8  # cases on the page of overlays, from the best tumor Dice to the worst
 
@@ -83,13 +84,12 @@ def table(result: Mapping) -> str:
 
 
 def _score(run: RunFolder, cases: Sequence[CacheEntry], config: Config, folder: Path) -> tuple[list[dict], list[dict]]:
-    loaded = load_model(run.root)
-    settings = config.prediction
-    predictor = make_predictor(loaded.model, settings.slices_per_batch)
+    source, settings = find_source(run.root), config.prediction
+    predictor = open_predictor([source], settings)
     rows, pictures = [], []
     for entry in progress(cases, "test patients"):
         volume, truth = read_volume(entry.image_path), read_labels(entry.label_path)
-        labels = predict_volume(predictor, volume, loaded.grid)
+        labels = predict_volume(predictor, volume, source.grid)
         cleaned = remove_distant_objects(labels, volume.spacing_mm, settings.distance_mm, settings.kidney_ml)
         write_labels(cleaned if settings.postprocess else labels, volume.source, folder / f"{entry.case}.nii.gz")
         row = scores.score_case(entry.case, truth.voxels, labels, volume.spacing_mm, cleaned)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from data_prep.command import InputError
-from data_prep.files import replacing
+from data_prep.files import replacing, sha256_of
 from data_prep.grid import GridSettings
 from kidney_seg.config import Config
 
@@ -52,19 +53,92 @@ def load_model(path: str | Path) -> ModelFile:
 
     InputError if there is none, if it is damaged, or if it was not written by `save_model`.
     """
+    source = find_source(path)
+    return ModelFile(source.load(), source.config, source.grid, source.path)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that is not loaded yet; nothing of Keras is needed to make one.
+
+    path: the `.keras` file. sha256: of the file that its weights come from: this one, or `weights`, those of another
+    round of the same run.
+    """
+
+    path: Path
+    sha256: str
+    config: Config
+    grid: GridSettings
+    weights: Path | None = None
+
+    def load(self) -> Any:
+        """Return the Keras model, with its weights."""
+        import keras
+
+        model = keras.saving.load_model(self.path, compile=False, safe_mode=True)
+        if self.weights is not None:
+            model.load_weights(self.weights)
+        return model
+
+
+def find_source(path: str | Path) -> ModelSource:
+    """Return the model of a run folder (its best) or of a `.keras` file; errors as for `load_model`."""
     path = find_model(path)
+    settings = _read_settings(path)
+    return ModelSource(path, sha256_of(path), Config.from_dict(settings["config"]), GridSettings(**settings["grid"]))
+
+
+def find_accepted(run: str | Path) -> list[ModelSource]:
+    """Return the accepted rounds of a run folder, in order: the ensemble that a run leaves behind.
+
+    Their weights are those that the run's journal names, with their checksums. InputError if `run` is no run folder or
+    if weights are gone or damaged.
+    """
+    from kidney_seg.run import read_events
+
+    run = Path(run)
+    if not run.is_dir():
+        raise InputError(f"{run}: expected a run folder, whose accepted rounds are to be averaged")
+    best = find_source(run)
+    sources = []
+    for event in read_events(run):
+        if event["event"] == "round" and event["accepted"]:
+            weights = run / event["weights"]
+            if not weights.is_file() or sha256_of(weights) != event["sha256"]:
+                raise InputError(f"{weights}: weights of an accepted round are missing or damaged; predict without")
+            sources.append(replace(best, sha256=event["sha256"], weights=weights))
+    if not sources:
+        raise InputError(f"{run}: no accepted round in this run's journal; predict with its best model alone")
+    return sources
+
+
+def check_alike(sources: Sequence[ModelSource]) -> None:
+    """Raise InputError unless the models can be averaged: same grid, window, slices seen and classes."""
+    first, *others = sources
+    for other in others:
+        for what, one, another in (
+            ("size", first.grid.size, other.grid.size),
+            ("pixel_mm", first.grid.pixel_mm, other.grid.pixel_mm),
+            *(
+                (name, getattr(first.config.model, name), getattr(other.config.model, name))
+                for name in ("classes", "hu_window", "input_slices")
+            ),
+        ):
+            if one != another:
+                raise InputError(
+                    f"{other.path}: has {what} {another}, but {first.path} has {one}; only models that see and say "
+                    "the same can be averaged"
+                )
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
             if broken:
                 raise zipfile.BadZipFile(f"checksum of {broken} is wrong")
-            settings = json.loads(archive.read(SETTINGS_MEMBER))
+            return json.loads(archive.read(SETTINGS_MEMBER))
     except (OSError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, ValueError) as error:
         raise InputError(f"{path}: not a whole .keras file ({error}); train again or restore it") from None
     except KeyError:
         raise InputError(f"{path}: a .keras file, but without the settings that this project writes into it") from None
-
-    import keras
-
-    model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    return ModelFile(model, Config.from_dict(settings["config"]), GridSettings(**settings["grid"]), path)

@@ -19,6 +19,7 @@ HEADS = tuple(f"head{number}" for number in range(1, LEVELS + 1))  # coarse (1/8
 STRIDES = {name: 2 ** (LEVELS - 1 - index) for index, name in enumerate(HEADS)}
 LOSS_FUNCTIONS = ("focal_tversky", "tversky", "dice_cross_entropy", "cross_entropy")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+FLIPS = ("none", "left_right", "both")  # which mirrored copies of a slice are predicted, too
 
 
 def check(valid: bool, setting: str, found: Any, expected: str) -> None:
@@ -271,8 +272,11 @@ class PredictionConfig:
     """A body smaller than this is no kidney. [J: the smallest second kidney of 210 patients had 42.7 mL]"""
     slices_per_batch: int = 16
     """Slices that go through the network at once. [J]"""
+    flips: str = "none"
+    """Mirrored slices are predicted, too, and averaged: `none`, `left_right`, or `both`: up-down as well. [J]"""
 
     def __post_init__(self) -> None:
         check(self.distance_mm >= 0, "distance_mm", self.distance_mm, "0 mm or more")
         check(self.kidney_ml > 0, "kidney_ml", self.kidney_ml, "a positive volume in mL")
         check(self.slices_per_batch >= 1, "slices_per_batch", self.slices_per_batch, "at least 1")
+        check_choice("flips", self.flips, FLIPS)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import build_cases, metrics
+from benchmarks import build_cases, metrics, predict_volume
 
 
 @pytest.mark.slow
@@ -23,3 +23,18 @@ def test_the_scores_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
     first, *rows, goal = capsys.readouterr().out.splitlines()
     assert float(first.split()[-1]) < 1e-6 and "goal" in goal
     assert [row[:11].strip() for row in rows] == ["reference", "ours", "both stages"]
+
+
+@pytest.mark.slow
+def test_prediction_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict_volume.main(["--quick", "--repeats", "1"]) == 0
+    _, heads, *rows, ratio, keras_mb, onnx_mb, goals = capsys.readouterr().out.splitlines()
+    assert heads.split() == " ".join(("engine", *predict_volume.STEPS, "all", "network %")).split()
+    assert goals.startswith("goals: ")
+    assert [row.split()[0] for row in rows] == list(predict_volume.ENGINES)
+    for row in rows:
+        *steps, whole, share = map(float, row.split()[1:])
+        assert sum(steps) == pytest.approx(whole, abs=0.05) and 0 < share < 100
+    assert float(ratio.split()[3]) > 0
+    for line in (keras_mb, onnx_mb):
+        assert 0 < float(line.split()[4]) < 2000

@@ -31,7 +31,7 @@ COMMANDS = (
     "kidney_seg.report",
     "kidney_seg.watch",
 )
-HEAVY = ("tensorflow", "keras", "SimpleITK", "h5py", "scipy", "matplotlib")
+HEAVY = ("tensorflow", "keras", "SimpleITK", "h5py", "scipy", "matplotlib", "onnx", "onnxruntime")
 
 
 @pytest.mark.parametrize("module", COMMANDS)
