@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kidney_seg.bodies import largest_diameter_mm
 from kidney_seg.metrics import check_shapes
 
-HIT_IOU = (
-    0.1  # nnDetection's threshold in 3-D (Baumgartner et al. 2021): that a lesion is there counts, not its outline
-)
+# nnDetection's threshold in 3-D (Baumgartner et al. 2021): that a lesion is there counts, not its outline
+HIT_IOU = 0.1
 TUMOR_ML = 0.05  # smaller objects are specks: in 126 patients of KiTS19 26 of up to .026 mL, and none then up to .126
 SIZES_MM = (20.0, 40.0, 70.0)  # 40 and 70 part T1a, T1b and T2 of the TNM classification
 SIZE_CLASSES = ("up to 20 mm", "20 to 40 mm", "40 to 70 mm", "over 70 mm")
@@ -67,41 +67,13 @@ def detect(truth_mask: np.ndarray, predicted_mask: np.ndarray, spacing_mm: Seque
             explained |= touching
         lesions.append(
             Lesion(
-                diameter_mm=diameter_mm(truth == number, spacing_mm),
+                diameter_mm=largest_diameter_mm(truth == number, spacing_mm),
                 volume_ml=size * voxel_ml,
                 found=bool(found),
                 dice=2 * hit / (size + own),
             )
         )
     return lesions, int(np.count_nonzero(predicted_voxels[~explained]))
-
-
-def diameter_mm(mask: np.ndarray, spacing_mm: Sequence[float]) -> float:
-    """Return the largest distance between two voxel centers of a boolean mask [z, y, x], in mm.
-
-    0 for one voxel, NaN for an empty mask.
-
-    >>> diameter_mm(np.ones((1, 4, 5), bool), (5.0, 1.0, 1.0))
-    5.0
-    """
-    from scipy.spatial import ConvexHull, QhullError
-    from scipy.spatial.distance import pdist
-
-    mask = np.asarray(mask, bool)
-    if not mask.any():
-        return math.nan
-    # the ends of each row along x are enough: what lies between them is no corner of the hull
-    rows = mask.any(axis=2)
-    ends = [np.argmax(mask[rows], axis=1), mask.shape[2] - 1 - np.argmax(mask[rows][:, ::-1], axis=1)]
-    places = np.argwhere(rows)
-    corners = np.concatenate([np.column_stack([places, end]) for end in ends])
-    if len(corners) > 200:
-        try:
-            hull = ConvexHull(corners)
-        except QhullError:  # all in one plane: moved a little, they are not
-            hull = ConvexHull(corners, qhull_options="QJ")
-        corners = corners[hull.vertices]
-    return float(pdist(corners * np.asarray(spacing_mm, float)).max())
 
 
 def _objects(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
-from kidney_seg.detection import SIZE_CLASSES, TUMOR_ML, detect, diameter_mm, size_class
+from kidney_seg.detection import SIZE_CLASSES, TUMOR_ML, detect, size_class
 
 MM = (5.0, 2.0, 1.0)  # a voxel is .01 mL
 SHAPE = (6, 20, 60)
@@ -86,30 +84,3 @@ def test_size_classes():
     assert [size_class(mm) for mm in (0.0, 20.0, 20.1, 40.0, 70.0, 70.1)] == [
         SIZE_CLASSES[n] for n in (0, 0, 1, 1, 2, 3)
     ]
-
-
-def test_diameters_by_hand():
-    mask = np.zeros((5, 7, 9), bool)
-    assert math.isnan(diameter_mm(mask, MM))
-    mask[1, 1, 1] = True
-    assert diameter_mm(mask, MM) == 0.0
-    mask[4, 5, 4] = True
-    assert diameter_mm(mask, MM) == pytest.approx(math.sqrt(15**2 + 8**2 + 3**2))
-
-
-@pytest.mark.parametrize("flat", [False, True])
-def test_diameter_of_a_large_object_is_that_of_all_pairs(flat):
-    from scipy.spatial.distance import pdist
-
-    grid = np.indices((1 if flat else 9, 40, 30)).transpose(1, 2, 3, 0) - (0 if flat else 4, 20, 15)
-    mask = (grid * (0.1, 0.05, 0.06) @ np.array([[1, 0.3, 0], [0, 1, 0.4], [0, 0, 1]])) ** 2
-    mask = mask.sum(axis=3) < 0.8
-    if flat:
-        mask = mask.transpose(1, 2, 0)  # one voxel thick along x: every voxel ends a row
-    assert mask.sum() > 400
-    assert diameter_mm(mask, MM) == pytest.approx(pdist(np.argwhere(mask) * MM).max())
-
-
-def test_shapes_must_agree():
-    with pytest.raises(ValueError, match="shape"):
-        detect(np.ones((2, 2, 2), bool), np.ones((2, 2, 1), bool), MM)
