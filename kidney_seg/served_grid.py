@@ -67,13 +67,13 @@ def resample_rows(planes: tf.Tensor, by: Weights) -> tf.Tensor:
         return number + 1, total + row * tf.reshape(weight, tf.concat([tf.shape(weight), rest], 0))
 
     shape = tf.concat([tf.shape(first), tf.shape(planes)[2:]], 0)
-    total = tf.zeros(shape, tf.float32)
-    unknown = tf.TensorShape([None] * planes.shape.rank)
+    total = tf.ensure_shape(tf.zeros(shape, tf.float32), [None, None, *planes.shape[2:]])
+    known = tf.TensorShape([None, None, *planes.shape[2:]])
     _, total = tf.while_loop(
         lambda number, _: number < tf.shape(weights)[-1],
         add,
         (tf.constant(0), total),
-        shape_invariants=(tf.TensorShape([]), unknown),
+        shape_invariants=(tf.TensorShape([]), known),
     )
     return total
 
