@@ -115,7 +115,7 @@ def check_onnx(path: Path, wanted: Mapping[str, Example]) -> list[str]:
         given = {name: np.asarray(values, promised.inputs[name][0]) for name, values in inputs.items()}
         return dict(zip(promised.outputs, session.run(list(promised.outputs), given), strict=True))
 
-    return _compare_answers(call, wanted, (contracts.DEFAULT,))
+    return _compare_answers(call, wanted, (contracts.DEFAULT,), examples.ONNX_TOLERANCE)
 
 
 def _onnx_contract(path: Path) -> dict[str, Any]:
@@ -143,13 +143,15 @@ def _compare_tensors(what: str, expected: contracts.Tensors, found: Mapping[str,
     return problems
 
 
-def _compare_answers(call: Call, wanted: Mapping[str, Example], signatures: tuple[str, ...]) -> list[str]:
+def _compare_answers(
+    call: Call, wanted: Mapping[str, Example], signatures: tuple[str, ...], tolerance: float = examples.TOLERANCE
+) -> list[str]:
     problems = []
     for name, example in wanted.items():
         given = {key: example[key] for key in ("slices", "spacing_mm")}
         for signature in signatures:
             made = call(signature, given)
-            problems += [f"{signature}, example {name}: {line}" for line in examples.differences(example, made)]
+            problems += [f"{signature}, example {name}: {line}" for line in examples.differences(example, made, tolerance)]
     return problems
 
 
