@@ -184,9 +184,7 @@ def _in_chunks(network: Any, slices: tf.Tensor, chunk: int) -> dict[str, tf.Tens
         tf.TensorArray(tf.float32, 0, dynamic_size=True, infer_shape=False, element_shape=output.shape)
         for output in network.output.values()
     )
-    _, *made = tf.while_loop(
-        lambda first, *_: first < count, answer, (tf.constant(0), *arrays), parallel_iterations=1
-    )
+    _, *made = tf.while_loop(lambda first, *_: first < count, answer, (tf.constant(0), *arrays), parallel_iterations=1)
     return {
         name: tf.ensure_shape(array.concat(), network.output[name].shape)
         for name, array in zip(network.output, made, strict=True)

@@ -1,8 +1,8 @@
 """`data_prep.grid` in TensorFlow: HU slices to the network's grid and probabilities back, inside a served graph.
 
-The same arithmetic in the same order, so that a served model answers what `kidney_seg.predict` does: weights in float64,
-sums in float32 from the first pixel to the last. A product of matrices would add in another order, and the rounding to
-whole HU would now and then fall to the other side.
+The same arithmetic in the same order, so that a served model answers what `kidney_seg.predict` does: weights in
+float64, sums in float32 from the first pixel to the last. A product of matrices would add in another order, and the
+rounding to whole HU would now and then fall to the other side.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def network_pixel_mm(shape_yx: tf.Tensor, spacing_mm: tf.Tensor, settings: GridS
 
 
 def to_network(slices: tf.Tensor, spacing_mm: tf.Tensor, settings: GridSettings) -> tf.Tensor:
-    """Return whole HU, float32 [batch, size, size], of whole HU float32 [batch, y, x]; air around the source's field."""
+    """Return whole HU, float32 [batch, size, size], of whole HU float32 [batch, y, x]; air around the source field."""
     import tensorflow as tf
 
     shape = tf.shape(slices)[1:]
@@ -102,7 +102,7 @@ def to_network(slices: tf.Tensor, spacing_mm: tf.Tensor, settings: GridSettings)
 
 
 def to_source(prob: tf.Tensor, shape_yx: tf.Tensor, spacing_mm: tf.Tensor, settings: GridSettings) -> tf.Tensor:
-    """Return class probabilities on the source's pixels: float32 [batch, size, size, classes] -> [batch, y, x, classes].
+    """Return probabilities on the source's pixels: float32 [batch, size, size, classes] -> [batch, y, x, classes].
 
     Outside the network's field the background has 1.
     """

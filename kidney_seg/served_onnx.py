@@ -1,7 +1,7 @@
 """The whole pipeline as one ONNX graph: raw HU slices in, labels and probabilities out, as `serving_default`.
 
-`served_grid` and `served_graph` again, in ONNX's operators and the same order of sums. ONNX has no assertion: a check is
-a lookup that fails, and its name is what the runtime's error quotes.
+`served_grid` and `served_graph` again, in ONNX's operators and the same order of sums. ONNX has no assertion: a check
+is a lookup that fails, and its name is what the runtime's error quotes.
 """
 
 from __future__ import annotations

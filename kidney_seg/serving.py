@@ -116,9 +116,7 @@ def _segment(arguments: argparse.Namespace) -> int:
         quiet_tensorflow()  # TF Serving's protos bring it along
     transport = connect(arguments.server, arguments.name)
     try:
-        segment_file(
-            transport, arguments.input, out, settings, patience, arguments.in_flight, arguments.series
-        )
+        segment_file(transport, arguments.input, out, settings, patience, arguments.in_flight, arguments.series)
     finally:
         transport.close()
     print(out)

@@ -151,7 +151,9 @@ def _compare_answers(
         given = {key: example[key] for key in ("slices", "spacing_mm")}
         for signature in signatures:
             made = call(signature, given)
-            problems += [f"{signature}, example {name}: {line}" for line in examples.differences(example, made, tolerance)]
+            problems += [
+                f"{signature}, example {name}: {line}" for line in examples.differences(example, made, tolerance)
+            ]
     return problems
 
 

@@ -1,4 +1,4 @@
-"""Warm-up requests in TF Serving's format: the server answers them while it loads, so that the first user need not wait.
+"""Warm-up requests in TF Serving's format: the server answers them while it loads, and the first user need not wait.
 
 A file `assets.extra/tf_serving_warmup_requests` of PredictionLog records, as TF Serving documents it.
 """

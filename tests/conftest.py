@@ -43,8 +43,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     from kidney_seg.modelfile import save_model
 
     root = tmp_path_factory.mktemp("exported")
-    settings = "size=32 width_factor=0.1 gates= multi_scale_input=false foreground_prior=0 hu_window=-500,500 kidney_ml=5".split()
-    config = Config().with_settings(settings)
+    settings = (
+        "size=32 width_factor=0.1 gates= multi_scale_input=false foreground_prior=0 hu_window=-500,500 kidney_ml=5"
+    )
+    config = Config().with_settings(settings.split())
     keras.utils.set_random_seed(5)
     model = build_model(config.model)
     decided = model.get_layer("head4_logits")  # an untrained network is of no opinion
