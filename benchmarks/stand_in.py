@@ -232,9 +232,8 @@ def main(argv: list[str] | None = None) -> int:
 
         quiet_tensorflow()
         servable = Servable(latest(options.model))
-        _, grpc_port = serve_grpc(servable, options.grpc)
-        _, rest_port = serve_rest(servable, options.rest)
-        print(grpc_port, rest_port, flush=True)
+        running = [serve_grpc(servable, options.grpc), serve_rest(servable, options.rest)]  # kept: they end when freed
+        print(*(port for _, port in running), flush=True)
         sys.stdin.read()
         return 0
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from benchmarks import build_cases
+from benchmarks import build_cases, serving
 
 
 @pytest.mark.slow
@@ -15,3 +17,13 @@ def test_the_build_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
         _, inflate_s, read_s, build_s, by_read, by_inflate, mb = map(float, row.split())
         assert build_s > read_s / 2 > 0 and inflate_s > 0 and by_read > 0 and by_inflate > 0
         assert 50 < mb < build_cases.GOAL_MB
+
+
+@pytest.mark.slow
+def test_a_server_under_load(exported: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert serving.main([str(exported[1]), "--quick", "--slices", "8", "--edge", "128"]) == 0
+    _, _, grpc, rest = capsys.readouterr().out.splitlines()
+    for line, name in ((grpc, "gRPC"), (rest, "REST")):
+        protocol, rate, p50, p95, requests, errors, *_ = line.split()
+        assert protocol == name and int(errors) == 0 and int(requests) >= 8
+        assert float(rate) > 0 and 0 < float(p50) <= float(p95)
