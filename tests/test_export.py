@@ -26,7 +26,7 @@ from kidney_seg import examples, export, predict, served_graph
 from kidney_seg.config import Config
 from kidney_seg.contract import make_contract
 from kidney_seg.model import build_model
-from kidney_seg.modelfile import ModelFile
+from kidney_seg.modelfile import ModelFile, load_model
 
 # TensorFlow brings Keras along by itself; here it cannot be found, nor can anything of ours.
 BARE = """
@@ -81,6 +81,7 @@ def bare(version: Path, images: dict[str, Path], folder: Path) -> dict[str, np.n
         return dict(made)
 
 
+@pytest.mark.slow
 def test_bare_tensorflow_gives_the_labels_of_predict(exported, images, tmp_path, request):
     model, version = exported
     chosen = dict(images)
@@ -90,6 +91,7 @@ def test_bare_tensorflow_gives_the_labels_of_predict(exported, images, tmp_path,
     except pytest.skip.Exception:
         pass  # the simulated ones are here
     made = bare(version, chosen, tmp_path)
+    loaded = load_model(model)
     for name, path in chosen.items():
         out = tmp_path / f"{name}.nii.gz"
         assert predict.main([str(model), str(path), "--out", str(out), "--no-postprocess"]) == 0
@@ -98,7 +100,7 @@ def test_bare_tensorflow_gives_the_labels_of_predict(exported, images, tmp_path,
         assert len(np.unique(expected)) == 3
         volume = read_volume(path)
         spacing = np.tile(volume.spacing_mm[1:], (len(volume.voxels), 1))
-        wanted = examples.answers(export._open(model)[0], {"slices": volume.voxels, "spacing_mm": spacing})
+        wanted = examples.answers(loaded, {"slices": volume.voxels, "spacing_mm": spacing})
         for key in ("kidney_probability", "tumor_probability"):
             np.testing.assert_allclose(made[f"{name}/{key}"], wanted[key], atol=1e-5)
 
@@ -110,6 +112,7 @@ def cli(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_saved_model_cli_shows_and_runs(exported, tmp_path):
     version = str(exported[1])
     shown = cli("show", "--dir", version, "--tag_set", "serve", "--signature_def", "serving_default")
@@ -127,7 +130,7 @@ def test_saved_model_cli_shows_and_runs(exported, tmp_path):
 def test_what_lies_beside_the_graph(exported):
     model, version = exported
     extra = version / export.EXTRA
-    assert Config.from_dict(json.loads((extra / "config.json").read_text())) == export._open(model)[0].config
+    assert Config.from_dict(json.loads((extra / "config.json").read_text())) == load_model(model).config
     assert json.loads((extra / "manifest.json").read_text())["exported_with"]["versions"]["keras"] == keras.__version__
     card = (version / "README.md").read_text()
     assert "Not for diagnosis" in card and "training data are not recorded" in card

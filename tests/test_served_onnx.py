@@ -17,7 +17,7 @@ from data_prep.grid import GridSettings
 from kidney_seg import examples, export, serving
 from kidney_seg.config import Config
 from kidney_seg.model import build_model
-from kidney_seg.modelfile import save_model
+from kidney_seg.modelfile import load_model, save_model
 
 ALONE = """
 import sys
@@ -37,7 +37,7 @@ def file(exported, tmp_path_factory):
 
 
 def test_without_tensorflow(exported, file, tmp_path):
-    loaded = export._open(exported[0])[0]
+    loaded = load_model(exported[0])
     hu = np.random.default_rng(0).integers(-1000, 1000, (2, 512, 796)).astype(np.int16)
     hu[:, 200:300, 200:400] += 300
     example = {"slices": hu, "spacing_mm": np.full((2, 2), 0.78162497)}
