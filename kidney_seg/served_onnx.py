@@ -7,111 +7,17 @@ is a lookup that fails, and its name is what the runtime's error quotes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data_prep.grid import AIR_HU
 from kidney_seg import contract
 from kidney_seg.onnx_convert import IR_VERSION, OPSET, Graph, add_network
+from kidney_seg.onnx_tensor import BOOL, DOUBLE, FLOAT, INT64, UINT8, Tensor
 
 if TYPE_CHECKING:
     from kidney_seg.modelfile import ModelFile
-
-FLOAT, UINT8, INT64, BOOL, DOUBLE = 1, 2, 7, 9, 11  # onnx.TensorProto's
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor of a graph in the making, to calculate with; numbers take the type `kind`, as operators in ONNX ask."""
-
-    graph: Graph
-    name: str
-    kind: type
-
-    def _to(self, operator: str, *others: Any, kind: type | None = None, **attributes: Any) -> Tensor:
-        names = [one.name if isinstance(one, Tensor) else self.graph.constant(one, self.kind) for one in others]
-        return Tensor(self.graph, self.graph.add(operator, [self.name, *names], **attributes), kind or self.kind)
-
-    def __add__(self, other: Any) -> Tensor:
-        return self._to("Add", other)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return self._to("Sub", other)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return self._to("Mul", other)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return self._to("Div", other)
-
-    def is_(self, relation: str, other: Any) -> Tensor:
-        """Compare: `Equal`, `Less`, `LessOrEqual`, `Greater`, `GreaterOrEqual`."""
-        return self._to(relation, other, kind=np.bool_)
-
-    def and_(self, other: Tensor) -> Tensor:
-        """Both are true."""
-        return self._to("And", other)
-
-    def least(self, other: Any) -> Tensor:
-        """Return the smaller of both."""
-        return self._to("Min", other)
-
-    def most(self, other: Any) -> Tensor:
-        """Return the larger of both."""
-        return self._to("Max", other)
-
-    def floor(self) -> Tensor:
-        """Round down."""
-        return self._to("Floor")
-
-    def cast(self, kind: type) -> Tensor:
-        """Return the values as another type."""
-        code = {np.float32: FLOAT, np.uint8: UINT8, np.int64: INT64, np.bool_: BOOL, np.float64: DOUBLE}[kind]
-        return self._to("Cast", kind=kind, to=code)
-
-    def reduce(self, operator: str, axes: list[int] | None = None) -> Tensor:
-        """Reduce axes (all, without), which stay with length 1, unless there are none to stay."""
-        if operator == "ReduceSum":
-            return Tensor(
-                self.graph, self.graph.add(operator, [self.name, self.graph.constant(axes, np.int64)]), self.kind
-            )
-        return self._to(operator, **({"axes": axes} if axes else {"keepdims": 0}))
-
-    def wider(self, *axes: int) -> Tensor:
-        """Return the tensor with new axes of length 1."""
-        axes_name = self.graph.constant(axes, np.int64)
-        return Tensor(self.graph, self.graph.add("Unsqueeze", [self.name, axes_name]), self.kind)
-
-    def squeezed(self, axis: int) -> Tensor:
-        """Return the tensor without an axis of length 1."""
-        axes = self.graph.constant([axis], np.int64)
-        return Tensor(self.graph, self.graph.add("Squeeze", [self.name, axes]), self.kind)
-
-    def cut(self, end: Tensor, axis: int) -> Tensor:
-        """Return the first `end` (int64 [1]) of an axis."""
-        start, along = (self.graph.constant([number], np.int64) for number in (0, axis))
-        return Tensor(self.graph, self.graph.add("Slice", [self.name, start, end.name, along]), self.kind)
-
-    def transposed(self, *order: int) -> Tensor:
-        """Return the tensor with its axes in another order."""
-        return self._to("Transpose", perm=list(order))
-
-    def at(self, index: Any, axis: int) -> Tensor:
-        """Return what lies at an index (or indices) of an axis."""
-        name = index.name if isinstance(index, Tensor) else self.graph.constant(index, np.int64)
-        return Tensor(self.graph, self.graph.add("Gather", [self.name, name], axis=axis), self.kind)
-
-    def shape(self) -> Tensor:
-        """Return the shape, int64."""
-        return self._to("Shape", kind=np.int64)
-
-    def upto(self) -> Tensor:
-        """Return 0, 1, ... below this scalar, int64."""
-        zero, one = self.graph.constant(0, np.int64), self.graph.constant(1, np.int64)
-        return Tensor(self.graph, self.graph.add("Range", [zero, self.name, one]), np.int64)
-
 
 Weights = tuple[Tensor, Tensor]
 
@@ -189,7 +95,7 @@ def _finish(graph: Graph, classes: list[Tensor]) -> None:
 
 def _whole_hu(values: Tensor) -> Tensor:
     low, high = (values.graph.constant(edge, np.float32) for edge in (-32768, 32767))
-    return Tensor(values.graph, values.graph.add("Clip", [values._to("Round").name, low, high]), np.float32)
+    return Tensor(values.graph, values.graph.add("Clip", [values.apply("Round").name, low, high]), np.float32)
 
 
 def _checked(slices: Tensor, spacing_mm: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,7 +117,7 @@ def _checked(slices: Tensor, spacing_mm: Tensor) -> tuple[Tensor, Tensor]:
             spacing_mm.is_("GreaterOrEqual", low).and_(spacing_mm.is_("LessOrEqual", high))
         ),
         "slices: NaN or infinity found, expected HU": _all(
-            slices._to("Abs").is_("LessOrEqual", float(np.finfo(np.float32).max))
+            slices.apply("Abs").is_("LessOrEqual", float(np.finfo(np.float32).max))
         ),
     }
     passed = [_lookup(slices.graph, valid, f"kidney_seg: {text}") for text, valid in checks.items()]
@@ -267,7 +173,7 @@ def _weights(n_from: Tensor, mm_from: Tensor, n_to: Tensor, mm_to: Tensor) -> We
     grows = mm_to.is_("GreaterOrEqual", mm_from).cast(np.float64)
     weights = (grows * overlap + (grows * -1 + 1) * linear).cast(np.float32)
     places = weights.shape().at(2, 0).upto() + 1
-    used = (weights._to("Abs").is_("Greater", 0).cast(np.int64) * places).reduce("ReduceMax").most(1)
+    used = (weights.apply("Abs").is_("Greater", 0).cast(np.int64) * places).reduce("ReduceMax").most(1)
     return first.squeezed(2), weights.cut(used.wider(0), 2)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import threading
+import queue
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -25,8 +25,7 @@ class RestTransport:
         self.address = address
         self._path = f"/v1/models/{quote(model, safe='')}:predict"
         self._kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        self._mine = threading.local()  # connections are kept, one a thread
-        self._open: list[http.client.HTTPConnection] = []
+        self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()  # kept open for the next request
 
     def ask(self, signature: str, inputs: Mapping[str, Any], timeout_s: float) -> dict[str, list[bytes]]:
         """See `serving_client.Transport`."""
@@ -44,11 +43,13 @@ class RestTransport:
             connection.request("POST", self._path, body, {"Content-Type": "application/json"})
             response = connection.getresponse()
             status, text = response.status, response.read(MESSAGE_BYTES + 1)
-            if response.isclosed() is False:  # longer than what was read: nothing else can follow on this connection
+            if not response.isclosed():  # longer than what was read: nothing else can follow on this connection
                 connection.close()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise ServerTrouble(f"{type(error).__name__}: {error}", True) from None
+        finally:
+            self._idle.put(connection)
         if len(text) > MESSAGE_BYTES:
             raise ServerTrouble(f"the answer has more than {MESSAGE_BYTES} bytes", False)
         return self._outputs(status, text, signature)
@@ -70,17 +71,17 @@ class RestTransport:
             raise ServerTrouble(f"an answer that is not TF Serving's ({error!r})", False) from None
 
     def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
-        connection = getattr(self._mine, "connection", None)
-        if connection is None:
-            connection = self._mine.connection = self._kind(self.address, timeout=timeout_s)
-            self._open.append(connection)
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
+            return self._kind(self.address, timeout=timeout_s)
         connection.timeout = timeout_s
         return connection
 
     def close(self) -> None:
         """See `serving_client.Transport`."""
-        for connection in self._open:
-            connection.close()
+        while not self._idle.empty():
+            self._idle.get_nowait().close()
 
 
 _ONLY_OUTPUT = {"png": "labels_bytes", "about": "contract_bytes"}
