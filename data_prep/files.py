@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{_host()}-{path.name}")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         with open(temporary, "rb") as written:
@@ -47,11 +48,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: str | Path) -> int:
-    """Remove what `replacing` left in `folder` when its process was killed; return how many files.
+def temporary_beside(path: str | Path) -> Path:
+    """Return the hidden name beside `path` that this process writes to first; `remove_leftovers` knows whose it is."""
+    path = Path(path)
+    return path.with_name(f".tmp-{os.getpid()}-{_host()}-{path.name}")
 
-    A file goes if its process is gone from this machine (or is this very process, which must not be writing there).
-    Another machine's processes cannot be seen: of these, only files that are older than a day go.
+
+def remove_leftovers(folder: str | Path) -> int:
+    """Remove what was left in `folder` under temporary names when its process was killed; return how many.
+
+    A file, or a folder with all that is in it, goes if its process is gone from this machine (or is this very process,
+    which must not be writing there). Another machine's processes cannot be seen: of these, only files that are older
+    than a day go.
     """
     removed = 0
     for path in Path(folder).glob(".tmp-*"):
@@ -64,7 +72,7 @@ def remove_leftovers(folder: str | Path) -> int:
             else:
                 dead = int(match[1]) == os.getpid() or not _is_running(int(match[1]))
             if dead:
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
                 removed += 1
         except FileNotFoundError:  # another process was quicker
             continue

@@ -29,3 +29,27 @@ def golden() -> dict:
         content = {key: arrays[key] for key in arrays.files}
     content["values"] = json.loads(str(content["values"]))
     return content
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tiny untrained model that finds all three classes: its `.keras` file, and the version folder of its export."""
+    import keras
+
+    from data_prep.grid import GridSettings
+    from kidney_seg.config import Config
+    from kidney_seg.export import export_saved_model
+    from kidney_seg.model import build_model
+    from kidney_seg.modelfile import save_model
+
+    root = tmp_path_factory.mktemp("exported")
+    settings = (
+        "size=32 width_factor=0.1 gates= multi_scale_input=false foreground_prior=0 hu_window=-500,500 kidney_ml=5"
+    )
+    config = Config().with_settings(settings.split())
+    keras.utils.set_random_seed(5)
+    model = build_model(config.model)
+    decided = model.get_layer("head4_logits")  # an untrained network is of no opinion
+    decided.set_weights([60 * decided.get_weights()[0], decided.get_weights()[1]])
+    save_model(model, config, GridSettings(32), root / "model.keras")
+    return root / "model.keras", export_saved_model(root / "model.keras", root / "kidney_seg")

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from benchmarks import build_cases, metrics, predict_volume
+from benchmarks import build_cases, metrics, predict_volume, serving
 
 
 @pytest.mark.slow
@@ -38,3 +40,13 @@ def test_prediction_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert float(ratio.split()[3]) > 0
     for line in (keras_mb, onnx_mb):
         assert 0 < float(line.split()[4]) < 2000
+
+
+@pytest.mark.slow
+def test_a_server_under_load(exported: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert serving.main([str(exported[1]), "--quick", "--slices", "8", "--edge", "128"]) == 0
+    _, _, grpc, rest = capsys.readouterr().out.splitlines()
+    for line, name in ((grpc, "gRPC"), (rest, "REST")):
+        protocol, rate, p50, p95, requests, errors, *_ = line.split()
+        assert protocol == name and int(errors) == 0 and int(requests) >= 8
+        assert float(rate) > 0 and 0 < float(p50) <= float(p95)

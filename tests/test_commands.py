@@ -23,12 +23,14 @@ COMMANDS = (
     "data_prep.split",
     "kidney_seg.compare",
     "kidney_seg.evaluate",
+    "kidney_seg.export",
     "kidney_seg.model",
     "kidney_seg.postprocess",
     "kidney_seg.predict",
     "kidney_seg.progressive",
     "kidney_seg.threshold",
     "kidney_seg.report",
+    "kidney_seg.serving",
     "kidney_seg.watch",
 )
 HEAVY = ("tensorflow", "keras", "SimpleITK", "h5py", "scipy", "matplotlib", "onnx", "onnxruntime")

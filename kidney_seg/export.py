@@ -1,0 +1,139 @@
+"""Export a trained model as the whole pipeline: `python -m kidney_seg.export RUN --out models/kidney_seg`.
+
+What is exported takes raw HU slices of any size and returns labels and probabilities on the same pixels. Written whole
+or not at all, and only if it gives the answers of the `.keras` model. See docs/serving.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_prep.command import InputError, run_command
+from data_prep.files import read_json, replacing, sha256_of, write_json
+from kidney_seg import examples, served_graph, serving_check, versions, warmup
+from kidney_seg.contract import CLASSES, make_contract
+from kidney_seg.model_card import write_card
+from kidney_seg.quiet import quiet_tensorflow
+
+if TYPE_CHECKING:
+    from kidney_seg.modelfile import ModelFile
+
+FORMATS = ("saved_model", "onnx")
+EXTRA = "assets.extra"  # TF Serving's name for what it does not load itself
+
+
+def export_saved_model(model: str | Path, root: str | Path) -> Path:
+    """Export a run folder's best model or a `.keras` file as the next version of `root`; return the version's folder.
+
+    InputError if the model cannot be served, if `root` is a file, or if the export would not give the same answers.
+    """
+    import tensorflow as tf
+
+    loaded, promise, run = _open(model)
+    module, signatures = served_graph.build(loaded, promise)
+
+    def write(folder: Path) -> None:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+        extra = folder / EXTRA
+        extra.mkdir()
+        write_json(extra / "contract.json", promise)
+        write_json(extra / "config.json", loaded.config.to_dict())
+        write_json(extra / "manifest.json", _manifest(run, promise))
+        examples.save(loaded, extra / "examples.npz")
+        warmup.write(extra / warmup.FILE, Path(root).name)
+        (folder / "README.md").write_text(write_card(loaded.config, promise, run, "SavedModel"), encoding="utf-8")
+        _refuse_wrong(serving_check.check_saved_model(folder), model)
+
+    return versions.publish(root, write)
+
+
+def export_onnx(model: str | Path, path: str | Path, force: bool = False) -> Path:
+    """Export a run folder's best model or a `.keras` file as one `.onnx` file, whole or not at all; return its path.
+
+    Contract, config and model card are kept in the file's metadata, under these names. InputError as for
+    `export_saved_model`, and if the file is there already, unless `force`.
+    """
+    import json
+
+    from kidney_seg import served_onnx
+
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise InputError(f"--out {path}: expected a name that ends in .onnx")
+    if path.exists() and not force:
+        raise InputError(f"{path}: is there already; choose another --out, or replace it with --force")
+    loaded, promise, run = _open(model)
+    metadata = {
+        "contract": json.dumps(promise),
+        "config": json.dumps(loaded.config.to_dict()),
+        "model_card": write_card(loaded.config, promise, run, "ONNX"),
+    }
+    with replacing(path) as temporary:
+        temporary.write_bytes(served_onnx.build(loaded, metadata))
+        wanted = {name: {**one, **examples.answers(loaded, one)} for name, one in examples.inputs().items()}
+        _refuse_wrong(serving_check.check_onnx(temporary, wanted), model)
+    return path
+
+
+def _open(model: str | Path) -> tuple[ModelFile, dict[str, Any], Path | None]:
+    from kidney_seg.modelfile import load_model
+
+    loaded = load_model(model)
+    if loaded.config.model.classes != len(CLASSES):
+        raise InputError(f"{loaded.path}: has {loaded.config.model.classes} classes, served are {', '.join(CLASSES)}")
+    if loaded.config.prediction.flips != "none":
+        raise InputError(
+            f"{loaded.path}: its setting flips={loaded.config.prediction.flips} averages mirrored slices, which the served "
+            "graph does not; train or save it with flips=none"
+        )
+    folder = loaded.path.parent
+    run = folder if loaded.path.name == "best.keras" and (folder / "manifest.json").is_file() else None
+    return loaded, make_contract(loaded, sha256_of(loaded.path)), run
+
+
+def _manifest(run: Path | None, promise: dict[str, Any]) -> dict[str, Any]:
+    from kidney_seg.run import environment
+
+    trained = read_json(run / "manifest.json", "run's manifest") if run else {}
+    trained.pop("data", None)  # a path on the machine of the training
+    return {**trained, "model_sha256": promise["model_sha256"], "exported_with": environment()}
+
+
+def _refuse_wrong(problems: list[str], model: str | Path) -> None:
+    if problems:
+        raise InputError(f"{model}: the export was not written, it does not hold the contract: {'; '.join(problems)}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's first line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kidney_seg.export",
+        description="Export a trained model as the whole pipeline: raw HU slices of any size in, labels and "
+        "probabilities on the same pixels out.",
+    )
+    parser.add_argument("model", metavar="RUN", help="run folder (its best model) or .keras file")
+    parser.add_argument(
+        "--out", required=True, help="folder of versions, such as models/kidney_seg; with --format onnx, a .onnx file"
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, default=FORMATS[0], help="a SavedModel for TF Serving (default), or one ONNX file"
+    )
+    parser.add_argument("--force", action="store_true", help="replace an .onnx file that is there already")
+    arguments = parser.parse_args(argv)
+
+    def body() -> int:
+        quiet_tensorflow()
+        if arguments.format == "onnx":
+            print(export_onnx(arguments.model, arguments.out, arguments.force))
+        else:
+            print(export_saved_model(arguments.model, arguments.out))
+        return 0
+
+    return run_command(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
