@@ -232,8 +232,13 @@ def test_predict_one_real_volume_on_its_own_grid(finished, shared_data, tmp_path
         assert made.shape == given.shape
         np.testing.assert_allclose(made.affine, given.affine, atol=1e-5)
         assert made.get_data_dtype() == np.uint8
+        written = target.stat().st_mtime_ns
+        assert predict_main([str(out), str(source), "--out", str(target)]) == 0  # done, whole, by the same model
+        assert target.stat().st_mtime_ns == written
+        target.write_bytes(b"somebody's work")
         assert predict_main([str(out), str(source), "--out", str(target)]) == 2  # never overwritten unasked
         assert predict_main([str(out), str(source), "--out", str(target), "--force"]) == 0
+        assert nibabel.load(target).shape == given.shape
 
 
 def test_predict_a_folder_of_dicom_files(finished, tmp_path, capsys):
@@ -256,8 +261,9 @@ def test_predict_the_test_set_and_its_errors(finished, cache, tmp_path, capsys):
     out, _, scores = finished
     patients, split = str(cache.parent / "patients"), str(cache / "split.json")
     assert predict_main([str(out), patients, "--out", str(tmp_path / "p"), "--split", split]) == 0
-    made = sorted(path.name for path in (tmp_path / "p").iterdir())
+    made = sorted(path.name for path in (tmp_path / "p").glob("*.nii.gz"))
     assert made == sorted(f"{row['case']}.nii.gz" for row in scores["cases"])
+    assert len(list((tmp_path / "p").iterdir())) == 2 * len(made)  # a record beside each
     for name in made:
         expected = read_labels(out / "evaluation" / "test" / name).voxels
         np.testing.assert_array_equal(read_labels(tmp_path / "p" / name).voxels, expected)
