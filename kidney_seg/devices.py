@@ -162,7 +162,9 @@ def choose_devices(config: Config, process: int = 0, processes: int = 1) -> OneD
 
 def _under_jax(wanted: str, process: int, processes: int) -> OneDevice:
     import jax
+    import tensorflow as tf
 
+    tf.config.set_visible_devices([], "GPU")  # it only feeds, and would take the memory
     devices = jax.devices()
     if wanted == "one":
         first = {}

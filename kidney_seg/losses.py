@@ -27,9 +27,9 @@ SMALLEST = 1e-7  # probability below which -log(p) goes on as its tangent
 def tversky_complement(y_true, y_pred, alpha: float = 0.7, smoothing: float = 1.0, sums: str = "batch"):
     """Return 1 - TI of every class, in 0..1: float32 [classes], or [batch, classes] with `sums="sample"`.
 
-    TI = (TP + s) / (TP + alpha * FN + (1 - alpha) * FP + s), the sums over the batch (the whole of it, where several
-    devices share one) and both axes together, or over each sample; s, `smoothing`, is above 0. A class absent in both gives 0. Written as the ratio of the errors, so that
-    nothing cancels near TI = 1.
+    TI = (TP + s) / (TP + alpha * FN + (1 - alpha) * FP + s), the sums over the batch and both axes together, or over
+    each sample; s, `smoothing`, is above 0. A class absent in both gives 0. Where several devices share a batch, it is
+    the sums over all of it. Written as the ratio of the errors, so that nothing cancels near TI = 1.
     """
     y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
     axes = tuple(range(0 if sums == "batch" else 1, len(y_pred.shape) - 1))

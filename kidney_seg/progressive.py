@@ -8,15 +8,21 @@ makes simulated patients and trains the demo on them.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_prep.command import InputError, run_command
 from kidney_seg.config import PRESETS, Config, explanations
 from kidney_seg.interrupt import Stopped
 from kidney_seg.quiet import quiet_tensorflow
 from kidney_seg.reproduce import check_recipe, read_recipe
+
+if TYPE_CHECKING:
+    from data_prep.cache import Manifest
+    from kidney_seg.processes import Group
 
 LARGEST_SEED = 4_000_000  # a thousand starts each, in the 32 bits that seed a network
 DEMO = Path("runs") / "demo-data"  # where the simulated patients and their cache go
@@ -31,26 +37,22 @@ def train(
     seed: int = 0,
     say: Callable[[str], None] = print,
     split_file: str | Path | None = None,
+    group: Group | None = None,
 ) -> dict:
     """Train on a cache folder with a split into the run folder `out`, going on where it stopped; score the test set.
 
     `split_file`: another split than the cache's `split.json`, such as one of its folds. Returns the content of
     `out/evaluation/test/scores.json`. `say` gets one line for each step of progress. InputError if the data, the split,
     the settings and what the run folder holds do not fit together; `interrupt.Stopped` after Ctrl-C or SIGTERM, when
-    the current batch is done and saved.
+    the current batch is done and saved. `group`: processes that train along (`kidney_seg.processes.join`), which this
+    one leads.
     """
-    from data_prep.cache import read_manifest
     from data_prep.files import sha256_of
     from data_prep.split import SPLIT, read_split
 
-    manifest = read_manifest(data)
+    manifest = _read_data(data, config)
     split_file = Path(split_file or manifest.root / SPLIT)
     split = read_split(split_file, manifest)
-    if manifest.settings.size != config.model.size:
-        raise InputError(
-            f"{data}: its slices have {manifest.settings.size} pixels a side, the setting size is {config.model.size}; "
-            f"give --set size={manifest.settings.size}, or build a cache with --size {config.model.size}"
-        )
 
     # TensorFlow loads here, when all that needs no network is known to be right.
     quiet_tensorflow()
@@ -73,10 +75,22 @@ def train(
             say(f"{out}: this run is finished, nothing is trained (another --out or --seed trains anew)")
         else:
             with stop_request() as stop:
-                Rounds(run, manifest, split, config, seed, say, stop).play()
+                Rounds(run, manifest, split, config, seed, say, stop, group).play()
         return score_test(run, cases, config, say)
     finally:
         run.close()
+
+
+def _read_data(data: str | Path, config: Config) -> Manifest:
+    from data_prep.cache import read_manifest
+
+    manifest = read_manifest(data)
+    if manifest.settings.size != config.model.size:
+        raise InputError(
+            f"{data}: its slices have {manifest.settings.size} pixels a side, the setting size is {config.model.size}; "
+            f"give --set size={manifest.settings.size}, or build a cache with --size {config.model.size}"
+        )
+    return manifest
 
 
 def make_demo_data(size: int, say: Callable[[str], None] = print) -> Path:
@@ -128,6 +142,19 @@ def main(argv: list[str] | None = None) -> int:
         "--reproduce", metavar="MANIFEST", help="repeat a run from its manifest.json: same settings, seed and data"
     )
     parser.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        default=os.environ.get("JAX_COORDINATOR_ADDRESS"),
+        help="train in several processes, which meet there, on the host of process 0 (needs KERAS_BACKEND=jax); "
+        "auto: as Slurm or Open MPI say",
+    )
+    parser.add_argument(
+        "--processes", type=int, metavar="N", default=_number("JAX_NUM_PROCESSES"), help="how many they are"
+    )
+    parser.add_argument(
+        "--process", type=int, metavar="I", default=_number("JAX_PROCESS_ID"), help="which one this is, from 0"
+    )
+    parser.add_argument(
         "--show-settings",
         action="store_true",
         help="print every setting with its value, its meaning and the source of its default, and stop",
@@ -148,12 +175,13 @@ def _run(arguments: argparse.Namespace) -> int:
                 shown = ",".join(f"{part:.6g}" for part in value) if isinstance(value, list) else str(value)
                 print(f"{section + '.' + name:30}{shown:28}{texts[name]}")
         return 0
+    if arguments.coordinator:
+        return _train_in_a_group(arguments, config)
     if arguments.seeds is not None and arguments.seeds < 1:
         raise InputError(f"--seeds {arguments.seeds}: expected 1 or more")
     last = arguments.seed + (arguments.seeds or 1) - 1
-    if not 0 <= arguments.seed <= last <= LARGEST_SEED:
-        raise InputError(f"--seed {arguments.seed}: expected 0 to {LARGEST_SEED}")
-    out = Path(arguments.out or Path("runs") / (f"{preset}-seed{arguments.seed}" if arguments.seed else preset))
+    _check_seeds(arguments.seed, last)
+    out = _out_folder(arguments, preset)
     data = arguments.data or make_demo_data(config.model.size, _say)
     if not arguments.seeds:
         return _train(data, out, config, arguments.seed, arguments.split)
@@ -171,14 +199,64 @@ def _run(arguments: argparse.Namespace) -> int:
     return max(codes)
 
 
+def _check_seeds(first: int, last: int) -> None:
+    if not 0 <= first <= last <= LARGEST_SEED:
+        raise InputError(f"--seed {first}: expected 0 to {LARGEST_SEED}")
+
+
+def _out_folder(arguments: argparse.Namespace, preset: str) -> Path:
+    return Path(arguments.out or Path("runs") / (f"{preset}-seed{arguments.seed}" if arguments.seed else preset))
+
+
+def _number(variable: str) -> int | None:
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() else None
+
+
+def _train_in_a_group(arguments: argparse.Namespace, config: Config) -> int:
+    """Be one of several processes: lead, or train along."""
+    for name, expected in (("seeds", None), ("reproduce", None), ("data", "")):
+        if (getattr(arguments, name) is None) != (expected is None):
+            how = "not with --" if expected is None else "only with --"
+            raise InputError(f"--coordinator {arguments.coordinator}: expected {how}{name}; see docs/scale.md")
+    _check_seeds(arguments.seed, arguments.seed)
+    manifest = _read_data(arguments.data, config)
+    quiet_tensorflow()
+    from kidney_seg.follow import follow
+    from kidney_seg.interrupt import stop_request
+    from kidney_seg.processes import join
+
+    group = join(arguments.coordinator, arguments.processes, arguments.process)
+    code = 1
+    try:
+        if group.index == 0:
+            _say(f"{group.count} processes train together")
+            out = _out_folder(arguments, arguments.preset or "paper")
+            code = _train(arguments.data, out, config, arguments.seed, arguments.split, group)
+        else:
+            with stop_request() as stop:
+                code = follow(group, manifest, config, stop)
+    except InputError:
+        code = 2
+        raise
+    except Exception:
+        group.fail()
+        raise
+    finally:
+        group.end(code)
+    return code
+
+
 def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _train(data: str | Path, out: Path, config: Config, seed: int, split_file: str | Path | None) -> int:
+def _train(
+    data: str | Path, out: Path, config: Config, seed: int, split_file: str | Path | None, group: Group | None = None
+) -> int:
     """Train and return the command's exit code."""
     try:
-        scores = train(data, out, config, seed, _say, split_file)
+        scores = train(data, out, config, seed, _say, split_file, group)
     except Stopped as stopped:
         print(f"{stopped}: run the same command again to go on", file=sys.stderr)
         return stopped.exit_code

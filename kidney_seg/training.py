@@ -13,6 +13,7 @@ import numpy as np
 
 from kidney_seg.config import Config, RoundsConfig
 from kidney_seg.devices import choose_devices
+from kidney_seg.follow import round_message
 from kidney_seg.interrupt import Stopped, StopRequest
 from kidney_seg.losses import build_losses
 from kidney_seg.model import build_model

@@ -47,7 +47,7 @@ def largest_difference(first: dict[str, np.ndarray], second: dict[str, np.ndarra
 def test_two_devices_end_with_the_weights_of_one(environment: dict[str, str], tmp_path: Path) -> None:
     one = steps(tmp_path, environment)
     two = steps(tmp_path, environment, "devices=all")
-    other = steps(tmp_path, environment, "batch_size=2") 
+    other = steps(tmp_path, environment, "batch_size=2")
     assert (one["devices"], two["devices"]) == (1, 2)
     assert largest_difference(one, two) < 1e-4
     assert largest_difference(one, other) > 1e-2  # so that the equality says something

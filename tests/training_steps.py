@@ -18,6 +18,7 @@ from kidney_seg.config import Config
 from kidney_seg.quiet import quiet_tensorflow
 
 STEPS = 20
+PLACE = {"COORDINATOR_ADDRESS": str, "NUM_PROCESSES": int, "PROCESS_ID": int}
 SETTINGS = (
     "size=16 width_factor=0.1 batch_size=4 batch_norm_momentum=0.9 gates=1 multi_scale_input=false optimizer=sgd "
     "peak_rate=0.1"
@@ -41,17 +42,29 @@ def main(out: Path, settings: list[str]) -> None:
     if os.environ.get("CPU_DEVICES"):
         parts = [tf.config.LogicalDeviceConfiguration()] * int(os.environ["CPU_DEVICES"])
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+    from kidney_seg.follow import follow, hello_message
+    from kidney_seg.interrupt import StopRequest
     from kidney_seg.pipeline import SliceStore, draw_samples
+    from kidney_seg.processes import join
     from kidney_seg.training import Trainer
 
     config = Config().with_settings([*SETTINGS, *settings])
+    group = None
+    if os.environ.get("JAX_COORDINATOR_ADDRESS"):
+        group = join(*(kind(os.environ[f"JAX_{name}"]) for name, kind in PLACE.items()))
     with tempfile.TemporaryDirectory() as folder:
         manifest = write_cache(Path(folder), {"case_00000": slices()})
         store = SliceStore(manifest, manifest.entries, 1.0)
-        trainer = Trainer(config)
+        if group and group.index:
+            sys.exit(follow(group, manifest, config, StopRequest()))
+        if group:
+            group.send(hello_message(config, manifest.data_sha256, ["case_00000"]))
+        trainer = Trainer(config, group)
         trainer.initialize(7)
         epochs = [draw_samples(store, ["case_00000"], STEPS // 2, config, 1, 0, 0, epoch) for epoch in range(2)]
         rows = trainer.fit_round(store, epochs, config.rounds.peak_rate)
+    if group:
+        group.end(0)
     weights = {variable.path: variable.numpy() for variable in trainer.model.variables}
     history = {name: [row[name] for row in rows] for name in rows[0] if "loss" in name}
     np.savez(out, devices=trainer.devices.count, **weights, **history)
