@@ -8,7 +8,6 @@ makes simulated patients and trains the demo on them.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from data_prep.command import InputError, run_command
 from kidney_seg.config import PRESETS, Config, explanations
 from kidney_seg.interrupt import Stopped
+from kidney_seg.joining import add_options, check_alone, train_together
 from kidney_seg.quiet import quiet_tensorflow
 from kidney_seg.reproduce import check_recipe, read_recipe
 
@@ -141,19 +141,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--reproduce", metavar="MANIFEST", help="repeat a run from its manifest.json: same settings, seed and data"
     )
-    parser.add_argument(
-        "--coordinator",
-        metavar="HOST:PORT",
-        default=os.environ.get("JAX_COORDINATOR_ADDRESS"),
-        help="train in several processes, which meet there, on the host of process 0 (needs KERAS_BACKEND=jax); "
-        "auto: as Slurm or Open MPI say",
-    )
-    parser.add_argument(
-        "--processes", type=int, metavar="N", default=_number("JAX_NUM_PROCESSES"), help="how many they are"
-    )
-    parser.add_argument(
-        "--process", type=int, metavar="I", default=_number("JAX_PROCESS_ID"), help="which one this is, from 0"
-    )
+    add_options(parser)
     parser.add_argument(
         "--show-settings",
         action="store_true",
@@ -164,6 +152,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.coordinator:
+        check_alone(arguments)
     if arguments.reproduce:
         return _reproduce(arguments)
     preset = arguments.preset or ("paper" if arguments.data else "demo")
@@ -175,13 +165,21 @@ def _run(arguments: argparse.Namespace) -> int:
                 shown = ",".join(f"{part:.6g}" for part in value) if isinstance(value, list) else str(value)
                 print(f"{section + '.' + name:30}{shown:28}{texts[name]}")
         return 0
-    if arguments.coordinator:
-        return _train_in_a_group(arguments, config)
     if arguments.seeds is not None and arguments.seeds < 1:
         raise InputError(f"--seeds {arguments.seeds}: expected 1 or more")
     last = arguments.seed + (arguments.seeds or 1) - 1
-    _check_seeds(arguments.seed, last)
-    out = _out_folder(arguments, preset)
+    if not 0 <= arguments.seed <= last <= LARGEST_SEED:
+        raise InputError(f"--seed {arguments.seed}: expected 0 to {LARGEST_SEED}")
+    out = Path(arguments.out or Path("runs") / (f"{preset}-seed{arguments.seed}" if arguments.seed else preset))
+    if arguments.coordinator:
+        manifest = _read_data(arguments.data, config)
+        quiet_tensorflow()
+
+        def lead(group: Group) -> int:
+            _say(f"{group.count} processes train together")
+            return _train(arguments.data, out, config, arguments.seed, arguments.split, group)
+
+        return train_together(arguments, manifest, config, lead)
     data = arguments.data or make_demo_data(config.model.size, _say)
     if not arguments.seeds:
         return _train(data, out, config, arguments.seed, arguments.split)
@@ -197,54 +195,6 @@ def _run(arguments: argparse.Namespace) -> int:
     _say("\nDice of the test patients, after the rule, over all seeds")
     _say(table(compare(list(runs.values()))))
     return max(codes)
-
-
-def _check_seeds(first: int, last: int) -> None:
-    if not 0 <= first <= last <= LARGEST_SEED:
-        raise InputError(f"--seed {first}: expected 0 to {LARGEST_SEED}")
-
-
-def _out_folder(arguments: argparse.Namespace, preset: str) -> Path:
-    return Path(arguments.out or Path("runs") / (f"{preset}-seed{arguments.seed}" if arguments.seed else preset))
-
-
-def _number(variable: str) -> int | None:
-    text = os.environ.get(variable, "")
-    return int(text) if text.isdecimal() else None
-
-
-def _train_in_a_group(arguments: argparse.Namespace, config: Config) -> int:
-    """Be one of several processes: lead, or train along."""
-    for name, expected in (("seeds", None), ("reproduce", None), ("data", "")):
-        if (getattr(arguments, name) is None) != (expected is None):
-            how = "not with --" if expected is None else "only with --"
-            raise InputError(f"--coordinator {arguments.coordinator}: expected {how}{name}; see docs/scale.md")
-    _check_seeds(arguments.seed, arguments.seed)
-    manifest = _read_data(arguments.data, config)
-    quiet_tensorflow()
-    from kidney_seg.follow import follow
-    from kidney_seg.interrupt import stop_request
-    from kidney_seg.processes import join
-
-    group = join(arguments.coordinator, arguments.processes, arguments.process)
-    code = 1
-    try:
-        if group.index == 0:
-            _say(f"{group.count} processes train together")
-            out = _out_folder(arguments, arguments.preset or "paper")
-            code = _train(arguments.data, out, config, arguments.seed, arguments.split, group)
-        else:
-            with stop_request() as stop:
-                code = follow(group, manifest, config, stop)
-    except InputError:
-        code = 2
-        raise
-    except Exception:
-        group.fail()
-        raise
-    finally:
-        group.end(code)
-    return code
 
 
 def _say(line: str) -> None:

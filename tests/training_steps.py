@@ -19,9 +19,10 @@ from kidney_seg.quiet import quiet_tensorflow
 
 STEPS = 20
 PLACE = {"COORDINATOR_ADDRESS": str, "NUM_PROCESSES": int, "PROCESS_ID": int}
+# Adam would divide the gradients of biases before a batch normalization, which are rounding errors, by their own size.
 SETTINGS = (
-    "size=16 width_factor=0.1 batch_size=4 batch_norm_momentum=0.9 gates=1 multi_scale_input=false optimizer=sgd "
-    "peak_rate=0.1"
+    "size=16 width_factor=0.1 batch_size=4 batch_norm_momentum=0.9 gates= multi_scale_input=false "
+    "deep_supervision=false optimizer=sgd peak_rate=0.05"
 ).split()
 
 
@@ -50,7 +51,7 @@ def main(out: Path, settings: list[str]) -> None:
 
     config = Config().with_settings([*SETTINGS, *settings])
     group = None
-    if os.environ.get("JAX_COORDINATOR_ADDRESS"):
+    if os.environ.get("JAX_NUM_PROCESSES", "1") != "1":
         group = join(*(kind(os.environ[f"JAX_{name}"]) for name, kind in PLACE.items()))
     with tempfile.TemporaryDirectory() as folder:
         manifest = write_cache(Path(folder), {"case_00000": slices()})
