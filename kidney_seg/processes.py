@@ -27,6 +27,7 @@ from data_prep.command import InputError
 GONE = 3  # exit code of a process whose companion is gone
 JOIN_SECONDS = 300
 GRACE_SECONDS = 10.0  # for a follower that is told to end within a batch, which may never end
+NOTICE_SECONDS = 2.0  # in which the end of another process is seen
 _KEY_BYTES, _HOST_BYTES = 32, 255
 _ROUND, _AGREE, _END = b"R", b"A", b"E"
 
@@ -88,7 +89,7 @@ class Group:
     def fail(self) -> None:
         """After an exception that the end of another process may have caused: let that be said instead of it."""
         if not self._over:
-            time.sleep(2 * GRACE_SECONDS / 10)
+            time.sleep(NOTICE_SECONDS)
 
     def _send(self, message: bytes) -> None:
         for peer, connection in self._peers.items():
