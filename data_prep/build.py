@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from data_prep.build_case import Built, Failed, build_case
@@ -16,9 +17,11 @@ from data_prep.command import InputError, progress, run_command
 from data_prep.files import checked_sha256, remove_leftovers
 from data_prep.grid import DEFAULT_SETTINGS, GridSettings
 from data_prep.kits import Case, find_cases
-from data_prep.lock import locked
+from data_prep.lock import LOCK, locked
 from data_prep.pseudonyms import pseudonymous
 from data_prep.resume import look_at_cache
+from data_prep.schedulers import in_scheduler
+from data_prep.shards import Shard, join_parts, parse
 from data_prep.sigterm import ended_by_sigterm
 from data_prep.workers import Died, in_workers
 
@@ -27,12 +30,12 @@ from data_prep.workers import Died, in_workers
 class BuildResult:
     """What a build did.
 
-    manifest: of all cases that are in the cache now. failures: one line for each case that could not be used.
-    problems: one line for each thing missing in the source, or decided. kept: cases that were there already, whole.
-    tracebacks: of the failures that are this program's fault, not the input's.
+    manifest: of all cases that are in the cache now; None after a shard that is not the last. failures: one line for
+    each case that could not be used. problems: one line for each thing missing in the source, or decided. kept: cases
+    that were there already, whole. tracebacks: of the failures that are this program's fault, not the input's.
     """
 
-    manifest: Manifest
+    manifest: Manifest | None
     failures: list[str]
     problems: list[str]
     made: int
@@ -50,6 +53,8 @@ def build(
     labels: str | None = None,
     rebuild: bool = False,
     pseudonyms: bool = False,
+    shard: Shard | None = None,
+    scheduler: str | None = None,
 ) -> BuildResult:
     """Make the cache of every case in `source` (see `find_cases`, which gets `images` and `labels`) and its manifest.
 
@@ -57,11 +62,15 @@ def build(
     build goes on where it stopped, and a changed source file, or an older schema, remakes its own case only. A case
     that cannot be used is reported in `failures`; the others are built. A case without labels is cached without them.
     `rebuild` remakes a cache of other settings or another source; `pseudonyms` calls cases and patients by their
-    images' hashes (see `pseudonymous`). InputError, before any case is written, where `source` has no case, where
-    `cache` holds cases of other settings, a newer schema or another source, or where another build is writing there.
+    images' hashes (see `pseudonymous`). `shard` builds a part of the cases, at the same time as others build theirs,
+    on any hosts that share the folder; the last one writes the manifest. `scheduler`: address of a Dask scheduler whose
+    workers build instead of `jobs` processes here. InputError, before any case is written, where `source` has no case,
+    where `cache` holds cases of other settings, a newer schema or another source, or where another build (of the same
+    shard) is writing there.
     """
-    if jobs < 1:
-        raise InputError(f"jobs {jobs}: expected 1 or more")
+    if jobs < 1 or (scheduler and jobs > 1):
+        expected = "1 with a scheduler, whose workers do the work" if scheduler else "1 or more"
+        raise InputError(f"jobs {jobs}: expected {expected}")
     # plain where there are no patterns, so that they cost nothing who does not use them
     patterns = () if images is None and labels is None else (images, labels)
     cases, problems = find_cases(source, *patterns)
@@ -69,10 +78,12 @@ def build(
     if cache.exists() and not cache.is_dir():
         raise InputError(f"{cache}: is a file; expected a folder for the cache, or a new name")
     cache.mkdir(parents=True, exist_ok=True)
-    with locked(cache, "wait until it has ended, or choose another --cache"):
+    lock = LOCK if shard is None else f"{LOCK}-{shard.index}-of-{shard.count}"
+    with locked(cache, "wait until it has ended, or choose another --cache", lock):
         remove_leftovers(cache)
+        workers = partial(_outcomes, jobs=jobs) if scheduler is None else partial(_from_scheduler, address=scheduler)
         try:
-            return _build(cases, problems, cache, settings, jobs, rebuild, pseudonyms)
+            return _build(cases, problems, cache, settings, workers, rebuild, pseudonyms, shard)
         finally:
             remove_leftovers(cache)  # of workers that died
 
@@ -82,9 +93,10 @@ def _build(
     problems: list[str],
     cache: Path,
     settings: GridSettings,
-    jobs: int,
+    workers: Callable[[list[tuple]], Iterator[Built | Failed | OSError]],
     rebuild: bool,
     pseudonyms: bool,
+    shard: Shard | None,
 ) -> BuildResult:
     failures: list[Failed] = []
     hashes: dict[str, str] = {}
@@ -93,8 +105,11 @@ def _build(
     listed, notes = look_at_cache(cache, settings, cases, rebuild=rebuild)
     problems = problems + notes
     built: list[Built] = []
+    names = [case.name for case in cases]
+    if shard is not None:
+        cases = shard.pick(cases)
     tasks = [(case, cache, settings, listed.get(case.name), hashes.get(case.name)) for case in cases]
-    with closing(_outcomes(tasks, jobs)) as outcomes:
+    with closing(workers(tasks)) as outcomes:
         for outcome in progress(outcomes, "build", total=len(cases)):
             if isinstance(outcome, OSError):
                 raise outcome
@@ -104,10 +119,12 @@ def _build(
                 built.append(outcome)
                 problems += [f"{outcome.entry.case}: {note}" for note in outcome.notes]
     entries = [one.entry for one in built]
-    problems += _same_images(entries)
+    if shard is not None:
+        entries = join_parts(cache, settings, names, shard, entries)
+    problems += _same_images(entries or [])
     kept = sum(one.kept for one in built)
     return BuildResult(
-        write_manifest(cache, settings, entries),
+        None if entries is None else write_manifest(cache, settings, entries),
         sorted(failure.line for failure in failures),
         problems,
         len(built) - kept,
@@ -143,6 +160,20 @@ def _outcomes(tasks: list[tuple], jobs: int) -> Iterator[Built | Failed | OSErro
                     "run again with fewer --jobs: finished cases are kept"
                 )
             yield outcome
+
+
+def _from_scheduler(tasks: list[tuple], address: str) -> Iterator[Built | Failed | OSError]:
+    # paths that hold on other hosts, too
+    tasks = [(_absolute(case), cache.absolute(), *rest) for case, cache, *rest in tasks]
+    with closing(in_scheduler(build_case, tasks, address)) as results:
+        for index, outcome in results:
+            if isinstance(outcome, Died):
+                outcome = Failed(f"{tasks[index][0].name}: its task {outcome}; run again: finished cases are kept")
+            yield outcome
+
+
+def _absolute(case: Case) -> Case:
+    return replace(case, image=case.image.absolute(), labels=case.labels and case.labels.absolute())
 
 
 def _same_images(entries: list[CacheEntry]) -> list[str]:
@@ -182,6 +213,15 @@ def main(argv: list[str] | None = None) -> int:
         action="store_true",
         help="call cases and patients by their images' hashes; only CACHE/sources.json then tells who they are",
     )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="build the I-th of N parts of the cases, I from 0; the others may be built at the same time, anywhere "
+        "with the same folders, and the last one writes the manifest",
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="build on the workers of this Dask scheduler, such as tcp://node1:8786"
+    )
     args = parser.parse_args(argv)
 
     def body() -> int:
@@ -194,6 +234,8 @@ def main(argv: list[str] | None = None) -> int:
             labels=args.labels,
             rebuild=args.rebuild,
             pseudonyms=args.pseudonyms,
+            shard=parse(args.shard) if args.shard else None,
+            scheduler=args.scheduler,
         )
         for line in result.problems:
             print(f"note: {line}")
@@ -201,13 +243,16 @@ def main(argv: list[str] | None = None) -> int:
             print(text, file=sys.stderr)
         for line in result.failures:
             print(f"error: {line}", file=sys.stderr)
-        entries = result.manifest.entries
-        print(
-            f"{result.manifest.root / MANIFEST}: {len(entries)} cases of "
-            f"{len({e.patient for e in entries})} patients, "
-            f"{sum(e.slices for e in entries)} slices, {sum(e.labelled for e in entries)} cases labelled "
-            f"({result.made} made, {result.kept} kept, {len(result.failures)} failed)"
-        )
+        done = f"({result.made} made, {result.kept} kept, {len(result.failures)} failed)"
+        if result.manifest is None:
+            print(f"{args.cache}: shard {args.shard} is done {done}; the last of the shards writes {MANIFEST}")
+        else:
+            entries = result.manifest.entries
+            print(
+                f"{result.manifest.root / MANIFEST}: {len(entries)} cases of "
+                f"{len({e.patient for e in entries})} patients, "
+                f"{sum(e.slices for e in entries)} slices, {sum(e.labelled for e in entries)} cases labelled {done}"
+            )
         return 2 if result.failures else 0
 
     return ended_by_sigterm(lambda: run_command(body))

@@ -132,7 +132,7 @@ def read_manifest(cache_dir: str | Path) -> Manifest:
     try:
         settings = GridSettings(**content["settings"])
         paths = _source_paths(root)
-        entries = tuple(_entry(case, paths.get(case["case"], {})) for case in content["cases"])
+        entries = tuple(entry_from(case, paths.get(case["case"], {})) for case in content["cases"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: the cache manifest lacks something ({error!r}); build the cache again") from None
     return Manifest(root, settings, entries, sha256_of(path))
@@ -204,7 +204,8 @@ def _source_paths(root: Path) -> dict[str, dict[str, str | None]]:
     return cases
 
 
-def _entry(case: dict[str, Any], paths: dict[str, str | None]) -> CacheEntry:
+def entry_from(case: dict[str, Any], paths: dict[str, str | None]) -> CacheEntry:
+    """Rebuild an entry from what JSON held of `asdict(entry)`; the paths are those given."""
     case = {**case, **{name: paths.get(name) for name in _PATHS}}
     values = {field.name: case[field.name] for field in fields(CacheEntry)}
     if Path(values["file"]).name != values["file"]:

@@ -18,11 +18,17 @@ Waiting = deque[tuple[int, tuple]]  # (index, arguments) of the tasks that nobod
 
 @dataclass(frozen=True)
 class Died:
-    """Stands for the result of a task whose process ended under it. exitcode: minus the signal, if by a signal."""
+    """Stands for the result of a task whose process ended under it. exitcode: minus the signal, if by a signal.
+
+    reason: what a scheduler says of it, where there is no exit code.
+    """
 
     exitcode: int | None
+    reason: str | None = None
 
     def __str__(self) -> str:
+        if self.reason is not None:
+            return f"failed ({self.reason})"
         if self.exitcode is not None and self.exitcode < 0:
             return f"was killed by signal {-self.exitcode}"
         return f"ended with code {self.exitcode}"

@@ -17,6 +17,7 @@ import keras
 from keras import ops
 
 from kidney_seg.config import HEADS, LossConfig, ModelConfig
+from kidney_seg.devices import replicas, sum_over_replicas
 from kidney_seg.sections import refuse_gamma
 
 FLOOR = 1e-6  # below this 1 - TI goes on linearly: the power's slope has no bound at 0 (NaN in the original code)
@@ -27,14 +28,17 @@ def tversky_complement(y_true, y_pred, alpha: float = 0.7, smoothing: float = 1.
     """Return 1 - TI of every class, in 0..1: float32 [classes], or [batch, classes] with `sums="sample"`.
 
     TI = (TP + s) / (TP + alpha * FN + (1 - alpha) * FP + s), the sums over the batch and both axes together, or over
-    each sample; s, `smoothing`, is above 0. A class absent in both gives 0. Written as the ratio of the errors, so that
-    nothing cancels near TI = 1.
+    each sample; s, `smoothing`, is above 0. A class absent in both gives 0. Where several devices share a batch, it is
+    the sums over all of it. Written as the ratio of the errors, so that nothing cancels near TI = 1.
     """
     y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
     axes = tuple(range(0 if sums == "batch" else 1, len(y_pred.shape) - 1))
     true_positive = ops.sum(y_true * y_pred, axis=axes)
     false_negative = ops.sum(y_true * (1.0 - y_pred), axis=axes)
     false_positive = ops.sum((1.0 - y_true) * y_pred, axis=axes)
+    if sums == "batch":
+        counts = sum_over_replicas([true_positive, false_negative, false_positive])
+        true_positive, false_negative, false_positive = counts
     errors = alpha * false_negative + (1.0 - alpha) * false_positive
     return errors / (true_positive + errors + smoothing)
 
@@ -125,6 +129,11 @@ class _HeadLoss(keras.losses.Loss):
         # One number for the batch: there is nothing left to reduce.
         super().__init__(name=name, **{"reduction": None, "dtype": "float32", **kwargs})
         self.settings = {"activation": activation, "target": target, "background": background, "sums": sums}
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        loss = super().__call__(y_true, y_pred, sample_weight)
+        shared = replicas()
+        return loss if shared == 1 else loss / shared  # Keras adds up the devices' losses and gradients
 
     def compared(self, classes):
         """Return of [..., classes] what enters an overlap measure, one channel each."""

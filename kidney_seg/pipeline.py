@@ -97,6 +97,10 @@ class Samples:
     transforms: np.ndarray
     hu_linear: np.ndarray
 
+    def rows(self, own: slice) -> Samples:
+        """Return the samples in these columns of every batch: what one of several processes feeds."""
+        return Samples(**{name: getattr(self, name)[:, own] for name in self.__dataclass_fields__})
+
 
 def _deal(shares: np.ndarray, steps: int, batch_size: int) -> np.ndarray:
     """Return how many slices of each kind every batch holds, int [steps, kinds]: whole numbers near the shares."""
@@ -188,13 +192,13 @@ def training_dataset(
 ):
     """Return a tf.data.Dataset of ({"image": HU}, targets) batches, in the order of the given epochs' samples.
 
-    It begins at step `first` of them; `ready` is told when each batch is.
+    It begins at step `first` of them; `ready` is told when each batch is. Batches are as large as the samples say.
     """
     import tensorflow as tf
 
     columns = [np.concatenate([getattr(epoch, name) for epoch in epochs]) for name in Samples.__dataclass_fields__]
     steps = np.arange(len(columns[0]))
-    size, batch, channels = store.manifest.settings.size, config.data.batch_size, config.model.input_slices
+    size, batch, channels = store.manifest.settings.size, epochs[0].case.shape[1], config.model.input_slices
 
     def batch_of(step, case, position, transforms, hu_linear):
         image, label = tf.numpy_function(store.read, [case, position], [tf.int16, tf.uint8])

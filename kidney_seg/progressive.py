@@ -11,12 +11,18 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_prep.command import InputError, run_command
 from kidney_seg.config import PRESETS, Config, explanations
 from kidney_seg.interrupt import Stopped
+from kidney_seg.joining import add_options, check_alone, train_together
 from kidney_seg.quiet import quiet_tensorflow
 from kidney_seg.reproduce import check_recipe, read_recipe
+
+if TYPE_CHECKING:
+    from data_prep.cache import Manifest
+    from kidney_seg.processes import Group
 
 LARGEST_SEED = 4_000_000  # a thousand starts each, in the 32 bits that seed a network
 DEMO = Path("runs") / "demo-data"  # where the simulated patients and their cache go
@@ -31,6 +37,7 @@ def train(
     seed: int = 0,
     say: Callable[[str], None] = print,
     split_file: str | Path | None = None,
+    group: Group | None = None,
 ) -> dict:
     """Train on a cache folder with a split into the run folder `out`, going on where it stopped; score the test set.
 
@@ -39,20 +46,15 @@ def train(
     `split_file`: another split than the cache's `split.json`, such as one of its folds. Returns the content of
     `out/evaluation/test/scores.json`. `say` gets one line for each step of progress. InputError if the data, the split,
     the settings and what the run folder holds do not fit together; `interrupt.Stopped` after Ctrl-C or SIGTERM, when
-    the current batch is done and saved.
+    the current batch is done and saved. `group`: processes that train along (`kidney_seg.processes.join`), which this
+    one leads.
     """
-    from data_prep.cache import read_manifest
     from data_prep.files import sha256_of
     from data_prep.split import SPLIT, read_split
 
-    manifest = read_manifest(data)
+    manifest = _read_data(data, config)
     split_file = Path(split_file or manifest.root / SPLIT)
     split = read_split(split_file, manifest)
-    if manifest.settings.size != config.model.size:
-        raise InputError(
-            f"{data}: its slices have {manifest.settings.size} pixels a side, the setting size is {config.model.size}; "
-            f"give --set size={manifest.settings.size}, or build a cache with --size {config.model.size}"
-        )
 
     # TensorFlow loads here, when all that needs no network is known to be right.
     quiet_tensorflow()
@@ -75,7 +77,7 @@ def train(
             say(f"{out}: this run is finished, nothing is trained (another --out or --seed trains anew)")
         else:
             with stop_request() as stop:
-                Rounds(run, manifest, split, config, seed, say, stop).play()
+                Rounds(run, manifest, split, config, seed, say, stop, group).play()
         scores = score_test(run, cases, config, say)
     finally:
         run.close()
@@ -92,6 +94,18 @@ def _report(run: str | Path, say: Callable[[str], None]) -> None:
     except Exception as error:  # whatever it is, it must not cost a run that is finished
         reason = " ".join(str(error).split()) or type(error).__name__
         say(f"no report ({reason}); try python -m kidney_seg.report {run}")
+
+
+def _read_data(data: str | Path, config: Config) -> Manifest:
+    from data_prep.cache import read_manifest
+
+    manifest = read_manifest(data)
+    if manifest.settings.size != config.model.size:
+        raise InputError(
+            f"{data}: its slices have {manifest.settings.size} pixels a side, the setting size is {config.model.size}; "
+            f"give --set size={manifest.settings.size}, or build a cache with --size {config.model.size}"
+        )
+    return manifest
 
 
 def make_demo_data(size: int, say: Callable[[str], None] = print) -> Path:
@@ -142,6 +156,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--reproduce", metavar="MANIFEST", help="repeat a run from its manifest.json: same settings, seed and data"
     )
+    add_options(parser)
     parser.add_argument(
         "--show-settings",
         action="store_true",
@@ -152,6 +167,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.coordinator:
+        check_alone(arguments)
     if arguments.reproduce:
         return _reproduce(arguments)
     preset = arguments.preset or ("paper" if arguments.data else "demo")
@@ -169,6 +186,15 @@ def _run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.seed <= last <= LARGEST_SEED:
         raise InputError(f"--seed {arguments.seed}: expected 0 to {LARGEST_SEED}")
     out = Path(arguments.out or Path("runs") / (f"{preset}-seed{arguments.seed}" if arguments.seed else preset))
+    if arguments.coordinator:
+        manifest = _read_data(arguments.data, config)
+        quiet_tensorflow()
+
+        def lead(group: Group) -> int:
+            _say(f"{group.count} processes train together")
+            return _train(arguments.data, out, config, arguments.seed, arguments.split, group)
+
+        return train_together(arguments, manifest, config, lead)
     data = arguments.data or make_demo_data(config.model.size, _say)
     if not arguments.seeds:
         return _train(data, out, config, arguments.seed, arguments.split)
@@ -190,10 +216,12 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _train(data: str | Path, out: Path, config: Config, seed: int, split_file: str | Path | None) -> int:
+def _train(
+    data: str | Path, out: Path, config: Config, seed: int, split_file: str | Path | None, group: Group | None = None
+) -> int:
     """Train and return the command's exit code."""
     try:
-        scores = train(data, out, config, seed, _say, split_file)
+        scores = train(data, out, config, seed, _say, split_file, group)
     except Stopped as stopped:
         print(f"{stopped}: run the same command again to go on", file=sys.stderr)
         return stopped.exit_code

@@ -6,18 +6,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from data_prep.cache import Manifest
 from data_prep.files import sha256_of
 from kidney_seg import figures
 from kidney_seg.board import Board
 from kidney_seg.config import Config
+from kidney_seg.follow import hello_message
 from kidney_seg.interrupt import Stopped, StopRequest
 from kidney_seg.modelfile import save_model
 from kidney_seg.pipeline import SliceStore, draw_patients, draw_samples
 from kidney_seg.run import RunFolder, rounds_of
 from kidney_seg.selection import judge, worst_cases
 from kidney_seg.training import Progress, Trainer
+
+if TYPE_CHECKING:
+    from kidney_seg.processes import Group
 
 EPOCHS = 5  # reports a round, at most: its steps are shared out over so many epochs
 REDRAW_SECONDS = 10.0  # `progress.png` is drawn after every epoch, but not more often
@@ -26,7 +31,10 @@ WORTH_SAYING = 0.03  # share of an epoch spent waiting for data that is mentione
 
 
 class Rounds:
-    """The rounds of one run, on the patients of `split` (lists by set). `say` gets a line for each piece of news."""
+    """The rounds of one run, on the patients of `split` (lists by set). `say` gets a line for each piece of news.
+
+    `group`: the processes that train along; this one leads them.
+    """
 
     def __init__(
         self,
@@ -37,7 +45,9 @@ class Rounds:
         seed: int,
         say: Callable[[str], None],
         stop: StopRequest | None = None,
+        group: Group | None = None,
     ):
+        self.group = group
         self.run, self.manifest, self.config, self.seed, self.say = run, manifest, config, seed, say
         self.stop = stop or StopRequest()
         self._drawn = 0.0
@@ -48,7 +58,9 @@ class Rounds:
     @cached_property
     def trainer(self) -> Trainer:
         """The network; made when the first round needs it, not when all rounds are done already."""
-        return Trainer(self.config)
+        if self.group is not None:
+            self.group.send(hello_message(self.config, self.manifest.data_sha256, self.patients))
+        return Trainer(self.config, self.group)
 
     @cached_property
     def store(self) -> SliceStore:
@@ -169,7 +181,8 @@ class Rounds:
         if rows[-1]["loss"] is None:
             result["trouble"] = "the loss is not a number"
         result |= self.run.save_weights(self.trainer.model, number, attempt)
-        result |= {"patients": patients, "rate": rate, "steps": rows[-1]["steps"], "history": rows}
+        devices = self.trainer.devices.count
+        result |= {"patients": patients, "rate": rate, "devices": devices, "steps": rows[-1]["steps"], "history": rows}
         record = self.run.note("attempt", **place, **result)
         self.run.checkpoints.clear()
         self.run.write_history(number)

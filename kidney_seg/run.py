@@ -13,6 +13,7 @@ import json
 import platform
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from kidney_seg.config import Config, differences
 IDENTITY = ("seed", "data_sha256", "split_sha256")  # of manifest.json: what must be the same when a run goes on
 JOURNAL = "journal.jsonl"
 PACKAGES = ("kidney_seg", "tensorflow", "keras", "numpy", "SimpleITK", "h5py", "scipy")
+BACKEND_PACKAGES = ("jax", "jaxlib")
 
 
 class RunFolder:
@@ -69,6 +71,7 @@ class RunFolder:
             return
         old = Config.from_dict(read_json(self.root / "config.json", "run's settings"))
         manifest = read_json(self.root / "manifest.json", "run's manifest")
+        old = replace(old, rounds=replace(old.rounds, devices=config.rounds.devices))  # a run may go on with others
         found = differences(old, config)
         found += [
             f"{name}: {manifest.get(name)!r} -> {identity[name]!r}"
@@ -217,19 +220,27 @@ def _counting(lines: list[dict]) -> list[dict]:
 
 
 def environment() -> dict[str, Any]:
-    """Return the versions and the device that a run used."""
+    """Return the versions and the devices that a run used; of a follower's host nothing."""
+    import keras
+
+    under_jax = keras.backend.backend() == "jax"
     versions = {}
-    for package in PACKAGES:
+    for package in PACKAGES + (BACKEND_PACKAGES if under_jax else ()):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "unknown"
-    import tensorflow as tf
+    if under_jax:
+        import jax
 
-    gpus = [
-        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
-        for gpu in tf.config.list_physical_devices("GPU")
-    ]
+        gpus = [device.device_kind for device in jax.local_devices() if device.platform == "gpu"]
+    else:
+        import tensorflow as tf
+
+        gpus = [
+            tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+            for gpu in tf.config.list_physical_devices("GPU")
+        ]
     return {
         "python": platform.python_version(),
         "versions": versions,

@@ -237,6 +237,8 @@ class RoundsConfig:
     """A running round is saved this often, and after every epoch. [J: what a crash may cost]"""
     jit_compile: str = "auto"
     """Training steps compiled by XLA: `on`, `off`, or `auto`: on where there is one GPU. [J: the default of Keras]"""
+    devices: str = "one"
+    """Devices that share a batch, of each process: `one`, or `all`; may change when a run goes on. [J]"""
 
     def __post_init__(self) -> None:
         for name in ("starts", "start_steps", "steps", "patience"):
@@ -249,6 +251,7 @@ class RoundsConfig:
         check_choice("stop_on", self.stop_on, ("selection", "test"))
         check_choice("optimizer", self.optimizer, ("adam", "sgd"))
         check_choice("jit_compile", self.jit_compile, ("auto", "on", "off"))
+        check_choice("devices", self.devices, ("one", "all"))
         for name in ("peak_rate", "rate_decay", "clipnorm"):
             check(getattr(self, name) > 0, name, getattr(self, name), "a positive number")
         check(0 <= self.warmup_share < 1, "warmup_share", self.warmup_share, "a share from 0 to below 1")

@@ -6,16 +6,22 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
 from kidney_seg.config import Config, RoundsConfig
+from kidney_seg.devices import choose_devices
+from kidney_seg.follow import round_message
 from kidney_seg.interrupt import Stopped, StopRequest
 from kidney_seg.losses import build_losses
 from kidney_seg.model import build_model
 from kidney_seg.pipeline import ReadyTimes, Samples, SliceStore, training_dataset
 from kidney_seg.predict import make_predictor
+
+if TYPE_CHECKING:
+    from kidney_seg.processes import Group
 
 FINAL_RATE_SHARE = 0.01  # of the peak, at the end of a round (warm restarts: Loshchilov and Hutter, 2017)
 
@@ -46,15 +52,21 @@ class Trainer:
     Between rounds the weights and the optimizer's variables are set in place: compiling again would cost some 20 s.
     """
 
-    def __init__(self, config: Config):
-        self.config = config
-        self.model = build_model(config.model)
+    def __init__(self, config: Config, group: Group | None = None):
+        """`group`: the processes that train together, each of which makes a Trainer of the same settings."""
+        self.config, self.group = config, group
+        self.model = build_model(config.model)  # for files and predictions: a network of one device
+        self.devices = choose_devices(config, *((group.index, group.count) if group else ()))
         losses, weights = build_losses(config.loss, config.model)
         compiled = {"auto": "auto", "on": True, "off": False}[config.rounds.jit_compile]
-        optimizer = build_optimizer(config.rounds)
-        self.model.compile(optimizer=optimizer, loss=losses, loss_weights=weights, jit_compile=compiled)
-        self.model.optimizer.build(self.model.trainable_variables)
-        self._fresh_optimizer = [variable.numpy() for variable in self.model.optimizer.variables]
+        with self.devices.scope():
+            self.trained = self.devices.twin(self.model)
+            optimizer = self.devices.optimizer(build_optimizer(config.rounds))
+            compiled = self.devices.jit_compile(compiled)
+            self.trained.compile(optimizer=optimizer, loss=losses, loss_weights=weights, jit_compile=compiled)
+            self.trained.optimizer.build(self.trained.trainable_variables)
+        self._fresh_optimizer = [variable.numpy() for variable in self.trained.optimizer.variables]
+        self._optimizer: list[np.ndarray] | None = None  # what `set_state` gave for the next round
         self.predict = make_predictor(self.model, config.prediction.slices_per_batch)
 
     def initialize(self, seed: int) -> None:
@@ -64,16 +76,14 @@ class Trainer:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return a copy of all that a training step changes: weights, moving averages, the optimizer's variables."""
-        return {name: variable.numpy() for name, variable in self._variables().items()}
+        values = (self.trained.variables, self.trained.optimizer.variables)
+        return named_state(*([variable.numpy() for variable in variables] for variables in values))
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Put back what `state` returned."""
-        for name, variable in self._variables().items():
-            variable.assign(state[name])
-
-    def _variables(self) -> dict[str, keras.Variable]:
-        kinds = {"weight": self.model.variables, "optimizer": self.model.optimizer.variables}
-        return {f"{kind}{index}": variable for kind, found in kinds.items() for index, variable in enumerate(found)}
+        """Put back what `state` returned, whatever devices it was on; the next round begins with it."""
+        for index, variable in enumerate(self.model.variables):
+            variable.assign(state[f"weight{index}"])
+        self._optimizer = [state[f"optimizer{index}"] for index in range(len(self._fresh_optimizer))]
 
     def fit_round(
         self,
@@ -95,27 +105,59 @@ class Trainer:
         before, a round ends with the bits that it would have had. Raises Stopped after the batch in which `stop` was
         asked, and after `save`.
         """
-        if start is None:
-            for variable, value in zip(self.model.optimizer.variables, self._fresh_optimizer, strict=True):
-                variable.assign(value)
         progress = start or Progress()
-        ready = ReadyTimes()
-        watcher = _Watcher(self.config, progress, epochs, peak_rate, report, save, stop or StopRequest(), ready)
         left = sum(len(epoch.case) for epoch in epochs) - progress.steps
         if left == 0:
             return progress.rows
-        with watcher.stop.noted_only():
+        given = self._given(fresh=start is None)
+        leads = self.group is None or self.group.index == 0
+        if self.group is not None and leads:
+            self.group.send(round_message(given, epochs, peak_rate, progress.steps))
+        self._begin(given)
+        ready = ReadyTimes()
+        watcher = _Watcher(self, progress, epochs, peak_rate, report, save, stop or StopRequest(), ready)
+        own = [epoch.rows(self.devices.own_rows(self.config.data.batch_size)) for epoch in epochs]
+        with watcher.stop.noted_only(), self.devices.scope():
             # One epoch of Keras' is the whole round: ours are the watcher's, which can begin in the middle of one.
-            self.model.fit(
-                training_dataset(store, epochs, self.config, first=progress.steps, ready=ready),
+            self.trained.fit(
+                training_dataset(store, own, self.config, first=progress.steps, ready=ready),
                 steps_per_epoch=left,
                 shuffle=False,  # the samples come in the order that was drawn
                 verbose=0,
                 callbacks=[watcher],
             )
-        if watcher.stop.signal_number is not None:
-            raise Stopped(watcher.stop.signal_number)
+        if self.trained is not self.model:
+            for variable, twin in zip(self.model.variables, self.trained.variables, strict=True):
+                variable.assign(twin.numpy())
+        asked = watcher.asked
+        if asked is None and leads:
+            asked = watcher.stop.signal_number  # it came after the last batch
+        if asked is not None:
+            raise Stopped(asked)
         return progress.rows
+
+    def _given(self, fresh: bool) -> dict[str, np.ndarray]:
+        """Return the state that a round begins with, as `state` does: the network's weights, and an optimizer's."""
+        optimizer = self._fresh_optimizer if fresh else self._optimizer
+        self._optimizer = None
+        if optimizer is None:
+            optimizer = [variable.numpy() for variable in self.trained.optimizer.variables]
+        return named_state([variable.numpy() for variable in self.model.variables], optimizer)
+
+    def _begin(self, given: Mapping[str, np.ndarray]) -> None:
+        """Set the trained network and its optimizer on all devices."""
+        kinds = {"weight": self.trained.variables, "optimizer": self.trained.optimizer.variables}
+        if self.trained is self.model:
+            del kinds["weight"]  # they are there
+        for kind, variables in kinds.items():
+            for index, variable in enumerate(variables):
+                self.devices.assign(variable, given[f"{kind}{index}"])
+
+
+def named_state(weights: Sequence[np.ndarray], optimizer: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays of a training's state under the names that checkpoints give them."""
+    kinds = {"weight": weights, "optimizer": optimizer}
+    return {f"{kind}{index}": value for kind, values in kinds.items() for index, value in enumerate(values)}
 
 
 @dataclass
@@ -134,7 +176,7 @@ class _Watcher(keras.callbacks.Callback):
 
     def __init__(
         self,
-        config: Config,
+        trainer: Trainer,
         progress: Progress,
         epochs: Sequence[Samples],
         peak_rate: float,
@@ -145,24 +187,27 @@ class _Watcher(keras.callbacks.Callback):
     ):
         super().__init__()
         self.progress, self.epoch_steps, self.total = progress, len(epochs[0].case), len(epochs) * len(epochs[0].case)
-        self.peak_rate, self.rounds = peak_rate, config.rounds
+        self.trainer, self.peak_rate, self.rounds = trainer, peak_rate, trainer.config.rounds
         self.report, self.save, self.stop, self.ready = report, save, stop, ready
         self.failed = False
+        self.asked: int | None = None  # the signal by which all processes stop
 
     def on_train_begin(self, logs=None):
         self.clock = self.saved = time.monotonic()
 
     def on_train_batch_begin(self, batch, logs=None):
         self.rate = rate_at(self.progress.steps, self.total, self.peak_rate, self.rounds.warmup_share)
-        self.model.optimizer.learning_rate.assign(self.rate)
-        self.model.reset_metrics()  # so that Keras' running means are those of this one step
-        self.asked = time.monotonic()
+        self.trainer.devices.assign(self.model.optimizer.learning_rate, self.rate)
+        self.trainer.devices.reset_metrics(self.model)  # so that Keras' running means are those of this one step
+        self.wanted = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()  # during `fit` the state is elsewhere
         progress, now = self.progress, time.monotonic()
         for name, value in logs.items():
             progress.sums[name] = progress.sums.get(name, 0.0) + float(value)
-        waited = self.ready.waited(progress.steps, self.asked)
+        waited = self.ready.waited(progress.steps, self.wanted)
         progress.waited += waited if batch else 0.0  # the first batch of a round starts the pipeline, and may be traced
         progress.seconds += now - self.clock
         self.clock = now
@@ -171,7 +216,9 @@ class _Watcher(keras.callbacks.Callback):
         closed = self.failed or progress.steps % self.epoch_steps == 0
         if closed:
             self._close_epoch()
-        asked = self.stop.signal_number is not None
+        group = self.trainer.group
+        self.asked = group.agree(self.stop.signal_number) if group else self.stop.signal_number
+        asked = self.asked is not None
         if not self.failed and (closed or asked or now - self.saved >= self.rounds.checkpoint_seconds):
             self.save(progress)
             self.saved = time.monotonic()

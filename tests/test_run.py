@@ -39,6 +39,13 @@ def test_new_folder_holds_settings_and_manifest(run):
     assert manifest["seed"] == 1 and manifest["versions"]["tensorflow"].startswith("2.")
 
 
+def test_a_run_goes_on_with_other_devices_but_not_with_another_batch(run):
+    run.close()
+    RunFolder(run.root, Config().with_settings(["devices=all"]), IDENTITY).close()
+    with pytest.raises(InputError, match=r"settings \(batch_size: 8 -> 16\)"):
+        RunFolder(run.root, Config().with_settings(["devices=all", "batch_size=16"]), IDENTITY)
+
+
 def test_journal_is_there_after_reopening(run):
     run.note("attempt", round=0, attempt=0, steps=4, history=[{"steps": 2, "loss": 1.0}, {"steps": 4, "loss": 0.5}])
     run.note("attempt", round=0, attempt=1, steps=4, history=[{"steps": 4, "loss": 0.4}])

@@ -1,0 +1,86 @@
+"""Several devices that share a batch end where one device ends."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import training_steps
+from test_processes import free_port
+
+from data_prep.command import InputError
+from kidney_seg import devices
+from kidney_seg.config import Config
+from kidney_seg.devices import choose_devices
+
+pytestmark = pytest.mark.slow
+
+PARTS = ("gates=1", "deep_supervision=true", "peak_rate=0.1")  # four losses and a gate: what TensorFlow must add up
+JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+FOUR = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_NUM_PROCESSES": "2"}
+
+
+def start(out: Path, environment: dict[str, str], *settings: str) -> subprocess.Popen:
+    arguments = [sys.executable, training_steps.__file__, str(out), *settings]
+    return subprocess.Popen(arguments, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
+
+
+def steps(out: Path, environment: dict[str, str], *settings: str) -> dict[str, np.ndarray]:
+    """Train 20 steps in as many processes as asked for; returns weights by path, losses by epoch, and `devices`."""
+    environment = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}", "JAX_NUM_PROCESSES": "1"} | environment
+    started = [
+        start(out, environment | {"JAX_PROCESS_ID": str(index)}, *settings)
+        for index in range(int(environment["JAX_NUM_PROCESSES"]))
+    ]
+    said = [process.communicate(timeout=300)[1] for process in started]
+    assert all(process.returncode == 0 for process in started), said[0][-3000:]
+    with np.load(out) as made:
+        return dict(made)
+
+
+def differences(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> dict[str, float]:
+    assert set(first) == set(second)
+    return {name: float(np.abs(first[name] - second[name]).max()) for name in first if name != "devices"}
+
+
+def check_equal(one: dict[str, np.ndarray], many: dict[str, np.ndarray], devices: int) -> None:
+    assert (one["devices"], many["devices"]) == (1, devices)
+    assert max(differences(one, many).values()) < 1e-4
+    assert one["loss"][1] < one["loss"][0] - 0.01  # 20 steps that led somewhere
+
+
+def test_two_devices_under_tensorflow_end_with_the_weights_of_one(tmp_path: Path) -> None:
+    environment = {"KERAS_BACKEND": "tensorflow", "CPU_DEVICES": "2"}
+    one = steps(tmp_path / "one.npz", environment, *PARTS)
+    check_equal(one, steps(tmp_path / "two.npz", environment, *PARTS, "devices=all"), 2)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed (extra `test`)")
+def test_two_processes_of_two_devices_under_jax_end_with_the_weights_of_one(tmp_path: Path) -> None:
+    one = steps(tmp_path / "one.npz", JAX)
+    check_equal(one, steps(tmp_path / "four.npz", JAX | FOUR, "devices=all"), 4)
+
+
+def test_what_several_devices_cannot_share_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    config = Config().with_settings(["devices=all", "batch_size=3"])
+    assert choose_devices(config).count == 1
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [tf.config.LogicalDevice("x", kind)] * 2)
+    for setting in ("precision=mixed_float16", "jit_compile=on"):
+        name, value = setting.split("=")
+        with pytest.raises(InputError, match=f"setting {name}: found {value!r} with devices=all under TensorFlow"):
+            choose_devices(config.with_settings([setting]))
+    monkeypatch.setattr(devices, "Mirrored", lambda names: SimpleNamespace(count=len(names)))
+    with pytest.raises(InputError, match="setting batch_size: found 3 for 2 devices, expected a multiple"):
+        choose_devices(config)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(InputError, match="several devices need KERAS_BACKEND=tensorflow or jax"):
+        choose_devices(config)

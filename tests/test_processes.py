@@ -1,0 +1,185 @@
+"""Two processes on one host, under JAX, train as one; one that is killed ends the other; one goes on alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+import test_survival
+
+from data_prep.command import InputError
+from kidney_seg.processes import GONE, Ended, Group, join
+
+needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed (extra `test`)")
+JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+JAX["JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # compiled in the first process, then read
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+class Training:
+    """The command, in as many processes as asked for; what they say goes to files."""
+
+    def __init__(self, cache: Path, run: Path, processes: int = 1, *extra: str):
+        command = [
+            sys.executable,
+            "-m",
+            "kidney_seg.progressive",
+            "--data",
+            str(cache),
+            "--out",
+            str(run),
+            "--seed",
+            "3",
+        ]
+        command += ["--set", *test_survival.settings(), "max_rounds=0", *extra]
+        place = f"127.0.0.1:{free_port()}"
+        self.processes = []
+        self.said = [run.parent / f"said{index}.txt" for index in range(processes)]
+        for index, path in enumerate(self.said):
+            group = ["--coordinator", place, "--processes", str(processes), "--process", str(index)]
+            with open(path, "w") as file:
+                arguments = command + (group if processes > 1 else [])
+                env = os.environ | JAX | {"JAX_COMPILATION_CACHE_DIR": str(run.parent / "compiled")}
+                self.processes.append(
+                    subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=file, text=True, env=env)
+                )
+
+    def wait_for(self, words: str) -> None:
+        for line in self.processes[0].stdout:
+            if words in line:
+                return
+        raise AssertionError(f"never said {words!r}: {self.said[0].read_text()[-3000:]}")
+
+    def end(self) -> tuple[list[int], list[list[str]], str]:
+        """Wait for all; returns their exit codes, their lines of errors and notes, and what process 0 printed."""
+        printed = [process.communicate(timeout=120)[0] for process in self.processes]
+        errors = [[line for line in path.read_text().splitlines() if "Gloo" not in line] for path in self.said]
+        return [process.returncode for process in self.processes], errors, printed[0]
+
+
+def connected() -> tuple[Connection, Connection]:
+    return tuple(Connection(end.detach()) for end in socket.socketpair())
+
+
+def test_all_agree_and_a_message_reaches_everybody() -> None:
+    ends = {peer: connected() for peer in (1, 2)}
+    leader = Group(0, 3, {peer: here for peer, (here, _) in ends.items()})
+    followers = [Group(peer, 3, {0: there}) for peer, (_, there) in ends.items()]
+    leader.send(b"work")
+    assert [follower.receive() for follower in followers] == [b"work", b"work"]
+    for asked, expected in (((None, None, None), None), ((None, 15, None), 15), ((2, 15, None), 2)):
+        with ThreadPoolExecutor(3) as pool:
+            found = list(pool.map(lambda group, value: group.agree(value), [leader, *followers], asked))
+        assert found == [expected] * 3
+    leader.end(143)
+    for follower in followers:
+        with pytest.raises(Ended) as caught:
+            follower.receive()
+        assert caught.value.code == 143
+
+
+ALONE = """
+import sys, time
+from multiprocessing.connection import Connection
+from kidney_seg import processes
+processes.GRACE_SECONDS = 0.5
+index = int(sys.argv[1])
+processes.Group(index, 2, {1 - index: Connection(int(sys.argv[2]))})
+print("in a step", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("index", "last", "code", "said"),
+    [
+        (1, None, GONE, "error: process 0 of 2 is gone (killed, or"),
+        (0, None, GONE, "error: process 1 of 2 is gone (killed, or"),
+        (1, 2, 2, "error: process 0 has ended the training"),
+    ],
+)
+def test_a_process_whose_companion_is_gone_ends_within_its_step(
+    index: int, last: int | None, code: int, said: str
+) -> None:
+    here, there = connected()
+    arguments = [sys.executable, "-c", ALONE, str(index), str(there.fileno())]
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=[there.fileno()]
+    )
+    there.close()
+    assert process.stdout.readline() == "in a step\n"
+    if last is None:
+        here.close()
+    else:
+        Group(0, 2, {1: here}).end(last)
+    lines = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == code
+    assert len(lines) == 1 and lines[0].startswith(said)
+
+
+def journal(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
+
+
+cache = test_survival.cache  # the fixture
+
+
+@pytest.mark.slow
+@needs_jax
+def test_stopped_killed_and_gone_on_with_alone(cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    both = Training(cache, run, 2)
+    both.wait_for("epoch 1/5")
+    both.processes[1].send_signal(signal.SIGTERM)  # a follower's signal stops all
+    codes, errors, printed = both.end()
+    assert codes == [143, 143], errors
+    assert errors[0][-1].startswith("stopped by SIGTERM in round 0, start 1, which is saved")
+
+    both = Training(cache, run, 2)
+    both.wait_for("goes on after step")
+    both.wait_for("epoch 3/5")
+    both.processes[1].kill()
+    codes, errors, _ = both.end()
+    assert codes == [GONE, -signal.SIGKILL], errors
+    lines = [line for line in errors[0] if line.startswith("error: ")]
+    assert len(lines) == 1 and lines[0].startswith("error: process 1 of 2 is gone"), errors
+    assert "Traceback" not in "\n".join(errors[0])
+
+    alone = Training(cache, run)
+    codes, errors, printed = alone.end()
+    assert codes[0] in (0, 1), errors  # 1: this tiny network finds nothing
+    assert "goes on after step" in printed and "Table 1" in printed
+    attempts = [(event["round"], event["attempt"]) for event in journal(run) if event["event"] == "attempt"]
+    assert attempts == [(0, 0)]
+    assert not list(run.rglob(".tmp-*"))
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (("node1", 2, 0), "expected HOST:PORT"),
+        (("127.0.0.1:9", 2, 2), "--processes 2 --process 2: expected both"),
+        (("127.0.0.1:9", None, 0), "--processes None --process 0: expected both"),
+    ],
+)
+def test_places_that_are_none(place: tuple, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    with pytest.raises(InputError, match="set KERAS_BACKEND=jax"):
+        join(*place)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(InputError, match=said):
+        join(*place)

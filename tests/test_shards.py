@@ -1,0 +1,165 @@
+"""Caches built in parts, by job arrays and by a Dask cluster: the same files as one process makes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import one_line, save
+
+from data_prep import build as build_module
+from data_prep.build import build, main
+from data_prep.cache import read_manifest
+from data_prep.command import InputError
+from data_prep.grid import GridSettings
+from data_prep.lock import locked
+from data_prep.shards import Shard, parse
+from data_prep.workers import Died
+
+CASES = 14
+SETTINGS = GridSettings(256)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cohort") / "data"
+    rng = np.random.default_rng(0)
+    for number in range(CASES):
+        folder = root / f"case_{number:05d}"
+        folder.mkdir(parents=True)
+        save(folder / "imaging.nii.gz", rng.integers(-1000, 1000, (6, 32, 32)).astype(np.int16))
+        save(folder / "segmentation.nii.gz", rng.integers(0, 3, (6, 32, 32)).astype(np.uint8))
+    return root
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    cache = tmp_path_factory.mktemp("undisturbed") / "cache"
+    build(cohort, cache, SETTINGS)
+    return content_of(cache)
+
+
+def content_of(cache: Path) -> dict[str, bytes]:
+    """Return the bytes of all files, save for locks and what shards note for each other."""
+    return {path.name: path.read_bytes() for path in cache.iterdir() if not path.name.startswith((".lock", ".shards"))}
+
+
+def test_every_item_is_in_one_shard() -> None:
+    for count in (1, 2, 5, 9):
+        parts = [Shard(index, count).pick(range(7)) for index in range(count)]
+        assert sorted(item for part in parts for item in part) == list(range(7))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("text", ["", "3", "3/3", "-1/3", "0/0", "1/2/3", "a/b", "1 /2", "0/99999999"])
+def test_shards_that_are_none(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse(text)
+    assert one_line(caught) == f"--shard {text}: expected I/N, I from 0 to below N, such as 0/4"
+
+
+def test_three_processes_at_once_make_the_files_of_one(
+    cohort: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    arguments = [sys.executable, "-m", "data_prep.build", str(cohort), "--cache", str(cache), "--shard"]
+    three = [
+        subprocess.Popen([*arguments, f"{index}/3"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for index in range(3)
+    ]
+    said = [process.communicate() for process in three]
+    assert [process.returncode for process in three] == [0, 0, 0], said
+    assert content_of(cache) == undisturbed
+    assert any(f"{CASES} cases of {CASES} patients" in printed for printed, _ in said)
+
+
+def test_the_last_shard_writes_the_manifest_and_what_others_noted_earlier_does_not_count(
+    cohort: Path, undisturbed: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / "cache"
+    for index in (1, 0):
+        assert build(cohort, cache, SETTINGS, shard=Shard(index, 3)).manifest is None
+    build(cohort, cache, SETTINGS, shard=Shard(1, 2))  # of another division
+    assert not (cache / "manifest.json").exists()
+    assert main([str(cohort), "--cache", str(cache), "--size", "256", "--shard", "2/3"]) == 0
+    assert content_of(cache) == undisturbed
+    again = build(cohort, cache, SETTINGS, shard=Shard(0, 3))
+    assert (again.made, again.kept, len(again.manifest.entries)) == (0, 5, CASES)
+    changed = build(cohort, cache, GridSettings(128), rebuild=True, shard=Shard(0, 3))
+    assert changed.manifest is None and not (cache / "manifest.json").exists()
+    capsys.readouterr()
+    with locked(cache, "", ".lock-1-of-3"):
+        assert main([str(cohort), "--cache", str(cache), "--rebuild", "--shard", "1/3"]) == 2
+    assert "another process" in capsys.readouterr().err
+
+
+def test_a_bad_case_is_its_shards_and_the_others_are_listed(cohort: Path, tmp_path: Path) -> None:
+    source = tmp_path / "data"
+    source.mkdir()
+    for number in range(4):
+        (source / f"case_{number:05d}").symlink_to(cohort / f"case_{number:05d}")
+    (source / "case_00009").mkdir()
+    (source / "case_00009" / "imaging.nii.gz").write_bytes(b"damaged")
+    results = [build(source, tmp_path / "cache", GridSettings(32), shard=Shard(index, 2)) for index in range(2)]
+    assert [len(result.failures) for result in results] == [1, 0]
+    assert len(results[1].manifest.entries) == 4
+
+
+def test_a_task_that_a_cluster_gives_up_costs_its_case_only(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gave_up(function, tasks, address):
+        for index, task in enumerate(tasks):
+            yield index, Died(None, "KilledWorker: 4 times") if index == 1 else function(*task)
+
+    monkeypatch.setattr(build_module, "in_scheduler", gave_up)
+    result = build(cohort, tmp_path / "cache", GridSettings(32), scheduler="tcp://node1:8786")
+    assert result.failures == [
+        "case_00001: its task failed (KilledWorker: 4 times); run again: finished cases are kept"
+    ]
+    assert len(result.manifest.entries) == CASES - 1
+    with pytest.raises(InputError, match="expected 1 with a scheduler"):
+        build(cohort, tmp_path / "cache", GridSettings(32), jobs=2, scheduler="tcp://node1:8786")
+
+
+@pytest.mark.slow
+def test_a_cluster_with_a_worker_killed_in_the_middle_makes_the_files_of_one_process(
+    cohort: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed (extra `scale`)")
+    cache = tmp_path / "cache"
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        pids = list(client.run(os.getpid).values())
+        arguments = [sys.executable, "-m", "data_prep.build", str(cohort), "--cache", str(cache)]
+        command = [*arguments, "--scheduler", cluster.scheduler_address]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while len(list(cache.glob("*.h5"))) < 2:
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+            time.sleep(0.002)
+        os.kill(pids[0], signal.SIGKILL)
+        assert len(list(cache.glob("*.h5"))) < CASES  # in the middle, indeed
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said[-2000:]
+    assert content_of(cache) == undisturbed
+    assert len(read_manifest(cache).entries) == CASES
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_none_is_one_line(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="Dask is not installed (extra `scale`)")
+    from data_prep import schedulers
+
+    monkeypatch.setattr(schedulers, "JOIN_SECONDS", 1)
+    with pytest.raises(InputError) as caught:
+        build(cohort, tmp_path / "cache", SETTINGS, scheduler="tcp://127.0.0.1:9")
+    assert "no Dask scheduler answers" in one_line(caught)
