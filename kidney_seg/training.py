@@ -107,9 +107,10 @@ class Trainer:
         """
         progress = start or Progress()
         left = sum(len(epoch.case) for epoch in epochs) - progress.steps
-        if left == 0:
-            return progress.rows
         given = self._given(fresh=start is None)
+        if left == 0:
+            self._begin(given)  # the optimizer's variables are saved with the weights
+            return progress.rows
         leads = self.group is None or self.group.index == 0
         if self.group is not None and leads:
             self.group.send(round_message(given, epochs, peak_rate, progress.steps))

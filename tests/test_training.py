@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from helpers import write_cache
@@ -74,3 +76,21 @@ def test_rounds_start_fresh_and_a_loss_that_is_no_number_ends_one(trainer_and_st
     rows = trainer.fit_round(store, epochs, 1e38, told.append)
     assert rows[-1]["loss"] is None and len(rows) == 1 and told == rows
     assert trainer.model.train_function is traced  # traced once for all rounds
+
+
+@pytest.mark.slow
+def test_a_round_that_was_stopped_after_its_last_step_has_its_whole_state_again(trainer_and_store):
+    trainer, store = trainer_and_store
+    epochs = [draw_samples(store, ["case_00000"], 2, trainer.config, 1, 0, 0, 0)]
+    saved = []
+    trainer.initialize(4)
+    trainer.fit_round(
+        store, epochs, 1e-2, save=lambda progress: saved.append((trainer.state(), copy.deepcopy(progress)))
+    )
+    state, progress = saved[-1]
+    trainer.initialize(5)
+    trainer.fit_round(store, epochs, 1e-3)
+    trainer.set_state(state)
+    assert trainer.fit_round(store, epochs, 1e-2, start=progress) == progress.rows
+    for name, value in trainer.state().items():  # the optimizer's, too: it is saved with the weights
+        np.testing.assert_array_equal(value, state[name], err_msg=name)
