@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.command import InputError, run_command
+from data_prep.shards import parse
 from data_prep.split import SETS
 from kidney_seg.engines import ENGINES, choose_engine
 from kidney_seg.modelfile import ModelSource, check_alike, find_accepted, find_source, load_model
@@ -80,6 +81,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--split", metavar="FILE", help="CACHE/split.json: only the patients of one set")
     parser.add_argument("--part", choices=SETS, default="test", help="which set of --split (default: %(default)s)")
+    parser.add_argument(
+        "--shard", metavar="I/N", help="only every N-th scan, from the I-th on (0 to N-1): for job arrays"
+    )
     parser.add_argument("--force", action="store_true", help="replace label files that are there already")
     parser.add_argument("--no-postprocess", action="store_true", help="leave distant objects in")
     arguments = parser.parse_args(argv)
@@ -88,6 +92,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     scans, single = find_scans(arguments.inputs, arguments.images, arguments.split, arguments.part, arguments.series)
+    if arguments.shard:
+        if single:
+            raise InputError(f"--shard {arguments.shard}: is for a folder of cases or a list, found one scan")
+        scans = parse(arguments.shard).pick(scans)
     made = list(zip(scans, _outputs(scans, single, arguments), strict=True))
     engine = choose_engine(arguments.engine)
     sources = _sources(arguments.model, arguments.ensemble or [])

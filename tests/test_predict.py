@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -151,6 +153,32 @@ def test_a_bad_case_does_not_stop_the_others(model, tmp_path, capsys):
     assert "4 label volumes" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert (out / "case_00001.nii.gz").exists()
+
+
+@pytest.mark.slow
+def test_three_shards_at_once_make_the_files_of_one_process(model, scan, tmp_path, capsys):
+    cases = tmp_path / "cases"
+    for number in range(4):
+        (cases / f"case_{number:05d}").mkdir(parents=True)
+        save(cases / f"case_{number:05d}" / "imaging.nii.gz", striped_hu(3 + number)[::-1])
+    assert main([str(model), str(cases), "--out", str(tmp_path / "one")]) == 0
+    command = [sys.executable, "-m", "kidney_seg.predict", str(model), str(cases), "--out", str(tmp_path / "parts")]
+    parts = [
+        subprocess.Popen([*command, "--shard", f"{index}/3"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for index in range(3)
+    ]
+    told = [part.communicate()[0].splitlines()[-1] for part in parts]
+    assert [line.split()[0] for line in told] == ["2", "1", "1"] and not any(part.returncode for part in parts)
+    one, many = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "parts"))
+    assert one == many
+    capsys.readouterr()
+    for arguments, words in (
+        ([str(cases), "--shard", "3/3"], "expected I/N"),
+        ([str(scan), "--shard", "0/3"], "found one scan"),
+    ):
+        assert main([str(model), *arguments, "--out", str(tmp_path / "x")]) == 2
+        (line,) = errors(capsys)
+        assert words in line
 
 
 def test_a_list_with_a_file_that_is_gone(model, scan, tmp_path, capsys):
