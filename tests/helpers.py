@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from data_prep import cache
+from data_prep.build import build
 from data_prep.grid import GridSettings
+from data_prep.phantom import write_cohort
+from data_prep.split import make_split, write_split
 
 KITS_AFFINE = np.array([[0, 0, -0.8, 0], [0, -0.8, 0, 0], [-3.0, 0, 0, 0], [0, 0, 0, 1]])
 
@@ -52,3 +55,29 @@ def write_cache(root: Path, cases: dict[str, tuple[np.ndarray, np.ndarray]]) -> 
             )
         )
     return cache.write_manifest(root, GridSettings(image.shape[-1]), entries)
+
+
+def noise_cases(root: Path, count: int) -> Path:
+    """Write `count` small cases of random voxels, with labels, to be built; returns `root`."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        folder = root / f"case_{number:05d}"
+        folder.mkdir(parents=True)
+        save(folder / "imaging.nii.gz", rng.integers(-1000, 1000, (6, 32, 32)).astype(np.int16))
+        save(folder / "segmentation.nii.gz", rng.integers(0, 3, (6, 32, 32)).astype(np.uint8))
+    return root
+
+
+def content_of(cache_dir: Path) -> dict[str, bytes]:
+    """Return the bytes of a cache's files, save for locks, which hold process numbers, and what shards note."""
+    return {
+        path.name: path.read_bytes() for path in cache_dir.iterdir() if not path.name.startswith((".lock", ".shards"))
+    }
+
+
+def simulated_cache(root: Path) -> Path:
+    """Simulate eight patients in `root/patients`; build and split their cache of 32 x 32 pixels, which is returned."""
+    write_cohort(root / "patients", cases=8, size=32, slices=8)
+    manifest = build(root / "patients", root / "cache", GridSettings(32)).manifest
+    write_split(manifest, make_split(manifest, (0.5, 0.25, 0.25)))
+    return root / "cache"

@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from helpers import save
+from helpers import content_of, noise_cases
 
 from data_prep import build as build_module
 from data_prep.build import build, main
@@ -30,14 +29,7 @@ SETTINGS = GridSettings(256)
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("cohort") / "data"
-    rng = np.random.default_rng(0)
-    for number in range(CASES):
-        folder = root / f"case_{number:05d}"
-        folder.mkdir(parents=True)
-        save(folder / "imaging.nii.gz", rng.integers(-1000, 1000, (6, 32, 32)).astype(np.int16))
-        save(folder / "segmentation.nii.gz", rng.integers(0, 3, (6, 32, 32)).astype(np.uint8))
-    return root
+    return noise_cases(tmp_path_factory.mktemp("cohort") / "data", CASES)
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +37,6 @@ def undisturbed(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     cache = tmp_path_factory.mktemp("undisturbed") / "cache"
     build(cohort, cache, SETTINGS)
     return content_of(cache)
-
-
-def content_of(cache: Path) -> dict[str, bytes]:
-    """Return every file's bytes, save for the lock's, in which the last build's process number stands."""
-    return {path.name: path.read_bytes() for path in cache.iterdir() if path.name != ".lock"}
 
 
 def start(cohort: Path, cache: Path, *options: str) -> subprocess.Popen:

@@ -9,12 +9,9 @@ import nibabel
 import numpy as np
 import pytest
 from dicom_files import SPACING_MM, random_hu, save_slices, slices_of, without_identifiers
+from helpers import simulated_cache
 
-from data_prep.build import build
 from data_prep.command import InputError
-from data_prep.grid import GridSettings
-from data_prep.phantom import write_cohort
-from data_prep.split import make_split, write_split
 from data_prep.volume import read_labels
 from kidney_seg import progressive, rounds
 from kidney_seg.config import Config
@@ -33,11 +30,7 @@ TINY = Config().with_settings(
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    write_cohort(root / "patients", cases=8, size=32, slices=8)
-    manifest = build(root / "patients", root / "cache", GridSettings(32)).manifest
-    write_split(manifest, make_split(manifest, (0.5, 0.25, 0.25)))
-    return root / "cache"
+    return simulated_cache(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

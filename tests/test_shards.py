@@ -9,9 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from helpers import one_line, save
+from helpers import content_of, noise_cases, one_line
 
 from data_prep import build as build_module
 from data_prep.build import build, main
@@ -28,14 +27,7 @@ SETTINGS = GridSettings(256)
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("cohort") / "data"
-    rng = np.random.default_rng(0)
-    for number in range(CASES):
-        folder = root / f"case_{number:05d}"
-        folder.mkdir(parents=True)
-        save(folder / "imaging.nii.gz", rng.integers(-1000, 1000, (6, 32, 32)).astype(np.int16))
-        save(folder / "segmentation.nii.gz", rng.integers(0, 3, (6, 32, 32)).astype(np.uint8))
-    return root
+    return noise_cases(tmp_path_factory.mktemp("cohort") / "data", CASES)
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +35,6 @@ def undisturbed(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     cache = tmp_path_factory.mktemp("undisturbed") / "cache"
     build(cohort, cache, SETTINGS)
     return content_of(cache)
-
-
-def content_of(cache: Path) -> dict[str, bytes]:
-    """Return the bytes of all files, save for locks and what shards note for each other."""
-    return {path.name: path.read_bytes() for path in cache.iterdir() if not path.name.startswith((".lock", ".shards"))}
 
 
 def test_every_item_is_in_one_shard() -> None:

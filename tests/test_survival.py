@@ -10,12 +10,9 @@ from pathlib import Path
 
 import killing
 import pytest
+from helpers import simulated_cache
 from test_checkpoint import DAMAGES
 
-from data_prep.build import build
-from data_prep.grid import GridSettings
-from data_prep.phantom import write_cohort
-from data_prep.split import make_split, write_split
 from kidney_seg.checkpoint import Checkpoints
 from kidney_seg.progressive import train
 
@@ -24,11 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    write_cohort(root / "patients", cases=8, size=32, slices=8)
-    manifest = build(root / "patients", root / "cache", GridSettings(32)).manifest
-    write_split(manifest, make_split(manifest, (0.5, 0.25, 0.25)))
-    return root / "cache"
+    return simulated_cache(tmp_path_factory.mktemp("data"))
 
 
 def test_killed_at_25_random_moments(cache, tmp_path):
