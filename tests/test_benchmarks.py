@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from helpers import simulated_cache
 
-from benchmarks import build_cases, metrics, predict_volume, serving
+from benchmarks import build_cases, metrics, predict_volume, serving, training
 
 
 @pytest.mark.slow
@@ -50,3 +52,17 @@ def test_a_server_under_load(exported: tuple[Path, Path], capsys: pytest.Capture
         protocol, rate, p50, p95, requests, errors, *_ = line.split()
         assert protocol == name and int(errors) == 0 and int(requests) >= 8
         assert float(rate) > 0 and 0 < float(p50) <= float(p95)
+
+
+@pytest.mark.slow
+def test_a_training_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = str(simulated_cache(tmp_path))
+    small = ["--set", "width_factor=0.1", "--epochs", "3", "--steps", "2", "--arms", "from disk"]
+    assert training.main([cache, *small, "--json", str(tmp_path / "found.json")]) == 0
+    _, heads, row = capsys.readouterr().out.splitlines()
+    assert heads.split()[0] == "arm" and row.startswith("from disk")
+    found = json.loads((tmp_path / "found.json").read_text())["from disk"]
+    assert [one["steps"] for one in found["rows"]] == [2, 4, 6] and len(found["rss_mb"]) == 3
+    assert found["ms_a_step"] > 0 and 0 <= found["waiting_percent"] < 100 and found["memory_mb"] > 100
+    assert training.main([str(tmp_path), *small]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
