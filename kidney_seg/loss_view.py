@@ -66,10 +66,15 @@ def draw(alpha: float = 0.7, exponent: float = 0.75) -> Figure:
     curves = along_a_training(alpha, exponent)
     figure = Figure(figsize=(8.5, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for name, what in (("missing", "a share of the tumor is missed"), ("spilling", "as much beside it is called tumor")):
+    for name, what in (
+        ("missing", "a share of the tumor is missed"),
+        ("spilling", "as much beside it is called tumor"),
+    ):
         left.plot(curves["found"], curves[name], label=what)
         right.plot(curves["found"], -np.gradient(curves[name], curves["found"]))
-    left.set(xlabel="share that is right", ylabel="loss", ylim=(0, 1.02), title=f"alpha {alpha:g}, exponent {exponent:g}")
+    left.set(
+        xlabel="share that is right", ylabel="loss", ylim=(0, 1.02), title=f"alpha {alpha:g}, exponent {exponent:g}"
+    )
     right.set(xlabel="share that is right", ylabel="fall of the loss by share", ylim=(0, 6))
     left.legend(frameon=False, fontsize=8)
     return figure

@@ -21,8 +21,9 @@ OPACITY = 0.5
 def show_volume(image: str | Path, labels: str | Path | None = None, *, widget: bool = True) -> Any:
     """Return an interactive viewer of a CT file with its labels on it, for the last line of a cell.
 
-    It is ipyniivue's (extra `notebooks`): three planes and a 3-D view, the mouse wheel scrolls, the right button changes
-    the window. Without that package, or with `widget=False`, it is a matplotlib figure of the slice that tells most.
+    It is ipyniivue's (extra `notebooks`): three planes and a 3-D view, the mouse wheel scrolls, the right button
+    changes the window. Without that package, or with `widget=False`, it is a matplotlib figure of the slice that tells
+    most.
     """
     if widget:
         try:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.command import InputError, run_command
+from data_prep.command import InputError, require, run_command
 from data_prep.split import SETS
 from kidney_seg.engines import ENGINES, choose_engine
 from kidney_seg.modelfile import ModelSource, check_alike, find_accepted, find_source, load_model
@@ -90,6 +90,8 @@ def _run(arguments: argparse.Namespace) -> int:
     scans, single = find_scans(arguments.inputs, arguments.images, arguments.split, arguments.part, arguments.series)
     made = list(zip(scans, _outputs(scans, single, arguments), strict=True))
     engine = choose_engine(arguments.engine)
+    if any(outputs.seg for _, outputs in made):
+        require("highdicom", "dicom")  # before hours of work, not after
     sources = _sources(arguments.model, arguments.ensemble or [])
     changes: dict[str, Any] = {"postprocess": False} if arguments.no_postprocess else {}
     if arguments.flips:

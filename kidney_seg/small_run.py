@@ -34,7 +34,9 @@ def small_data(folder: str | Path) -> Path:
     return folder / "cache"
 
 
-def small_run(folder: str | Path, *settings: str, name: str = "progressive", say: Callable[[str], None] = print) -> Path:
+def small_run(
+    folder: str | Path, *settings: str, name: str = "progressive", say: Callable[[str], None] = print
+) -> Path:
     """Train in `folder`/`name` on `small_data(folder)`, or go on there; return the run folder.
 
     A finished run is left as it is. `settings`: as for `small_config`.

@@ -207,7 +207,9 @@ def test_site_has_no_dead_link_and_asks_no_other_host(site):
             if parts.fragment and goal in pages and parts.fragment != "__skip":
                 assert unquote(parts.fragment) in pages[goal].ids, f"{path.name}: {link}"
         text = path.read_text(encoding="utf-8")
-        assert not re.search(r"<(?:script|img|iframe)[^>]+src=\"?https?:|<link[^>]+href=\"?https?:[^>]+stylesheet", text)
+        assert not re.search(
+            r"<(?:script|img|iframe)[^>]+src=\"?https?:|<link[^>]+href=\"?https?:[^>]+stylesheet", text
+        )
 
 
 @pytest.mark.slow
