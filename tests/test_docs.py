@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 TEXTS = [*PAGES, *sorted(ROOT.glob("*.md"))]
 TINY = (
-    "size=32 width_factor=0.1 gates= multi_scale_input=false deep_supervision=false head_weights=1 batch_size=2"
-    " starts=1 start_steps=2 steps=2 max_rounds=1 retries=0"
+    "size=32 width_factor=0.25 decoder=inline batch_norm_momentum=0.9 gates= multi_scale_input=false"
+    " deep_supervision=false cross_entropy=0.5 peak_rate=0.01 starts=2 start_steps=60 steps=2 max_rounds=1 retries=0"
 ).split()
 TRAINED = 0  # which block of the README trains RUN, on which the later ones go on
 
@@ -59,7 +59,7 @@ def play(words: list[str], server: str = "") -> None:
     assert words[:2] == ["python", "-m"], words
     module, arguments = words[2], [server if word.startswith("HOST:") else word for word in words[3:]]
     if module == "data_prep.build":
-        arguments += ["--size", "32", "--rebuild"]
+        arguments += ["--size", "32", "--pixel-mm", "9", "--rebuild"]
     if module == "data_prep.phantom":
         arguments += ["--cases", "1", "--size", "32"]
     if module == "data_prep.check":
@@ -104,7 +104,7 @@ def folder(tmp_path_factory):
     for name, slices in (("first", 7), ("second", 6)):  # `--series 2` is the one with fewer slices
         series = slices_of(random_hu(slices), uid=f"1.2.3.{slices}", change=_in_a_study)
         save_slices(root / "FOLDER", series, name)
-    (root / "LIST").write_text("scan.nii.gz\n")
+    (root / "LIST").write_text("scan.nii.gz\nFOLDER\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         for words in commands(MODULES[TRAINED]):
