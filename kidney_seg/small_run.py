@@ -11,7 +11,7 @@ PATIENTS, SIZE, SLICES = 14, 48, 16
 PIXEL_MM = 6.0  # 48 pixels see 288 mm about the middle, as in the demo
 FRACTIONS = (8 / 14, 2 / 14, 4 / 14)
 SETTINGS = (
-    f"size={SIZE}", "starts=2", "start_steps=60", "steps=60", "max_rounds=3", "patience=3",
+    f"size={SIZE}", "starts=2", "start_steps=40", "steps=50", "max_rounds=2", "patience=3",
 )  # fmt: skip
 
 

@@ -13,8 +13,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from dicom_files import random_hu, save_slices, slices_of
 
 from data_prep.command import InputError, require
+from data_prep.phantom import write_cohort
+from kidney_seg import predict, report_pictures
+from kidney_seg.report_data import Files
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("data_prep", "kidney_seg", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
@@ -58,6 +62,23 @@ def installed(built, tmp_path_factory):
 
 def _alone() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+class _Without:
+    """Finds no module of one package, as if it were not installed."""
+
+    def __init__(self, package: str):
+        self.package = package
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == self.package:
+            raise ModuleNotFoundError(f"No module named {self.package!r}", name=self.package)
+
+
+def hide(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [_Without(package), *sys.meta_path])
 
 
 @pytest.mark.slow
@@ -104,29 +125,19 @@ def test_every_extra_is_there():
     ("module", "extra"), [("highdicom", "dicom"), ("skimage.measure", "report"), ("ipywidgets", "notebooks")]
 )
 def test_a_missing_extra_is_one_line_with_the_pip_command(module, extra, monkeypatch):
-    monkeypatch.setitem(sys.modules, module.partition(".")[0], None)  # as if it were not installed
-    monkeypatch.setitem(sys.modules, module, None)
+    hide(module.partition(".")[0], monkeypatch)
     with pytest.raises(InputError) as caught:
         require(module, extra)
     assert f"run: pip install 'kidney_seg[{extra}]'" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_commands_tell_of_a_missing_extra(tmp_path, monkeypatch, capsys):
-    import pydicom
-    from dicom_files import random_hu, save_slices, slices_of
-
-    from kidney_seg import predict, report_pictures
-    from kidney_seg.report_data import Files
-
-    assert pydicom
     save_slices(tmp_path / "ct", slices_of(random_hu()))
     (tmp_path / "best.keras").write_bytes(b"not looked at")
-    monkeypatch.setitem(sys.modules, "highdicom", None)
-    monkeypatch.setitem(sys.modules, "skimage", None)
+    hide("highdicom", monkeypatch)
+    hide("skimage", monkeypatch)
     assert predict.main([str(tmp_path / "best.keras"), str(tmp_path / "ct"), "--out", str(tmp_path / "x.dcm")]) == 2
     assert "pip install 'kidney_seg[dicom]'" in capsys.readouterr().err
-
-    from data_prep.phantom import write_cohort
 
     (case,) = write_cohort(tmp_path / "patients", cases=1, size=32, slices=8)
     labels = case / "segmentation.nii.gz"
