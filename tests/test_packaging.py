@@ -113,6 +113,13 @@ def test_wheel_runs_the_demo_outside_the_repository(installed, tmp_path):
     assert (tmp_path / "runs" / "demo" / "report.html").is_file()
 
 
+@pytest.mark.slow
+def test_types(tmp_path):
+    words = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path)]  # what `setup.cfg` lists
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 def test_every_extra_is_there():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
