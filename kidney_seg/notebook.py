@@ -21,9 +21,9 @@ OPACITY = 0.5
 def show_volume(image: str | Path, labels: str | Path | None = None, *, widget: bool = True) -> Any:
     """Return an interactive viewer of a CT file with its labels on it, for the last line of a cell.
 
-    It is ipyniivue's (extra `notebooks`): three planes and a 3-D view, the mouse wheel scrolls, the right button
-    changes the window. Without that package, or with `widget=False`, it is a matplotlib figure of the slice that tells
-    most.
+    It is ipyniivue's (extra `notebooks`): three planes, the patient's right on the left; the mouse wheel scrolls, the
+    right button changes the window. Without that package, or with `widget=False`, it is a matplotlib figure of the
+    slice that tells most.
     """
     if widget:
         try:
@@ -66,7 +66,7 @@ def live(run: str | Path) -> Callable[[str], None]:
 def _widget(image: Path, labels: Path | None) -> Any:
     niivue = require("ipyniivue", "notebooks")
     low, high = figures.WINDOW_HU
-    viewer = niivue.NiiVue(height=HEIGHT_PX, is_nearest_interpolation=True)
+    viewer = niivue.NiiVue(height=HEIGHT_PX, is_nearest_interpolation=True, is_radiological_convention=True)
     volumes = [niivue.Volume(path=image, colormap="gray", cal_min=low, cal_max=high)]
     if labels is not None:
         overlay = niivue.Volume(path=labels, opacity=OPACITY)

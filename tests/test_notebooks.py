@@ -60,6 +60,7 @@ def test_viewer(tmp_path, monkeypatch):
     image, labels = case / "imaging.nii.gz", case / "segmentation.nii.gz"
     widget = notebook.show_volume(image, labels)
     assert [Path(volume.path).name for volume in widget.volumes] == ["imaging.nii.gz", "segmentation.nii.gz"]
+    assert widget.opts.is_radiological_convention  # the patient's right is on the left, as everywhere here
     colors = widget.volumes[1].colormap_label.lut
     assert colors[:12] == [0, 0, 0, 0, 0x56, 0xB4, 0xE9, 255, 0xE6, 0x9F, 0x00, 255]  # background is clear
 
