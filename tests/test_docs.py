@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import importlib
+import os
 import re
 import shlex
 import shutil
@@ -23,7 +24,7 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 TEXTS = [*PAGES, *sorted(ROOT.glob("*.md"))]
 TINY = (
     "size=32 width_factor=0.25 decoder=inline batch_norm_momentum=0.9 gates= multi_scale_input=false"
-    " deep_supervision=false cross_entropy=0.5 peak_rate=0.01 starts=2 start_steps=60 steps=2 max_rounds=1 retries=0"
+    " deep_supervision=false cross_entropy=0.5 peak_rate=0.01 starts=1 start_steps=60 steps=2 max_rounds=1 retries=0"
 ).split()
 TRAINED = 0  # which block of the README trains RUN, on which the later ones go on
 
@@ -38,6 +39,10 @@ def commands(block: str) -> list[list[str]]:
 
 
 README = blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+INLINE = [
+    shlex.split(found)
+    for found in re.findall(r"`(python -m [^`]+)`", (ROOT / "README.md").read_text(encoding="utf-8").replace("\n", " "))
+]
 MODULES = [block for block in README if "python -m" in block]
 
 
@@ -57,7 +62,8 @@ def play(words: list[str], server: str = "") -> None:
         assert list(Path(words[2]).iterdir())
         return
     assert words[:2] == ["python", "-m"], words
-    module, arguments = words[2], [server if word.startswith("HOST:") else word for word in words[3:]]
+    module = "kidney_seg.__main__" if words[2] == "kidney_seg" else words[2]
+    arguments = [server if word.startswith("HOST:") else word for word in words[3:]]
     if module == "data_prep.build":
         arguments += ["--size", "32", "--pixel-mm", "9", "--rebuild"]
     if module == "data_prep.phantom":
@@ -66,23 +72,25 @@ def play(words: list[str], server: str = "") -> None:
         assert importlib.import_module(module).main(arguments) in (0, 1)  # small phantoms are no whole scans
         return
     if module == "kidney_seg.progressive":
-        heavy = "--preset" in arguments or "--seeds" in arguments or "--reproduce" in arguments
-        at = arguments.index("--set") + 1 if "--set" in arguments else None
-        if heavy:  # its settings and options are checked; what they do is tested in its own module
-            arguments.append("--show-settings")
-        elif at is None:
-            arguments += ["--set", *TINY]
-        else:
-            arguments[at:at] = TINY
+        arguments = _short(arguments)
     assert importlib.import_module(module).main(arguments) == 0, " ".join(words)
+
+
+def _short(arguments: list[str]) -> list[str]:
+    """Return the words of a training that takes seconds; one that would not only has its words and settings checked."""
+    long = any(word in arguments for word in ("--preset", "--seeds", "--reproduce", "--show-settings"))
+    if long or "--data" not in arguments:
+        return [*arguments, "--show-settings"]
+    if "--set" not in arguments:
+        return [*arguments, "--set", *TINY]
+    at = arguments.index("--set") + 1
+    return [*arguments[:at], *TINY, *arguments[at:]]
 
 
 def _in_a_study(data, index) -> None:
     """Give a slice what a DICOM Segmentation refers to."""
     data.FrameOfReferenceUID = "1.2.3.4"
-    data.StudyID, data.StudyDate, data.StudyTime, data.AccessionNumber = "1", "20200101", "120000", ""
-    data.PatientSex, data.SeriesNumber, data.ReferringPhysicianName = "F", 3, ""
-    data.SliceThickness = 2.5
+    data.SeriesNumber = 4
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +99,8 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("readme")
     cases = write_cohort(root / "KITS", cases=8, size=32, slices=8)
     shutil.copytree(root / "KITS", root / "SLICES")
-    for name in ("imagesTr", "labelsTr", "IN"):
+    for name in ("DIR/imagesTr", "DIR/labelsTr", "IN"):
         (root / name).mkdir(parents=True)
-    (root / "DIR").mkdir()
-    for name in ("imagesTr", "labelsTr"):
-        (root / name).rename(root / "DIR" / name)
     for case in cases[:2]:
         shutil.copy(case / "imaging.nii.gz", root / "DIR" / "imagesTr" / f"{case.name}_0000.nii.gz")
         shutil.copy(case / "segmentation.nii.gz", root / "DIR" / "labelsTr" / f"{case.name}.nii.gz")
@@ -132,6 +137,40 @@ def test_every_command_of_the_readme(number, folder, tmp_path, monkeypatch):
         play(words, address)
     if running is not None:
         running.stop(0).wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", INLINE, ids=lambda words: "_".join(words[2:]))
+def test_commands_within_sentences_of_the_readme(words, folder, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    shutil.copytree(folder, here)
+    shutil.rmtree(here / "DIR")
+    if "--labels" in words:
+        shutil.copytree(here / "KITS", here / "DIR")
+    monkeypatch.chdir(here)
+    play(words)
+
+
+def documented() -> list[tuple[str, ...]]:
+    """Return the project's commands in all texts but the README, as words, each once."""
+    found = []
+    for page in TEXTS:
+        text = re.sub(r"^   ", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)  # of lists
+        for block in blocks(text, "(?:sh)?"):
+            for line in block.replace("\\\n", " ").splitlines():
+                if re.match(r"python -m (data_prep|kidney_seg)", line) and "[--" not in line and "..." not in line:
+                    found.append(tuple(shlex.split(line, comments=True)))
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("words", documented(), ids=lambda words: "_".join(words[2:]))
+def test_options_of_documented_commands_exist(words, monkeypatch):
+    if words[2] == "kidney_seg":
+        assert main(list(words[3:])) == 0
+        return
+    module = importlib.import_module(words[2])
+    monkeypatch.setattr(module, "run_command", lambda body: 0)  # the words are read, nothing is done
+    assert module.main(list(words[3:])) == 0
 
 
 def test_commands_are_listed(capsys):
@@ -186,7 +225,7 @@ def site(tmp_path_factory):
     out = tmp_path_factory.mktemp("site")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(out)],
-        cwd=ROOT, capture_output=True, text=True,
+        cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr  # a warning is an error
     return out
