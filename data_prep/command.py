@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import sys
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -46,6 +48,27 @@ def run_command(body: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("stopped by the user; run the same command again to go on", file=sys.stderr)
         return 130
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import a module that only an extra of this project installs, and return it.
+
+    InputError with the pip command where its package is not installed. An error inside an installed package keeps its
+    traceback.
+
+    >>> require("math", "onnx").pi > 3
+    True
+    >>> require("no_such_package.part", "onnx")
+    Traceback (most recent call last):
+    data_prep.command.InputError: the package no_such_package is not installed; run: pip install 'kidney_seg[onnx]'
+    """
+    package = module.partition(".")[0]
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise InputError(f"the package {package} is not installed; run: pip install 'kidney_seg[{extra}]'") from None
 
 
 def progress(items: Iterable[Item], what: str, *, total: int | None = None) -> Iterable[Item]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.command import InputError
+from data_prep.command import InputError, require
 from data_prep.dicom_header import scan_folder, silent
 from data_prep.dicom_seg_read import read_dicom_seg
 from data_prep.dicom_series import choose_series
@@ -120,8 +120,9 @@ def _source_slices(folder: Path, series: str | int | None) -> tuple[list[Dataset
 
 
 def _segmentation(labels: np.ndarray, slices: Sequence[Dataset], grid: SourceGrid, name: str, version: str) -> Any:
-    import highdicom as hd
     from pydicom.sr.codedict import codes
+
+    hd = require("highdicom", "dicom")
 
     algorithm = hd.AlgorithmIdentificationSequence(
         name=name, version=version, family=codes.cid7162.ArtificialIntelligence

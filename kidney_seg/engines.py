@@ -25,7 +25,8 @@ def choose_engine(name: str) -> str:
         return "keras" if missing or _NVIDIA.exists() else "onnx"
     if name == "onnx" and missing:
         raise InputError(
-            f"--engine onnx: {' and '.join(missing)} not installed; install kidney_seg[onnx], or use --engine keras"
+            f"--engine onnx: {' and '.join(missing)} not installed; run: pip install 'kidney_seg[onnx]', or "
+            "use --engine keras"
         )
     return name
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.command import InputError, run_command
+from data_prep.command import InputError, require, run_command
 from data_prep.shards import parse
 from data_prep.split import SETS
 from kidney_seg.engines import ENGINES, choose_engine
@@ -98,6 +98,8 @@ def _run(arguments: argparse.Namespace) -> int:
         scans = parse(arguments.shard).pick(scans)
     made = list(zip(scans, _outputs(scans, single, arguments), strict=True))
     engine = choose_engine(arguments.engine)
+    if any(outputs.seg for _, outputs in made):
+        require("highdicom", "dicom")  # before hours of work, not after
     sources = _sources(arguments.model, arguments.ensemble or [])
     changes: dict[str, Any] = {"postprocess": False} if arguments.no_postprocess else {}
     if arguments.flips:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.command import InputError
+from data_prep.command import InputError, require
 from kidney_seg.figures import WINDOW_HU
 from kidney_seg.report_data import Files
 
@@ -60,7 +60,6 @@ def draw_case(files: Files | None, solid: bool) -> tuple[Picture | None, list[di
     read is a reason, no error.
     """
     from data_prep.volume import read_labels, read_volume, same_grid
-    from kidney_seg.report_meshes import scene
 
     for what in ("image", "truth", "prediction"):
         path = getattr(files, what, None)
@@ -80,6 +79,12 @@ def draw_case(files: Files | None, solid: bool) -> tuple[Picture | None, list[di
         return picture, None, f"No 3-D view: the case has {count} slice{'s' * (count != 1)}."
     if not (truth.voxels.any() or predicted.voxels.any()):
         return picture, None, "No 3-D view: neither truth nor prediction has a kidney."
+    try:
+        require("skimage.measure", "report")
+    except InputError as error:
+        return picture, None, f"No 3-D view: {error}."
+    from kidney_seg.report_meshes import scene
+
     return picture, scene([truth.voxels, predicted.voxels], volume.spacing_mm), ""
 
 

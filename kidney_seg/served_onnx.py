@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data_prep.command import require
 from data_prep.grid import AIR_HU
 from kidney_seg import contract
 from kidney_seg.onnx_convert import IR_VERSION, OPSET, Graph, add_network
@@ -24,7 +25,7 @@ Weights = tuple[Tensor, Tensor]
 
 def build(loaded: ModelFile, metadata: Mapping[str, str]) -> bytes:
     """Return the ONNX model as bytes; `metadata`: texts kept in it. ValueError for a layer that ONNX cannot have."""
-    import onnx
+    onnx = require("onnx", "onnx")
     from onnx import helper
 
     settings = loaded.grid

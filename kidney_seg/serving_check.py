@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.command import InputError
+from data_prep.command import InputError, require
 from data_prep.files import read_json, sha256_of
 from kidney_seg import contract as contracts
 from kidney_seg import examples
@@ -84,8 +84,7 @@ def check_saved_model(folder: Path, wanted: Mapping[str, Example] | None = None)
 
 def check_onnx(path: Path, wanted: Mapping[str, Example]) -> list[str]:
     """Check an `.onnx` file with ONNX's checker and in ONNX Runtime; `wanted`: examples with the right answers."""
-    import onnx
-    import onnxruntime
+    onnx, onnxruntime = require("onnx", "onnx"), require("onnxruntime", "onnx")
 
     try:
         onnx.checker.check_model(str(path), full_check=True)
@@ -119,8 +118,7 @@ def check_onnx(path: Path, wanted: Mapping[str, Example]) -> list[str]:
 
 
 def _onnx_contract(path: Path) -> dict[str, Any]:
-    import onnx
-
+    onnx = require("onnx", "onnx")
     try:
         properties = {one.key: one.value for one in onnx.load(str(path)).metadata_props}
         return json.loads(properties["contract"])

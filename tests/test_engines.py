@@ -109,7 +109,7 @@ def test_auto_and_what_is_not_installed(monkeypatch, tmp_path):
     (tmp_path / "version").unlink()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert choose_engine("auto") == "keras"
-    with pytest.raises(InputError, match=r"onnxruntime not installed; install kidney_seg\[onnx\]") as caught:
+    with pytest.raises(InputError, match=r"onnxruntime not installed; run: pip install 'kidney_seg\[onnx\]'") as caught:
         choose_engine("onnx")
     one_line(caught)
 

@@ -1,0 +1,49 @@
+"""What the network looks at: the attention maps of a forward pass, and the scaled images of its pyramid."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+    from matplotlib.figure import Figure
+
+_SEEN = re.compile(r"gate\d+_attention|scale\d+")
+
+
+def seen_by(model: keras.Model, slices_hu: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the network makes of slices on its way, by layer name, full size first.
+
+    slices_hu: [n, size, size, input_slices] in HU. `gate1_attention` to `gate4_attention`, float32 [n, h, w] in 0..1,
+    are the weights of the gates that the settings have; `scale2` to `scale4`, float32 [n, h, w], the pooled images in
+    0..1 of the window (the middle one of several input slices). Empty where the network has neither.
+    """
+    import keras
+
+    names = sorted(layer.name for layer in model.layers if _SEEN.fullmatch(layer.name))
+    if not names:
+        return {}
+    inner = keras.Model(model.inputs, {name: model.get_layer(name).output for name in names})
+    made = inner.predict({"image": np.asarray(slices_hu, np.float32)}, verbose=0)
+    return {name: made[name][..., made[name].shape[-1] // 2] for name in names}
+
+
+def draw_seen(seen: dict[str, np.ndarray], which: int = 0, columns: int = 4) -> Figure:
+    """Return the maps of one of the slices side by side, each with its name and size; black is 0, white is 1."""
+    from matplotlib.figure import Figure
+
+    if not seen:
+        raise ValueError("nothing to draw: the network has neither gates nor scaled images")
+    rows = -(-len(seen) // columns)
+    figure = Figure(figsize=(2.6 * columns, 2.8 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, (name, maps) in zip(axes, seen.items(), strict=False):
+        ax.imshow(maps[which], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        height, width = maps[which].shape
+        ax.set_title(f"{name}\n{height} x {width}", fontsize=9)
+    return figure

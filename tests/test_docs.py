@@ -1,0 +1,259 @@
+"""The README does what it says, the docs build without a warning, and no link in them leads nowhere."""
+
+from __future__ import annotations
+
+import html.parser
+import importlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from dicom_files import random_hu, save_slices, slices_of
+
+from data_prep.phantom import write_cohort
+from kidney_seg.__main__ import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+TEXTS = [*PAGES, *sorted(ROOT.glob("*.md"))]
+TINY = (
+    "size=32 width_factor=0.25 decoder=inline batch_norm_momentum=0.9 gates= multi_scale_input=false"
+    " deep_supervision=false cross_entropy=0.5 peak_rate=0.01 starts=1 start_steps=60 steps=2 max_rounds=1 retries=0"
+).split()
+TRAINED = 0  # which block of the README trains RUN, on which the later ones go on
+
+
+def blocks(text: str, language: str = "sh") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(block: str) -> list[list[str]]:
+    """Return the lines of a block as words: continued lines joined, comments gone."""
+    return [words for line in block.replace("\\\n", " ").splitlines() if (words := shlex.split(line, comments=True))]
+
+
+README = blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+INLINE = [
+    shlex.split(found)
+    for found in re.findall(r"`(python -m [^`]+)`", (ROOT / "README.md").read_text(encoding="utf-8").replace("\n", " "))
+]
+MODULES = [block for block in README if "python -m" in block]
+
+
+def play(words: list[str], server: str = "") -> None:
+    """Run one command in the current folder, made tiny; what needs a person or a host is looked at only."""
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    if words[0] == "pip":
+        extra = re.fullmatch(r"kidney_seg\[(\w+)\]", words[2]).group(1)
+        assert re.search(rf"^{extra} =$", (ROOT / "setup.cfg").read_text(), re.MULTILINE)
+        return
+    if words[0] == "jupyter":
+        assert list((ROOT / words[2]).glob("*.ipynb"))
+        return
+    if words[0] == "tensorboard":
+        assert list(Path(words[2]).iterdir())
+        return
+    assert words[:2] == ["python", "-m"], words
+    module = "kidney_seg.__main__" if words[2] == "kidney_seg" else words[2]
+    arguments = [server if word.startswith("HOST:") else word for word in words[3:]]
+    if module == "data_prep.build":
+        arguments += ["--size", "32", "--pixel-mm", "9", "--rebuild"]
+    if module == "data_prep.phantom":
+        arguments += ["--cases", "1", "--size", "32"]
+    if module == "data_prep.check":
+        assert importlib.import_module(module).main(arguments) in (0, 1)  # small phantoms are no whole scans
+        return
+    if module == "kidney_seg.progressive":
+        arguments = _short(arguments)
+    assert importlib.import_module(module).main(arguments) == 0, " ".join(words)
+
+
+def _short(arguments: list[str]) -> list[str]:
+    """Return the words of a training that takes seconds; one that would not only has its words and settings checked."""
+    long = any(word in arguments for word in ("--preset", "--seeds", "--reproduce", "--show-settings"))
+    if long or "--data" not in arguments:
+        return [*arguments, "--show-settings"]
+    if "--set" not in arguments:
+        return [*arguments, "--set", *TINY]
+    at = arguments.index("--set") + 1
+    return [*arguments[:at], *TINY, *arguments[at:]]
+
+
+def _in_a_study(data, index) -> None:
+    """Give a slice what a DICOM Segmentation refers to."""
+    data.FrameOfReferenceUID = "1.2.3.4"
+    data.SeriesNumber = 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with all that the README takes as given, under its names, in which the first block was played."""
+    root = tmp_path_factory.mktemp("readme")
+    cases = write_cohort(root / "KITS", cases=8, size=32, slices=8)
+    shutil.copytree(root / "KITS", root / "SLICES")
+    for name in ("DIR/imagesTr", "DIR/labelsTr", "IN"):
+        (root / name).mkdir(parents=True)
+    for case in cases[:2]:
+        shutil.copy(case / "imaging.nii.gz", root / "DIR" / "imagesTr" / f"{case.name}_0000.nii.gz")
+        shutil.copy(case / "segmentation.nii.gz", root / "DIR" / "labelsTr" / f"{case.name}.nii.gz")
+        shutil.copy(case / "segmentation.nii.gz", root / "IN" / f"{case.name}.nii.gz")
+    shutil.copy(cases[0] / "imaging.nii.gz", root / "scan.nii.gz")
+    for name, slices in (("first", 7), ("second", 6)):  # `--series 2` is the one with fewer slices
+        series = slices_of(random_hu(slices), uid=f"1.2.3.{slices}", change=_in_a_study)
+        save_slices(root / "FOLDER", series, name)
+    (root / "LIST").write_text("scan.nii.gz\nFOLDER\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for words in commands(MODULES[TRAINED]):
+            play(words)
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [n for n in range(len(README)) if README[n] != MODULES[TRAINED]])
+def test_every_command_of_the_readme(number, folder, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    shutil.copytree(folder, here)
+    for left in here.glob("labels.*"):  # of the block before
+        left.unlink()
+    if "PREDICTIONS" not in README[number]:
+        shutil.rmtree(here / "PREDICTIONS", ignore_errors=True)
+    monkeypatch.chdir(here)
+    running, address = None, ""
+    for words in commands(README[number]):
+        if "HOST:8500" in words and running is None:
+            from benchmarks.stand_in import Servable, serve_grpc
+
+            running, port = serve_grpc(Servable(here / "models" / "kidney_seg" / "1"))
+            address = f"127.0.0.1:{port}"
+        play(words, address)
+    if running is not None:
+        running.stop(0).wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", INLINE, ids=lambda words: "_".join(words[2:]))
+def test_commands_within_sentences_of_the_readme(words, folder, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    shutil.copytree(folder, here)
+    shutil.rmtree(here / "DIR")
+    if "--labels" in words:
+        shutil.copytree(here / "KITS", here / "DIR")
+    monkeypatch.chdir(here)
+    play(words)
+
+
+def documented() -> list[tuple[str, ...]]:
+    """Return the project's commands in all texts but the README, as words, each once."""
+    found = []
+    for page in TEXTS:
+        text = re.sub(r"^   ", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)  # of lists
+        for block in blocks(text, "(?:sh)?"):
+            for line in block.replace("\\\n", " ").splitlines():
+                if re.match(r"python -m (data_prep|kidney_seg)", line) and "[--" not in line and "..." not in line:
+                    found.append(tuple(shlex.split(line, comments=True)))
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("words", documented(), ids=lambda words: "_".join(words[2:]))
+def test_options_of_documented_commands_exist(words, monkeypatch):
+    if words[2] == "kidney_seg":
+        assert main(list(words[3:])) == 0
+        return
+    module = importlib.import_module(words[2])
+    monkeypatch.setattr(module, "run_command", lambda body: 0)  # the words are read, nothing is done
+    assert module.main(list(words[3:])) == 0
+
+
+def test_commands_are_listed(capsys):
+    made = {
+        f"{path.parent.name}.{path.stem}"
+        for path in [*(ROOT / "kidney_seg").glob("*.py"), *(ROOT / "data_prep").glob("*.py")]
+        if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8") and path.stem != "__main__"
+    }
+    assert made == set(COMMANDS)
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    for name, what in COMMANDS.items():
+        assert f"python -m {name}" in shown and what in shown
+        assert f"| `{name}` | {what} |" in page
+    assert main(["predict"]) == 2
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_links_of_texts_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        parts = urlsplit(target)
+        if not parts.scheme:
+            assert not parts.path or (page.parent / unquote(parts.path)).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_without_an_example(page):
+    text = page.read_text(encoding="utf-8")
+    assert "```" in text or re.search(r"^    python -m", text, re.MULTILINE) or ":::" in text
+
+
+class _Page(html.parser.HTMLParser):
+    """The names and links of a built page."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.ids, self.links = set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            if name in ("id", "name") and value:
+                self.ids.add(value)
+            if name in ("href", "src") and value:
+                self.links.append(value)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    out = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(out)],
+        cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr  # a warning is an error
+    return out
+
+
+@pytest.mark.slow
+def test_site_has_no_dead_link_and_asks_no_other_host(site):
+    pages = {path: _Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html") if path.name != "404.html"}
+    assert len(pages) >= len(PAGES)
+    for path, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme in ("http", "https", "mailto"):
+                continue
+            goal = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            goal = goal / "index.html" if goal.is_dir() else goal
+            assert goal.is_file(), f"{path.name}: {link}"
+            if parts.fragment and goal in pages and parts.fragment != "__skip":
+                assert unquote(parts.fragment) in pages[goal].ids, f"{path.name}: {link}"
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(
+            r"<(?:script|img|iframe)[^>]+src=\"?https?:|<link[^>]+href=\"?https?:[^>]+stylesheet", text
+        )
+
+
+@pytest.mark.slow
+def test_reference_holds_the_docstrings(site):
+    text = (site / "reference.html").read_text(encoding="utf-8")
+    for name in ("focal_tversky", "read_volume", "predict_volume", "remove_distant_objects", "evaluate_folders"):
+        assert name in text
+    assert "so that the gradient stays finite at a perfect prediction" in text
