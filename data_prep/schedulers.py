@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from data_prep.command import InputError
+from data_prep.command import InputError, require
 from data_prep.workers import Died
 
 RETRIES = 2  # of a task whose function raises; tasks of a worker that dies go to another one anyhow
@@ -21,14 +21,9 @@ def in_scheduler(
     again and again, or its function raised every time. The workers need this package, and the same paths. Closing the
     iterator cancels what has not begun. InputError where Dask is not installed and where no scheduler answers.
     """
+    distributed = require("distributed", "scale")
     try:
-        from distributed import Client, as_completed
-    except ImportError:
-        raise InputError(
-            f"--scheduler {address}: needs Dask; install it with pip install 'kidney_seg[scale]'"
-        ) from None
-    try:
-        client = Client(address, timeout=JOIN_SECONDS)
+        client = distributed.Client(address, timeout=JOIN_SECONDS)
     except (OSError, ValueError) as error:
         raise InputError(
             f"--scheduler {address}: no Dask scheduler answers ({' '.join(str(error).split())}); start one with "
@@ -39,7 +34,7 @@ def in_scheduler(
         futures = [client.submit(function, *task, pure=False, retries=retries) for task in tasks]
         places = {future.key: index for index, future in enumerate(futures)}
         try:
-            for future in as_completed(futures):
+            for future in distributed.as_completed(futures):
                 try:
                     result = future.result()
                 except Exception as error:  # of the function, of the workers, of the cluster
