@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from data_prep.command import InputError
 
 LOCK = ".lock"  # stays in the folder: to remove it while another process opens it would let both in
+LOOKS, LOOK_SECONDS = 20, 0.05
 
 
 @contextmanager
@@ -27,12 +30,19 @@ def locked(folder: str | Path, remedy: str, name: str = LOCK) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            pid = file.read().strip() or "unknown"
-            raise InputError(f"{folder}: another process ({pid}) is writing here; {remedy}") from None
+            raise InputError(f"{folder}: another process ({_holder(file)}) is writing here; {remedy}") from None
         except OSError:
             pass  # no locks here
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+def _holder(file: TextIO) -> str:
+    for _ in range(LOOKS):  # who has just taken the lock has not yet written who it is
+        file.seek(0)
+        if pid := file.read().strip():
+            return pid
+        time.sleep(LOOK_SECONDS)
+    return "unknown"

@@ -46,7 +46,12 @@ def start(cohort: Path, cache: Path, *options: str) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_mind_ctrl_c,
     )
+
+
+def _mind_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in a shell's background ignores it
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

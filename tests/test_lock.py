@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from helpers import one_line
 
 from data_prep.command import InputError
-from data_prep.lock import locked
+from data_prep.lock import LOCK, locked
 
 HOLD = """
 import sys, time
@@ -37,3 +39,14 @@ def test_an_error_inside_lets_go(tmp_path: Path) -> None:
         raise ZeroDivisionError
     with locked(tmp_path, ""):
         pass
+
+
+def test_who_has_just_taken_the_lock_may_say_so_a_moment_later(tmp_path: Path) -> None:
+    with open(tmp_path / LOCK, "a+", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        late = threading.Timer(0.2, lambda: (file.write("4711\n"), file.flush()))
+        late.start()
+        with pytest.raises(InputError) as caught, locked(tmp_path, "wait for it"):
+            pass
+        late.join()
+    assert "another process (4711)" in one_line(caught)
