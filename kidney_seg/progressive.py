@@ -111,6 +111,7 @@ def _read_data(data: str | Path, config: Config) -> Manifest:
 def make_demo_data(size: int, say: Callable[[str], None] = print) -> Path:
     """Simulate the demo's patients, cache and split them, unless they are there already; returns the cache folder."""
     from data_prep.build import build
+    from data_prep.cache import read_manifest
     from data_prep.grid import GridSettings
     from data_prep.phantom import write_cohort
     from data_prep.split import make_split, write_split
@@ -122,7 +123,7 @@ def make_demo_data(size: int, say: Callable[[str], None] = print) -> Path:
     result = build(DEMO / "patients", cache, GridSettings(size, DEMO_PIXEL_MM * 64 / size))
     if result.failures:
         raise InputError(result.failures[0])
-    manifest = result.manifest
+    manifest = read_manifest(cache)
     write_split(manifest, make_split(manifest, [count / patients for count in DEMO_PATIENTS.values()]))
     return cache
 

@@ -23,13 +23,15 @@ def small_config(*settings: str) -> Config:
 def small_data(folder: str | Path) -> Path:
     """Simulate, build and split what is not there yet; return the cache folder."""
     from data_prep.build import build
+    from data_prep.cache import read_manifest
     from data_prep.grid import GridSettings
     from data_prep.phantom import write_cohort
     from data_prep.split import make_split, write_split
 
     folder = Path(folder)
     write_cohort(folder / "patients", cases=PATIENTS, size=2 * SIZE, slices=SLICES)
-    manifest = build(folder / "patients", folder / "cache", GridSettings(SIZE, PIXEL_MM)).manifest
+    build(folder / "patients", folder / "cache", GridSettings(SIZE, PIXEL_MM))
+    manifest = read_manifest(folder / "cache")
     write_split(manifest, make_split(manifest, FRACTIONS))
     return folder / "cache"
 
