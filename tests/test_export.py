@@ -27,6 +27,7 @@ from kidney_seg.config import Config
 from kidney_seg.contract import make_contract
 from kidney_seg.model import build_model
 from kidney_seg.modelfile import ModelFile, load_model
+from kidney_seg.run import RunFolder
 
 # TensorFlow brings Keras along by itself; here it cannot be found, nor can anything of ours.
 BARE = """
@@ -197,3 +198,11 @@ def test_bad_arguments(arguments, words, tmp_path, monkeypatch, capsys):
     assert export.main(arguments) == 2
     assert words in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_path_of_the_training_is_exported(tmp_path):
+    paths = {"data": "/home/somebody/cache", "split": "/home/somebody/cache/split.json"}
+    RunFolder(tmp_path / "run", Config(), {"seed": 3, "data_sha256": "d", "split_sha256": "s", **paths}).close()
+    told = json.dumps(export._manifest(tmp_path / "run", {"model_sha256": "m"}))
+    assert '"seed": 3' in told and '"split_sha256": "s"' in told
+    assert "somebody" not in told and str(tmp_path) not in told
