@@ -52,7 +52,7 @@ class OneDevice:
         return nullcontext()
 
     def twin(self, model: keras.Model) -> keras.Model:
-        """Return the network to train: `model` itself, or one of the same variables on all the devices."""
+        """Return the network to train: `model` itself, one that shares its variables, or one with copies of them."""
         return model
 
     def optimizer(self, optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
@@ -74,6 +74,20 @@ class OneDevice:
     def own_rows(self, batch_size: int) -> slice:
         """Return which rows of every batch this process feeds."""
         return slice(0, batch_size)
+
+
+class OneUnderTensorFlow(OneDevice):
+    """One device, with TensorFlow's own kernels where Keras would run many small ones."""
+
+    def twin(self, model: keras.Model) -> keras.Model:
+        from kidney_seg.fused import with_fused_norms
+
+        return with_fused_norms(model)
+
+    def optimizer(self, optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+        from kidney_seg.fused import FusedAdam
+
+        return FusedAdam.from_config(optimizer.get_config()) if type(optimizer) is keras.optimizers.Adam else optimizer
 
 
 class Mirrored(OneDevice):
@@ -143,10 +157,10 @@ def choose_devices(config: Config, process: int = 0, processes: int = 1) -> OneD
     """
     if keras.backend.backend() == "jax":
         made = _under_jax(config.rounds.devices, process, processes)
+    elif keras.backend.backend() == "tensorflow":
+        made = OneUnderTensorFlow() if config.rounds.devices == "one" else _under_tensorflow(config)
     elif config.rounds.devices == "one":
         return OneDevice()
-    elif keras.backend.backend() == "tensorflow":
-        made = _under_tensorflow(config)
     else:
         raise InputError(
             f"setting devices: found 'all' under Keras' backend {keras.backend.backend()}, expected one; "
@@ -179,7 +193,7 @@ def _under_tensorflow(config: Config) -> OneDevice:
 
     found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(found) == 1:
-        return OneDevice()
+        return OneUnderTensorFlow()
     for name, refused in (("precision", "mixed_float16"), ("jit_compile", "on")):
         for section in (config.model, config.rounds):
             if getattr(section, name, None) == refused:

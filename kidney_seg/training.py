@@ -65,6 +65,8 @@ class Trainer:
             compiled = self.devices.jit_compile(compiled)
             self.trained.compile(optimizer=optimizer, loss=losses, loss_weights=weights, jit_compile=compiled)
             self.trained.optimizer.build(self.trained.trainable_variables)
+        pairs = zip(self.model.variables, self.trained.variables, strict=True)
+        self._copies = [(own, copy) for own, copy in pairs if own is not copy]  # none, or all
         self._fresh_optimizer = [variable.numpy() for variable in self.trained.optimizer.variables]
         self._optimizer: list[np.ndarray] | None = None  # what `set_state` gave for the next round
         self.predict = make_predictor(self.model, config.prediction.slices_per_batch)
@@ -127,9 +129,8 @@ class Trainer:
                 verbose=0,
                 callbacks=[watcher],
             )
-        if self.trained is not self.model:
-            for variable, twin in zip(self.model.variables, self.trained.variables, strict=True):
-                variable.assign(twin.numpy())
+        for own, copy in self._copies:
+            own.assign(copy.numpy())
         asked = watcher.asked
         if asked is None and leads:
             asked = watcher.stop.signal_number  # it came after the last batch
@@ -148,7 +149,7 @@ class Trainer:
     def _begin(self, given: Mapping[str, np.ndarray]) -> None:
         """Set the trained network and its optimizer on all devices."""
         kinds = {"weight": self.trained.variables, "optimizer": self.trained.optimizer.variables}
-        if self.trained is self.model:
+        if not self._copies:
             del kinds["weight"]  # they are there
         for kind, variables in kinds.items():
             for index, variable in enumerate(variables):

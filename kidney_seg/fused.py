@@ -1,0 +1,85 @@
+"""TensorFlow's own kernels for what Keras puts together of many small ones: batch normalization and Adam in training.
+
+The same arithmetic, on the same variables, so that files and networks stay Keras' own; only the rounding differs. On a
+processor the chains of small operations took a quarter of a step of the preset `paper` (docs/speed.md). JAX compiles
+such chains by itself.
+"""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+
+class FusedNorm(keras.layers.Layer):
+    """A batch normalization of a network over its last axis, computed in training by one kernel each way.
+
+    norm: the layer, whose variables these are and stay.
+    """
+
+    def __init__(self, norm: keras.layers.BatchNormalization):
+        super().__init__(name=norm.name, dtype=norm.dtype_policy)
+        self.norm = norm
+        self.built = True
+
+    def call(self, inputs, training=False, mask=None):
+        """Return `inputs` [batch, height, width, channels], normalized; in training the moving averages go on."""
+        norm = self.norm
+        if not training:
+            return norm(inputs, training=False, mask=mask)
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=norm.gamma.value,
+            offset=norm.beta.value,
+            mean=tf.constant([], tf.float32),
+            variance=tf.constant([], tf.float32),
+            epsilon=norm.epsilon,
+            is_training=True,
+        )
+        # The kernel returns the estimate for a population, n / (n - 1) times what Keras averages.
+        count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
+        variance *= tf.maximum(count - 1.0, 1.0) / count
+        for moving, now in ((norm.moving_mean, mean), (norm.moving_variance, variance)):
+            moving.assign(moving * norm.momentum + now * (1.0 - norm.momentum))
+        return outputs
+
+    def compute_output_shape(self, input_shape):
+        """Return the shape of the inputs."""
+        return input_shape
+
+
+def with_fused_norms(model: keras.Model) -> keras.Model:
+    """Return a network of the same layers and variables as `model`, with its batch normalizations fused.
+
+    In double precision, which the kernel does not have, they stay as they are.
+    """
+
+    def fused(layer: keras.Layer) -> keras.Layer:
+        plain = not isinstance(layer, keras.layers.BatchNormalization) or layer.compute_dtype == "float64"
+        return layer if plain else FusedNorm(layer)
+
+    return keras.models.clone_model(model, clone_function=fused)
+
+
+class FusedAdam(keras.optimizers.Adam):
+    """Adam with one kernel a variable; without `amsgrad`."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Change one variable and its two moments."""
+        index = self._get_variable_index(variable)
+        step, rate, beta_1, beta_2, epsilon, gradient = (
+            tf.cast(value, variable.dtype)
+            for value in (self.iterations.value + 1, learning_rate, self.beta_1, self.beta_2, self.epsilon, gradient)
+        )
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.pow(beta_1, step),
+            beta2_power=tf.pow(beta_2, step),
+            lr=rate,
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=epsilon,
+            grad=gradient,
+        )
