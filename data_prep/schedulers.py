@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from data_prep.command import InputError, require
@@ -14,7 +14,7 @@ JOIN_SECONDS = 30
 
 def in_scheduler(
     function: Callable[..., Any], tasks: Sequence[tuple], address: str, retries: int = RETRIES
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """Call `function(*task)` for every task on the workers of the scheduler at `address`, such as tcp://node1:8786.
 
     Yields (index of the task, result) as they finish; the result is a `Died` where the workers died under the task

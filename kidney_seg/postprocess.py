@@ -221,8 +221,8 @@ def _run(arguments: argparse.Namespace) -> int:
         write_json(report, {"cases": described, "failed": failed})
     if many:
         print(f"{len(described)} label files in {arguments.out}")
-    for error in failed.values():
-        print(f"error: {error}", file=sys.stderr)
+    for line in failed.values():
+        print(f"error: {line}", file=sys.stderr)
     return 2 if failed else 0
 
 
@@ -233,8 +233,10 @@ def _clean(path: Path, out: Path, distance_mm: float, kidney_ml: float) -> tuple
     volume = read_labels(path)
     result, objects = apply_rule(volume.voxels, volume.spacing_mm, distance_mm, kidney_ml)
     write_labels(result, volume.source, out)
-    limits = {"distance_mm": distance_mm, "kidney_ml": kidney_ml}
-    return describe(volume.voxels, result, objects, volume.spacing_mm, **limits), objects
+    described = describe(
+        volume.voxels, result, objects, volume.spacing_mm, distance_mm=distance_mm, kidney_ml=kidney_ml
+    )
+    return described, objects
 
 
 if __name__ == "__main__":

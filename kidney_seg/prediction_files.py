@@ -97,6 +97,8 @@ def write_outputs(
     write_json(outputs.record, record)
     try:
         if outputs.percent is not None:
+            if percent is None:
+                raise ValueError(f"no percentages for {outputs.percent}")
             write_percent(percent, volume.source, outputs.percent)
         if outputs.seg is not None:
             _write_seg(outputs.seg, labels, volume, content["image"]["series"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +85,7 @@ def score_folders(
     )
 
 
-def _results(tasks: list[tuple], jobs: int) -> Iterator[tuple[int, _Scored]]:
+def _results(tasks: list[tuple], jobs: int) -> Generator[tuple[int, _Scored], None, None]:
     if jobs == 1:
         yield from ((index, _score(*task)) for index, task in enumerate(tasks))
         return
