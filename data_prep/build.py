@@ -182,8 +182,8 @@ def _same_images(entries: list[CacheEntry]) -> list[str]:
     return [f"{names[0]}: holds the same image as {', '.join(names[1:])}" for names in by_image.values() if names[1:]]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; see `python -m data_prep.build --help`."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.build",
         description="Make the HDF5 cache of a folder of CT cases (KiTS layout: case_NNNNN/imaging.nii.gz and "
@@ -221,7 +221,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="build on the workers of this Dask scheduler, such as tcp://node1:8786"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; see `python -m data_prep.build --help`."""
+    args = make_parser().parse_args(argv)
 
     def body() -> int:
         result = build(

@@ -199,8 +199,8 @@ def table(manifest: Manifest, split: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; see `python -m data_prep.split --help`."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.split",
         description="Divide a cache's labelled patients into train, selection and test; writes CACHE/split.json, or "
@@ -219,7 +219,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--folds", type=int, metavar="K", help="K splits for cross-validation instead of one")
     parser.add_argument("--seed", type=int, default=0, help="decides who goes where (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace a split, or folds, that are there")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; see `python -m data_prep.split --help`."""
+    args = make_parser().parse_args(argv)
 
     def body() -> int:
         manifest = read_manifest(args.cache)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from data_prep.command import InputError, run_command
 from kidney_seg.config import HEADS, LEVELS, PRESETS, ModelConfig
+from kidney_seg.set_option import add_set_option
 
 if TYPE_CHECKING:
     import keras
@@ -138,8 +139,8 @@ def _prior_biases(config: ModelConfig) -> list[float]:
     return [math.log(1 - prior)] + [math.log(each)] * (config.classes - 1)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; see the module's last line above."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.model",
         description="Show the network level by level: resolution, channels, attention gate, supervised output and "
@@ -147,11 +148,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("model", metavar="MODEL", nargs="?", help="run folder or .keras file, instead of settings")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="paper", help="settings; default: %(default)s")
-    parser.add_argument(
-        "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="such as size=128 gates=2,3,4"
-    )
+    add_set_option(parser, "such as size=128 gates=2,3,4")
     parser.add_argument("--figure", metavar="F", help="draw it as the paper's Figure 1, to a .png, .svg or .pdf file")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's last line above."""
+    arguments = make_parser().parse_args(argv)
     return run_command(lambda: _show(arguments))
 
 

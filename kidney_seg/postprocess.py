@@ -146,8 +146,8 @@ def check_limits(distance_mm: float, kidney_ml: float) -> None:
             raise InputError(f"{name}: found {value:g}, expected a number of 0 or more")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command: label files in, the same without distant objects out."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.postprocess",
         description="Remove the objects of a label file (0 background, 1 kidney, 2 tumor) that lie far from "
@@ -184,7 +184,12 @@ def main(argv: list[str] | None = None) -> int:
         default=argparse.SUPPRESS,
     )
     parser.add_argument("--force", action="store_true", help="replace files where they exist")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command: label files in, the same without distant objects out."""
+    arguments = make_parser().parse_args(argv)
     return run_command(lambda: _run(arguments))
 
 

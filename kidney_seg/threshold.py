@@ -203,8 +203,8 @@ def predicted_cases(
     return loaded.config.prediction, predict
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; see the module's first line."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.threshold",
         description="Predict the patients of one set once, apply the rule against distant objects with several "
@@ -225,7 +225,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--figure", metavar="F", help="draw the differences, too (.png, .svg, .pdf)")
     parser.add_argument("--json", metavar="FILE", help="write the figures, too")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's first line."""
+    arguments = make_parser().parse_args(argv)
     return run_command(lambda: _run(arguments))
 
 

@@ -186,7 +186,8 @@ def test_commands_are_listed(capsys):
     for name, what in COMMANDS.items():
         assert f"python -m {name}" in shown and what in shown
         assert f"| `{name}` | {what} |" in page
-    assert main(["predict"]) == 2
+    assert main(["predcit"]) == 2
+    assert "did you mean predict?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
