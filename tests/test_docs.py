@@ -96,7 +96,8 @@ def _short(arguments: list[str]) -> list[str]:
     """
     if "--reproduce" in arguments:
         return arguments
-    return [*arguments, *(["--set", *TINY] if "--data" in arguments else ["--show-settings"])]
+    fewer = ["--seeds", "2"] if "--seeds" in arguments else []
+    return [*arguments, *fewer, *(["--set", *TINY] if "--data" in arguments else ["--show-settings"])]
 
 
 def _in_a_study(data, index) -> None:
