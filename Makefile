@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 PY := .venv/bin/python
 
-.PHONY: demo test test-fast lint clean
+.PHONY: demo test test-fast lint bench clean
 
 demo: .venv/ready  ## simulated patients, training in rounds, Table 1, report
 	$(PY) -m kidney_seg.progressive
@@ -17,6 +17,9 @@ lint: .venv/ready
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
+bench: .venv/bench  ## speed, beside PyTorch and plain copies
+	$(PY) -m benchmarks
+
 clean:  ## the environment and what the demo wrote
 	rm -rf .venv runs
 
@@ -24,4 +27,8 @@ clean:  ## the environment and what the demo wrote
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/bench: .venv/ready requirements-bench.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	touch $@

@@ -14,7 +14,7 @@ JOIN_SECONDS = 30
 
 def in_scheduler(
     function: Callable[..., Any], tasks: Sequence[tuple], address: str, retries: int = RETRIES
-) -> Generator[tuple[int, Any], None, None]:
+) -> Generator[tuple[int, Any]]:
     """Call `function(*task)` for every task on the workers of the scheduler at `address`, such as tcp://node1:8786.
 
     Yields (index of the task, result) as they finish; the result is a `Died` where the workers died under the task

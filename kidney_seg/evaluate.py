@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.command import InputError, run_command
+from data_prep.shards import parse
 from data_prep.split import SETS, patients_of
 from kidney_seg.against import compare_rows, find_scores, format_comparison, read_rows
 from kidney_seg.case_scores import AFTER
 from kidney_seg.postprocess import DISTANCE_MM, KIDNEY_ML, check_limits
 from kidney_seg.score_folders import Evaluation, score_folders
+from kidney_seg.score_parts import score_parts
 from kidney_seg.scores import format_detection, format_table1, scores_of, write_comparison, write_scores
 
 MOST_NAMES = 20  # of cases without any hit, on the screen; scores.json has them all
@@ -88,6 +90,15 @@ def make_parser() -> argparse.ArgumentParser:
         help="compare by patient with other predictions (a folder like PREDICTIONS) or their scores.json",
     )
     parser.add_argument("--jobs", metavar="N", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="score the I-th of N parts of the cases, I from 0; the others may be scored at the same time, anywhere "
+        "with the same folders, and the last one writes the scores",
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="score on the workers of this Dask scheduler, such as tcp://node1:8786"
+    )
     parser.add_argument("--force", action="store_true", help="replace other scores in --out")
     return parser
 
@@ -106,11 +117,21 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.postprocess:
         options |= {"distance_mm": arguments.distance_mm, "kidney_ml": arguments.kidney_ml}
     others = _read_others(arguments.against)  # a mistake there is better known before the minutes of scoring
-    result = score_folders(arguments.predictions, arguments.truth, jobs=arguments.jobs, **options)
+    out = arguments.out or _default_out(arguments.predictions)
+    if arguments.shard or arguments.scheduler:
+        if arguments.against and others is None:
+            raise InputError(
+                f"--against {arguments.against}: in parts only with scores, found other predictions; score these "
+                "by themselves first, and give their scores.json"
+            )
+        code, result = _in_parts(arguments, out, options)
+        if result is None:
+            return code
+    else:
+        result = score_folders(arguments.predictions, arguments.truth, jobs=arguments.jobs, **options)
     print(_tables(result, options))
     for line in _findings(result):
         print(line, file=sys.stderr)
-    out = arguments.out or _default_out(arguments.predictions)
     for path in write_scores(result.rows, out, _details(result, options), arguments.force):
         print(f"wrote {path}")
     if arguments.against:
@@ -123,6 +144,30 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"\n{format_comparison(compared, str(arguments.against))}")
         print(f"wrote {write_comparison(compared, str(arguments.against), out, arguments.force)}")
     return 2 if result.unreadable else 0
+
+
+def _in_parts(arguments: argparse.Namespace, out: Path, options: Mapping[str, Any]) -> tuple[int, Evaluation | None]:
+    parts = score_parts(
+        arguments.predictions,
+        arguments.truth,
+        out,
+        shard=parse(arguments.shard) if arguments.shard else None,
+        scheduler=arguments.scheduler,
+        jobs=arguments.jobs,
+        **options,
+    )
+    for line in parts.failures:
+        print(f"error: {line}", file=sys.stderr)
+    if parts.evaluation is not None:
+        return 0, parts.evaluation
+    for line in parts.unreadable:
+        print(f"error: {line} (counted as empty)", file=sys.stderr)
+    what = f"shard {arguments.shard} is done" if arguments.shard else "the scores are not complete"
+    print(
+        f"{out}: {what} ({parts.made} scored, {parts.kept} kept, {len(parts.failures)} failed); "
+        "cases.csv and scores.json are written when all cases are scored"
+    )
+    return (2 if parts.failures or parts.unreadable else 0), None
 
 
 def _read_others(against: Path | None) -> list[dict[str, Any]] | None:

@@ -84,6 +84,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--shard", metavar="I/N", help="only every N-th scan, from the I-th on (0 to N-1): for job arrays"
     )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="predict on the workers of this Dask scheduler, such as tcp://node1:8786"
+    )
     parser.add_argument("--force", action="store_true", help="replace label files that are there already")
     parser.add_argument("--no-postprocess", action="store_true", help="leave distant objects in")
     return parser
@@ -102,7 +105,8 @@ def _run(arguments: argparse.Namespace) -> int:
             raise InputError(f"--shard {arguments.shard}: is for a folder of cases or a list, found one scan")
         scans = parse(arguments.shard).pick(scans)
     made = list(zip(scans, _outputs(scans, single, arguments), strict=True))
-    engine = choose_engine(arguments.engine)
+    # workers choose for themselves: the host that asks may be without what they have
+    engine = arguments.engine if arguments.scheduler else choose_engine(arguments.engine)
     if any(outputs.seg for _, outputs in made):
         require("highdicom", "dicom")  # before hours of work, not after
     sources = _sources(arguments.model, arguments.ensemble or [])
@@ -110,7 +114,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.flips:
         changes["flips"] = arguments.flips
     job = Job(sources, replace(sources[0].config.prediction, **changes), engine)
-    failed = predict_scans(job, made, force=arguments.force, say=_say)
+    failed = predict_scans(job, made, force=arguments.force, scheduler=arguments.scheduler, say=_say)
     if single and failed:
         raise failed[0][1]
     if not single:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from data_prep.command import InputError, progress
-from data_prep.files import checked_sha256
+from data_prep.files import checked_sha256, remove_leftovers
+from data_prep.schedulers import in_scheduler
+from data_prep.workers import Died
 from kidney_seg.config import PredictionConfig
-from kidney_seg.engines import open_predictor
+from kidney_seg.engines import choose_engine, open_predictor
 from kidney_seg.modelfile import ModelSource
 from kidney_seg.prediction_files import Outputs, check_source, is_done, write_outputs
 from kidney_seg.prediction_inputs import Scan
@@ -26,7 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """How scans are predicted: by the mean of `sources`, with these settings; engine: `keras` or `onnx`."""
+    """How scans are predicted: by the mean of `sources`, with these settings.
+
+    engine: `keras` or `onnx`; for the workers of a scheduler also `auto`, which each of them chooses for itself.
+    """
 
     sources: Sequence[ModelSource]
     settings: PredictionConfig
@@ -55,18 +63,20 @@ def predict_scan(
     outputs: Outputs,
     image: Mapping[str, Any] | None = None,
     watch: Callable[[Sequence[int]], Iterable[int]] = iter,
+    note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Read one scan, predict it, apply the paper's rule, and write what `outputs` names; return the record.
 
-    What reading had to decide is said on standard error. image: as `_identity` gives it, if known; watch: as for
-    `predict_slabs`. Errors as for `read_volume` and `write_outputs`; nothing is left of a scan that fails.
+    note: gets a line for each thing that reading had to decide; without it, they are said on standard error. image: as
+    `_identity` gives it, if known; watch: as for `predict_slabs`. Errors as for `read_volume` and `write_outputs`;
+    nothing is left of a scan that fails.
     """
     from data_prep.volume import read_volume
 
     check_source(outputs, scan.image)
     volume = read_volume(scan.image, scan.series)
-    for note in volume.notes:
-        print(f"note: {scan.name}: {note}", file=sys.stderr)
+    for line in volume.notes:
+        (note or _to_stderr)(f"note: {scan.name}: {line}")
     labels, percent, described = _segment(job, volume, outputs.percent is not None, watch)
     content = {
         "labels": outputs.labels.name,
@@ -95,35 +105,115 @@ def _segment(
     return labels, found.tumor_percent, told
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What is told of one scan: a line, or the error for which it was not predicted; and the notes of its reading."""
+
+    line: str = ""
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+
+
 def predict_scans(
     job: Job,
     scans: Sequence[tuple[Scan, Outputs]],
     *,
     force: bool = False,
+    scheduler: str | None = None,
     say: Callable[[str], None] = print,
 ) -> list[tuple[Scan, InputError]]:
-    """Predict many scans and return those that failed, each with its error; the others are done.
+    """Predict many scans and return those that failed, in their order, each with its error; the others are done.
 
     What is there already is left as it is if it is what would be made (`is_done`). What is there otherwise is replaced
-    only with `force`; without it, InputError before the first scan. `say` gets a line for each scan.
+    only with `force`; without it, InputError before the first scan. `say` gets a line for each scan. `scheduler`:
+    address of a Dask scheduler whose workers, with the same paths, predict instead of this process.
     """
-    from kidney_seg.review import summary_line
-
     for _, outputs in scans:
         if not force:
             is_done(outputs, job.made_by)
-    failed = []
-    for scan, outputs in progress(scans, "scans") if len(scans) > 1 else scans:
+    found = _here(job, scans, force) if scheduler is None else _on_workers(job, scans, force, scheduler)
+    failed = {}
+    try:
+        with closing(found):
+            for index, told in progress(found, "scans", total=len(scans)) if len(scans) > 1 else found:
+                for line in told.notes:
+                    _to_stderr(line)
+                if told.error is None:
+                    say(f"{scans[index][1].labels}: {told.line}")
+                else:
+                    failed[index] = InputError(told.error)
+    finally:
+        for folder in {path.parent for _, outputs in scans for path in outputs.all}:
+            remove_leftovers(folder)  # of processes that were killed
+    return [(scans[index][0], failed[index]) for index in sorted(failed)]
+
+
+def _here(job: Job, scans: Sequence[tuple[Scan, Outputs]], force: bool) -> Generator[tuple[int, _Told]]:
+    def watch(slabs: Sequence[int]) -> Iterable[int]:
+        return progress(slabs, "batches of slices") if len(scans) == 1 else slabs
+
+    for index, (scan, outputs) in enumerate(scans):
+        yield index, _tell(job, scan, outputs, force, watch)
+
+
+def _on_workers(
+    job: Job, scans: Sequence[tuple[Scan, Outputs]], force: bool, address: str
+) -> Generator[tuple[int, _Told]]:
+    # paths that hold on other hosts, too
+    sources = [
+        replace(source, path=source.path.absolute(), weights=source.weights and source.weights.absolute())
+        for source in job.sources
+    ]
+    packed = pickle.dumps(Job(sources, job.settings, job.engine))
+    tasks = [(packed, replace(scan, image=scan.image.absolute()), outputs.absolute(), force) for scan, outputs in scans]
+    with closing(in_scheduler(_tell_there, tasks, address)) as results:
+        for index, told in results:
+            if isinstance(told, Died):
+                told = _Told(error=f"its task {told}; run again: finished scans are kept")
+            yield index, told
+
+
+_ONE_AT_A_TIME = Lock()  # a worker may have several threads; a scan's memory and the network are for one
+
+
+def _tell_there(packed: bytes, scan: Scan, outputs: Outputs, force: bool) -> _Told:
+    notes: list[str] = []
+    with _ONE_AT_A_TIME:
         try:
-            image = _identity(scan)
-            if _is_done(outputs, job.made_by, image, force):
-                say(f"{outputs.labels}: was there already, whole and made in the same way")
-                continue
-            watch = (lambda slabs: progress(slabs, "batches of slices")) if len(scans) == 1 else iter
-            say(f"{outputs.labels}: {summary_line(predict_scan(job, scan, outputs, image, watch))}")
-        except InputError as error:
-            failed.append((scan, error))
-    return failed
+            told = _tell(_unpacked(packed), scan, outputs, force, note=notes.append)
+        except InputError as error:  # of the network, or of the engine on this host
+            told = _Told(error=str(error))
+    return replace(told, notes=tuple(notes))
+
+
+@lru_cache(maxsize=1)
+def _unpacked(packed: bytes) -> Job:
+    # kept between the tasks of a process, with the network that its first scan loads
+    job = pickle.loads(packed)
+    return replace(job, engine=choose_engine(job.engine))
+
+
+def _tell(
+    job: Job,
+    scan: Scan,
+    outputs: Outputs,
+    force: bool,
+    watch: Callable[[Sequence[int]], Iterable[int]] = iter,
+    note: Callable[[str], None] | None = None,
+) -> _Told:
+    from kidney_seg.review import summary_line
+
+    try:
+        image = _identity(scan)
+        if _is_done(outputs, job.made_by, image, force):
+            return _Told("was there already, whole and made in the same way")
+        return _Told(summary_line(predict_scan(job, scan, outputs, image, watch, note)))
+    except InputError as error:
+        return _Told(error=str(error))
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _is_done(outputs: Outputs, made_by: Mapping[str, Any], image: Mapping[str, Any], force: bool) -> bool:

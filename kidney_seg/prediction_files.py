@@ -37,6 +37,11 @@ class Outputs:
         """The wanted files but the record."""
         return [path for path in (self.labels, self.percent, self.seg) if path is not None]
 
+    def absolute(self) -> Outputs:
+        """Return the same files by absolute paths."""
+        percent, seg = (path and path.absolute() for path in (self.percent, self.seg))
+        return Outputs(self.labels.absolute(), self.record.absolute(), percent, seg)
+
     def key(self, path: Path) -> str:
         """Return what a file is called in the record: its place from the labels' folder."""
         return path.relative_to(self.labels.parent).as_posix()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,12 +32,34 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class _Scored:
-    """What one case gave: its row, and why its prediction could not be read; or why it could not be scored."""
+class Plan:
+    """What is to be scored: `tasks` are arguments of `score_task`, by case; missing, extra: as of `Evaluation`."""
+
+    tasks: list[tuple]
+    missing: list[str]
+    extra: list[str]
+
+    def join(self, scored: Sequence[Scored]) -> Evaluation:
+        """Return the evaluation, given what every task gave, in the tasks' order."""
+        return Evaluation(
+            rows=[result.row for result in scored if result.row is not None],
+            missing=self.missing,
+            unreadable=[result.unreadable for result in scored if result.unreadable is not None],
+            extra=self.extra,
+        )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one case gave: its row, and why its prediction could not be read; or why it could not be scored.
+
+    kept: it was not scored now, but had been before (`score_parts`).
+    """
 
     row: dict[str, Any] | None = None
     unreadable: str | None = None
     error: str | None = None
+    kept: bool = False
 
 
 def score_folders(
@@ -59,6 +81,25 @@ def score_folders(
     """
     if jobs < 1:
         raise InputError(f"jobs {jobs}: expected 1 or more")
+    plan = plan_scores(predictions, truth, patients=patients, distance_mm=distance_mm, kidney_ml=kidney_ml)
+    scored: dict[int, Scored] = {}
+    with closing(in_processes(score_task, plan.tasks, jobs)) as results:
+        for index, result in progress(results, "scoring", total=len(plan.tasks)):
+            if result.error is not None:
+                raise InputError(result.error)
+            scored[index] = result
+    return plan.join([scored[index] for index in range(len(plan.tasks))])
+
+
+def plan_scores(
+    predictions: str | Path,
+    truth: str | Path,
+    *,
+    patients: Collection[str] | None = None,
+    distance_mm: float | None = None,
+    kidney_ml: float = KIDNEY_ML,
+) -> Plan:
+    """Return what `score_folders` scores; arguments and InputError as there."""
     files, truths = find_label_files(predictions), find_label_files(truth)
     if Path(predictions).is_file() and len(truths) == 1:  # one file against one: their names need not agree
         files = dict(zip(truths, files.values(), strict=True))
@@ -69,39 +110,35 @@ def score_folders(
             f"{predictions}: none of {len(files)} predictions ({_some(files)}) is of a case to score "
             f"({_some(truths)}); expected the same names in both"
         )
-    tasks = [(name, path, files.get(name), distance_mm, kidney_ml) for name, path in truths.items()]
-    scored: dict[int, _Scored] = {}
-    with closing(_results(tasks, jobs)) as results:
-        for index, result in progress(results, "scoring", total=len(tasks)):
-            if result.error is not None:
-                raise InputError(result.error)
-            scored[index] = result
-    ordered = [scored[index] for index in range(len(tasks))]
-    return Evaluation(
-        rows=[result.row for result in ordered if result.row is not None],
+    return Plan(
+        tasks=[(name, path, files.get(name), distance_mm, kidney_ml) for name, path in truths.items()],
         missing=[name for name in truths if name not in files],
-        unreadable=[result.unreadable for result in ordered if result.unreadable is not None],
         extra=[name for name in files if name not in truths],
     )
 
 
-def _results(tasks: list[tuple], jobs: int) -> Generator[tuple[int, _Scored], None, None]:
+def in_processes(function: Callable[..., Scored], tasks: Sequence[tuple], jobs: int) -> Generator[tuple[int, Scored]]:
+    """Call `function(*task)`, the task's first item the case's name, in `jobs` processes; 1: in this one.
+
+    Yields (index of the task, result) as they finish; a process that dies is its case's error.
+    """
     if jobs == 1:
-        yield from ((index, _score(*task)) for index, task in enumerate(tasks))
+        yield from ((index, function(*task)) for index, task in enumerate(tasks))
         return
-    with closing(in_workers(_score, tasks, jobs)) as results:
+    with closing(in_workers(function, tasks, jobs)) as results:
         for index, result in results:
             if isinstance(result, Died):
-                result = _Scored(
+                result = Scored(
                     error=f"{tasks[index][0]}: the process that scored it {result}, mostly for lack of memory; "
                     "run again with fewer --jobs"
                 )
             yield index, result
 
 
-def _score(
+def score_task(
     name: str, truth_path: Path, predicted_path: Path | None, distance_mm: float | None, kidney_ml: float
-) -> _Scored:
+) -> Scored:
+    """Score one case; arguments as of `score_folders`, by case. Never raises InputError: it is part of the result."""
     from data_prep.volume import read_labels
 
     unreadable = None
@@ -117,11 +154,11 @@ def _score(
                 _check_grid(found, true)
                 predicted = found.voxels
     except InputError as error:  # said by the process that waits for this one
-        return _Scored(error=str(error))
+        return Scored(error=str(error))
     cleaned = None
     if distance_mm is not None:
         cleaned = remove_distant_objects(predicted, true.spacing_mm, distance_mm, kidney_ml)
-    return _Scored(score_case(name, true.voxels, predicted, true.spacing_mm, cleaned), unreadable)
+    return Scored(score_case(name, true.voxels, predicted, true.spacing_mm, cleaned), unreadable)
 
 
 def _only(truths: dict[str, Path], patients: set[str], where: str | Path) -> dict[str, Path]:

@@ -58,7 +58,7 @@ def write_scores(
     are no conflict.
     """
     table, report = Path(out) / "cases.csv", Path(out) / "scores.json"
-    content = _without_nan(scores_of(rows, details))
+    content = without_nan(scores_of(rows, details))
     _refuse_other(report, content, force)
     rows = content["cases"]
     columns = list(dict.fromkeys([*COLUMNS, *(rows[0] if rows else ())]))
@@ -77,7 +77,7 @@ def write_comparison(compared: Sequence[Mapping[str, Any]], other: str, out: str
     InputError where it holds another comparison already, unless `force`.
     """
     path = Path(out) / "against.json"
-    content = _without_nan({"schema": 1, "against": other, "figures": compared})
+    content = without_nan({"schema": 1, "against": other, "figures": compared})
     _refuse_other(path, content, force)
     write_json(path, content)
     return path
@@ -145,12 +145,12 @@ def _interval(row: Mapping[str, float | None]) -> str:
     return "" if _figure(low) == "-" else f"[{_figure(low)}, {_figure(high)}]"
 
 
-def _without_nan(content: Any) -> Any:
+def without_nan(content: Any) -> Any:
     """Return a copy as JSON would give it back: NaN is None, tuples are lists, paths are text."""
     if isinstance(content, Mapping):
-        return {key: _without_nan(value) for key, value in content.items()}
+        return {key: without_nan(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [_without_nan(value) for value in content]
+        return [without_nan(value) for value in content]
     if isinstance(content, float) and math.isnan(content):
         return None
     return str(content) if isinstance(content, Path) else content

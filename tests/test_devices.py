@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,29 @@ def test_two_devices_under_tensorflow_end_with_the_weights_of_one(tmp_path: Path
     environment = {"KERAS_BACKEND": "tensorflow", "CPU_DEVICES": "2"}
     one = steps(tmp_path / "one.npz", environment, *PARTS)
     check_equal(one, steps(tmp_path / "two.npz", environment, *PARTS, "devices=all"), 2)
+
+
+def in_double_precision(folder: Path) -> dict[str, str]:
+    """Return the environment of the same code in double precision: a copy that says float64 for float32."""
+    for package in ("kidney_seg", "data_prep"):
+        shutil.copytree(Path(devices.__file__).parents[1] / package, folder / package)
+    for name in ("losses", "model", "sections"):
+        path = folder / "kidney_seg" / f"{name}.py"
+        path.write_text(path.read_text().replace('"float32"', '"float64"'))
+    (folder / "keras.json").write_text('{"floatx": "float64"}')
+    return {"PYTHONPATH": str(folder), "KERAS_HOME": str(folder)}
+
+
+def test_with_adam_two_devices_differ_by_rounding_alone(tmp_path: Path) -> None:
+    environment = {"KERAS_BACKEND": "tensorflow", "CPU_DEVICES": "2"} | in_double_precision(tmp_path)
+    # the norm is below that of the gradients, so that clipping is put to the test, too
+    settings = ("gates=1", "deep_supervision=true", "optimizer=adam", "peak_rate=0.01", "clipnorm=0.05")
+    one = steps(tmp_path / "one.npz", environment, *settings)
+    two = steps(tmp_path / "two.npz", environment, *settings, "devices=all")
+    assert (one["devices"], two["devices"]) == (1, 2)
+    assert {values.dtype for name, values in one.items() if name != "devices"} == {np.dtype(np.float64)}
+    assert max(differences(one, two).values()) < 1e-9  # in single precision .006; docs/scale.md
+    assert one["loss"][1] < one["loss"][0] - 0.01
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed (extra `test`)")

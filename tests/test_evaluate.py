@@ -219,7 +219,7 @@ def test_scores_after_the_rule(tmp_path, capsys):
 def die(*task):
     if task[0] == "case_00002":
         os.kill(os.getpid(), signal.SIGKILL)
-    return module._Scored(row={})
+    return module.Scored(row={})
 
 
 def test_any_number_of_processes_gives_the_same(folders, tmp_path, capsys):
@@ -239,7 +239,7 @@ def test_any_number_of_processes_gives_the_same(folders, tmp_path, capsys):
 
 
 def test_a_process_that_dies_is_named(folders, monkeypatch, capsys):
-    monkeypatch.setattr(module, "_score", die)
+    monkeypatch.setattr(module, "score_task", die)
     assert main([*map(str, folders), "--jobs", "2"]) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert errors == [

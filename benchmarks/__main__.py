@@ -1,0 +1,118 @@
+"""All that is measured, in one table: `python -m benchmarks [--only NAME ...] [--quick] [--json FILE]`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.machine import Others, describe, rate_now
+from benchmarks.rows import MARK, NOISY, Row, compared, table
+from data_prep.command import InputError, run_command
+from data_prep.files import read_json, write_json
+
+BENCHMARKS = {  # name on the command line: module, with `WORK`, `rows(quick)`, and the packages it `NEEDS`
+    "machine": "machine",
+    "step": "training_step",
+    "inference": "inference",
+}
+BUSY = 0.10  # share of the processors in others' use, from which it is said
+DRIFT = 0.15  # change of the matrix product's rate, likewise
+
+
+def measure(names: list[str], quick: bool) -> list[dict]:
+    """Run the benchmarks, print each table; return what was found, one entry a benchmark."""
+    modules = {name: importlib.import_module(f"benchmarks.{BENCHMARKS[name]}") for name in names}
+    for name, module in modules.items():
+        for package in getattr(module, "NEEDS", ()):
+            if importlib.util.find_spec(package) is None:
+                raise InputError(f"{name}: {package} is not installed; run: pip install -r requirements-bench.txt")
+    found = []
+    for name, module in modules.items():
+        print(f"\n{name}: {module.WORK}", flush=True)
+        before, others, start = rate_now(), Others(), time.monotonic()
+        rows: list[Row] = list(module.rows(quick))
+        entry = {
+            "name": name,
+            "seconds": round(time.monotonic() - start, 1),
+            "others_share": round(others.share(), 3),
+            "product_rate": [round(before, 1), round(rate_now(), 1)],
+            "rows": [asdict(row) for row in rows],
+        }
+        found.append(entry)
+        print(table(rows))
+        print(f"({entry['seconds']:.0f} s{_doubt(entry)})", flush=True)
+    return found
+
+
+def _doubt(entry: dict) -> str:
+    """Return what speaks against the figures of one benchmark."""
+    doubts = []
+    if entry["others_share"] > BUSY:
+        doubts.append(f"others used {100 * entry['others_share']:.0f} % of the processors")
+    low, high = sorted(entry["product_rate"])
+    if low < (1 - DRIFT) * high:
+        doubts.append(f"the matrix product's rate was {low:.0f} at one end and {high:.0f} GFLOP/s at the other")
+    noisy = sum(Row(**row).noisy for row in entry["rows"])
+    if noisy:
+        doubts.append(f"{noisy} rows marked {MARK} varied by more than {100 * NOISY:.0f} %")
+    return "; too noisy to tell: " + ", ".join(doubts) if doubts else ""
+
+
+def compare(old: Path, new: Path) -> str:
+    """Return two files of `--json` side by side, with what differs between their machines."""
+    runs = [_read(path) for path in (old, new)]
+    lines = [
+        f"{key}: {runs[0]['machine'].get(key)} -> {value}"
+        for key, value in runs[1]["machine"].items()
+        if runs[0]["machine"].get(key) != value
+    ]
+    if runs[0]["quick"] != runs[1]["quick"]:
+        lines.append("one of the two is a --quick run: its work is another")
+    rows = [[Row(**row) for entry in run["benchmarks"] for row in entry["rows"]] for run in runs]
+    return "\n".join([*lines, compared(*rows)])
+
+
+def _read(path: Path) -> dict:
+    run = read_json(path, "result of --json")
+    try:
+        return {key: run[key] for key in ("machine", "quick", "benchmarks")}
+    except (KeyError, TypeError):
+        raise InputError(f"{path}: expected a file that --json of this command wrote") from None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's first line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure the project against yardsticks of the same run: the machine, PyTorch, plain copies. "
+        "Each way runs in a process of its own, turn by turn; figures are medians, spreads half the distance between "
+        f"the quartiles; {MARK} marks what varied too much to tell.",
+    )
+    parser.add_argument("--only", nargs="+", choices=tuple(BENCHMARKS), metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--quick", action="store_true", help="tiny work: whether all of it runs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write machine, versions and all rows")
+    parser.add_argument("--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help="two such files side by side")
+    options = parser.parse_args(argv)
+
+    def body() -> int:
+        if options.compare:
+            print(compare(*options.compare))
+            return 0
+        machine = describe()
+        print("\n".join(f"{key}: {value}" for key, value in machine.items()))
+        found = measure(options.only or list(BENCHMARKS), options.quick)
+        if options.json:
+            run = {"machine": machine, "quick": options.quick, "benchmarks": found}
+            write_json(options.json, run)
+        return 0
+
+    return run_command(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
