@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -93,7 +93,7 @@ def _build(
     problems: list[str],
     cache: Path,
     settings: GridSettings,
-    workers: Callable[[list[tuple]], Iterator[Built | Failed | OSError]],
+    workers: Callable[[list[tuple]], Generator[Built | Failed | OSError, None, None]],
     rebuild: bool,
     pseudonyms: bool,
     shard: Shard | None,
@@ -118,9 +118,8 @@ def _build(
             else:
                 built.append(outcome)
                 problems += [f"{outcome.entry.case}: {note}" for note in outcome.notes]
-    entries = [one.entry for one in built]
-    if shard is not None:
-        entries = join_parts(cache, settings, names, shard, entries)
+    own = [one.entry for one in built]
+    entries = own if shard is None else join_parts(cache, settings, names, shard, own)
     problems += _same_images(entries or [])
     kept = sum(one.kept for one in built)
     return BuildResult(
@@ -147,7 +146,7 @@ def _under_pseudonyms(cases: list[Case]) -> tuple[list[Case], dict[str, str], li
     return renamed, {new.name: hashes[old.name] for old, new in zip(cases, renamed, strict=True)}, failures
 
 
-def _outcomes(tasks: list[tuple], jobs: int) -> Iterator[Built | Failed | OSError]:
+def _outcomes(tasks: list[tuple], jobs: int) -> Generator[Built | Failed | OSError, None, None]:
     if jobs == 1:
         for task in tasks:
             yield build_case(*task)
@@ -162,7 +161,7 @@ def _outcomes(tasks: list[tuple], jobs: int) -> Iterator[Built | Failed | OSErro
             yield outcome
 
 
-def _from_scheduler(tasks: list[tuple], address: str) -> Iterator[Built | Failed | OSError]:
+def _from_scheduler(tasks: list[tuple], address: str) -> Generator[Built | Failed | OSError, None, None]:
     # paths that hold on other hosts, too
     tasks = [(_absolute(case), cache.absolute(), *rest) for case, cache, *rest in tasks]
     with closing(in_scheduler(build_case, tasks, address)) as results:
@@ -183,8 +182,8 @@ def _same_images(entries: list[CacheEntry]) -> list[str]:
     return [f"{names[0]}: holds the same image as {', '.join(names[1:])}" for names in by_image.values() if names[1:]]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; see `python -m data_prep.build --help`."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.build",
         description="Make the HDF5 cache of a folder of CT cases (KiTS layout: case_NNNNN/imaging.nii.gz and "
@@ -222,7 +221,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="build on the workers of this Dask scheduler, such as tcp://node1:8786"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; see `python -m data_prep.build --help`."""
+    args = make_parser().parse_args(argv)
 
     def body() -> int:
         result = build(

@@ -16,6 +16,7 @@ from data_prep.command import InputError
 from data_prep.files import checked_sha256, sha256_of
 from data_prep.grid import GridSettings, labels_to_network, network_pixel_mm, to_network
 from data_prep.kits import CYST, Case
+from data_prep.triples import triple
 from data_prep.volume import SourceGrid, read_labels, read_volume, same_grid
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # what no further case would get over
@@ -112,7 +113,10 @@ def _build_case(
         network_labels = labels_to_network(labels, spacing_mm, settings)
         del labels
     made = write_case(path, network_image, network_labels, facts)
-    return Built(_entry(path, {**read_facts(path), **paths}, made), kept=False, notes=notes)
+    written = read_facts(path)
+    if written is None:
+        raise InputError(f"{path}: cannot be read right after it was written; check the disk, then run again")
+    return Built(_entry(path, {**written, **paths}, made), kept=False, notes=notes)
 
 
 def _labels_of(grid: SourceGrid, shape: tuple[int, ...], path: Path) -> tuple[np.ndarray, int, int]:
@@ -130,18 +134,18 @@ def _labels_of(grid: SourceGrid, shape: tuple[int, ...], path: Path) -> tuple[np
         )
     kidney = tumor = 0
     for plane in labels:  # plane by plane: a mask of a whole scan is as large as the labels
-        foreground = np.count_nonzero(plane)
+        foreground = int(np.count_nonzero(plane))
         if foreground:
             plane[plane == CYST] = 1  # KiTS19 counts cysts as kidney
             kidney += foreground
-            tumor += np.count_nonzero(plane == 2)
+            tumor += int(np.count_nonzero(plane == 2))
     return labels, kidney, tumor
 
 
 def _entry(path: Path, facts: dict[str, Any], sha256: str) -> CacheEntry:
     pixels = facts["pixels"]
     labelled = pixels is not None
-    shape_zyx = tuple(int(n) for n in facts["shape_zyx"])
+    shape_zyx = triple(int(n) for n in facts["shape_zyx"])
     return CacheEntry(
         case=str(facts["case"]),
         patient=str(facts["patient"]),
@@ -150,7 +154,7 @@ def _entry(path: Path, facts: dict[str, Any], sha256: str) -> CacheEntry:
         slices=shape_zyx[0],
         labelled=labelled,
         pixel_mm=float(facts["pixel_mm"]),
-        spacing_mm=tuple(float(mm) for mm in facts["spacing_mm"]),
+        spacing_mm=triple(float(mm) for mm in facts["spacing_mm"]),
         shape_zyx=shape_zyx,
         image_path=facts["image_path"],
         label_path=facts["label_path"],

@@ -162,6 +162,14 @@ def read_case(manifest: Manifest, entry: CacheEntry) -> tuple[np.ndarray, np.nda
     return image, label
 
 
+def read_labelled_case(manifest: Manifest, entry: CacheEntry) -> tuple[np.ndarray, np.ndarray]:
+    """Return (image, label) of a case as `read_case` does; InputError for one without labels, too."""
+    image, label = read_case(manifest, entry)
+    if label is None:
+        raise InputError(f"{_file(manifest, entry)}: has no labels; expected a labelled case")
+    return image, label
+
+
 def read_slice(manifest: Manifest, entry: CacheEntry, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Return one slice of a labelled case, image int16 HU and label uint8 [size, size], without reading the others.
 

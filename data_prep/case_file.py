@@ -47,7 +47,11 @@ def write_case(path: str | Path, image: np.ndarray, label: np.ndarray | None, fa
             beside = {"label": label.astype(np.uint8, copy=False), "pixels": count_pixels(label)}
             _write_slices(file, "label", beside["label"])
             file.create_dataset("pixels", data=beside["pixels"])
-        own = {"schema": SCHEMA, "code_version": code_version(), "slices_sha256": hashlib.sha256(image).hexdigest()}
+        own = {
+            "schema": SCHEMA,
+            "code_version": code_version(),
+            "slices_sha256": hashlib.sha256(image.data).hexdigest(),
+        }
         for name, value in {**facts, **own}.items():
             if value is not None:
                 file.attrs[name] = value
@@ -92,7 +96,7 @@ def content_sha256(attributes: dict[str, Any], beside: dict[str, np.ndarray]) ->
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
     for name, dtype in (("label", np.uint8), ("pixels", "<i8")):
         if name in beside:
-            digest.update(np.ascontiguousarray(beside[name], dtype))
+            digest.update(np.ascontiguousarray(beside[name], dtype).data)
     return digest.hexdigest()
 
 
@@ -133,7 +137,7 @@ def read_facts(path: str | Path) -> dict[str, Any] | None:
 
 def is_older(schema: Any) -> bool:
     """Whether a schema number, from wherever it was read, is one of an older version."""
-    return isinstance(schema, int | np.integer) and schema < SCHEMA
+    return isinstance(schema, int | np.integer) and int(schema) < SCHEMA
 
 
 def check_schema(found: Any, path: str | Path) -> None:

@@ -161,8 +161,8 @@ def _disk(
     return summary, short
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; see `python -m data_prep.check --help`."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.check",
         description="Name what is amiss in a folder of CT cases, or in a cache (a folder with manifest.json). Changes "
@@ -178,7 +178,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=256, help="pixels a side of a cache to come (default: %(default)s)")
     parser.add_argument("--cache", metavar="DIR", help="where that cache would be written (default: the disk of DIR)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; see `python -m data_prep.check --help`."""
+    args = make_parser().parse_args(argv)
 
     def body() -> int:
         folder = Path(args.folder)

@@ -74,7 +74,7 @@ def _check_entry(manifest: Manifest, entry: CacheEntry) -> tuple[str, str] | Non
         return "cache_content", _short(error, path)
     except Exception as error:
         return "cache_content", f"{path.name}: reading ended with {type(error).__name__}"
-    if label is not None and not np.array_equal(count_pixels(label), entry.pixels):
+    if label is not None and (entry.pixels is None or not np.array_equal(count_pixels(label), entry.pixels)):
         return "cache_content", f"{path.name}: holds other numbers of labelled pixels than the manifest says"
     return None
 

@@ -67,9 +67,7 @@ def _check_case(name: str, image: Path | None, labels: Path | None, metadata: di
     found: list[tuple[str, str]] = []
     facts: dict[str, Any] = {}
     volume = seen = marked = None
-    if image is not None:
-        volume = _read(read_volume, image, found)
-    if volume is not None:
+    if image is not None and (volume := _read(read_volume, image, found)) is not None:
         seen = survey_image(volume.voxels, volume.spacing_mm)
         found += [("reader_note", f"{image.name}: {note}") for note in volume.notes]
         found += [(code, f"{image.name}: {what}") for code, what in (*_header_findings(image), *image_findings(seen))]
@@ -87,7 +85,7 @@ def _check_case(name: str, image: Path | None, labels: Path | None, metadata: di
             if volume is None:  # the same grid as the image's, where there is one
                 found += _spacing_findings(label_volume.spacing_mm, metadata)
             facts |= _label_facts(marked)
-    if marked is not None and _is_kits19_case_23(name, labels, metadata, marked):
+    if labels is not None and marked is not None and _is_kits19_case_23(name, labels, metadata, marked):
         what = "KiTS19's label of this case is known to be poor (Dice of the tumor .02 against KiTS23's)"
         found.append(("poor_label", what))
     return CaseReport(

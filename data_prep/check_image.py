@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.triples import triple
+
 FEWEST_SLICES = 16  # KiTS19 has 29 to 1059
 THUMB = 16  # pixels a side of the small slices that are compared along z
 PERCENTILES = (0.5, 5.0, 50.0, 95.0, 99.5)
@@ -75,10 +77,10 @@ def survey_image(hu: np.ndarray, spacing_mm: Sequence[float]) -> ImageSurvey:
         if k and ranges[k, 0] != ranges[k, 1] and np.array_equal(plane, hu[k - 1]):
             doubled.append(k - 1)
     digest = hashlib.sha256(repr(hu.shape).encode())
-    digest.update(np.ascontiguousarray(hu))
+    digest.update(np.ascontiguousarray(hu).data)
     return ImageSurvey(
-        hu.shape,
-        tuple(float(mm) for mm in spacing_mm),
+        triple(hu.shape),
+        triple(float(mm) for mm in spacing_mm),
         counts,
         ranges,
         np.stack([low.min(axis=1), high.max(axis=1)], axis=1),

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from data_prep.check_image import FEWEST_SLICES, runs
+from data_prep.triples import triple
 from data_prep.volume import LARGEST_LABEL
 
 BODY_ML = 20.0  # KiTS19: the second kidney has 42.7 mL or more, the third object .89 mL at most
@@ -63,7 +64,7 @@ def survey_labels(labels: np.ndarray, spacing_mm: Sequence[float], hu: np.ndarra
     for plane in labels:
         voxels += np.bincount(plane.ravel(), minlength=LARGEST_LABEL + 1)
     digest = hashlib.sha256(repr(labels.shape).encode())
-    digest.update(np.ascontiguousarray(labels))
+    digest.update(np.ascontiguousarray(labels).data)
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     bodies: tuple[float, ...] = ()
     gaps: tuple[int, ...] = ()
@@ -80,7 +81,7 @@ def survey_labels(labels: np.ndarray, spacing_mm: Sequence[float], hu: np.ndarra
             under = hu[box][inside]
             median_hu, not_tissue = float(np.median(under)), float(np.mean(under < NOT_TISSUE_HU))
     return LabelSurvey(
-        labels.shape,
+        triple(labels.shape),
         voxel_ml,
         tuple(voxels.tolist()),
         bodies,
@@ -99,7 +100,7 @@ def _bounding_box(labels: np.ndarray) -> tuple[slice, slice, slice]:
         in_slice[k] = marked.any()
         flat |= marked
     ends = [np.flatnonzero(line)[[0, -1]] for line in (in_slice, flat.any(axis=1), flat.any(axis=0))]
-    return tuple(slice(int(first), int(last) + 1) for first, last in ends)
+    return triple(slice(int(first), int(last) + 1) for first, last in ends)
 
 
 def _gaps(inside: np.ndarray, pixel_mm2: float) -> list[int]:
@@ -135,7 +136,9 @@ def label_findings(survey: LabelSurvey) -> Lines:
     if survey.gaps:
         yield "label_gap", f"labels stop and go on again, slices without: {runs(np.array(survey.gaps))}"
     low, high = KIDNEY_HU
-    if survey.median_hu is not None and not (low <= survey.median_hu <= high and survey.not_tissue <= NOT_TISSUE_SHARE):
+    if survey.median_hu is None or survey.not_tissue is None:
+        return
+    if not (low <= survey.median_hu <= high and survey.not_tissue <= NOT_TISSUE_SHARE):
         yield (
             "label_misplaced",
             f"the labels lie on a median of {survey.median_hu:.0f} HU, {survey.not_tissue:.0%} of them on air or lung; "

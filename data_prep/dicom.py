@@ -96,11 +96,16 @@ def _slices(ordered: Sequence[SliceHeader], grid: SourceGrid, where: str) -> Ite
         yield values if values.dtype == np.int16 else np.clip(np.rint(values), limits.min, limits.max).astype(np.int16)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Print the series of a folder and which one is read, with nothing that identifies a patient."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(prog="python -m data_prep.dicom", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="folder of DICOM files")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the series of a folder and which one is read, with nothing that identifies a patient."""
+    options = make_parser().parse_args(argv)
 
     def show() -> int:
         scan = scan_folder(options.folder)

@@ -159,21 +159,21 @@ def _read(path: Path, number: int) -> SliceHeader | None:
         path=path,
         series=hashlib.sha256(str(data.get("SeriesInstanceUID") or "").encode()).hexdigest()[:8],
         modality=modality if modality in _MODALITIES else "another modality",
-        kind=_kind(sop_class, modality, image_type, _number(data, "NumberOfFrames", 1)),
+        kind=_kind(sop_class, modality, image_type, _count(data, "NumberOfFrames", 1)),
         derived=image_type[:2] == ["DERIVED", "SECONDARY"],
         position=_numbers(data, "ImagePositionPatient", 3),
         orientation=_numbers(data, "ImageOrientationPatient", 6),
         pixel_spacing=_numbers(data, "PixelSpacing", 2),
-        size=(int(_number(data, "Columns", 0)), int(_number(data, "Rows", 0))),
-        samples=int(_number(data, "SamplesPerPixel", 1)),
-        bits=int(_number(data, "BitsAllocated", 16)),
-        slope=_number(data, "RescaleSlope", None),
-        intercept=_number(data, "RescaleIntercept", None),
+        size=(_count(data, "Columns", 0), _count(data, "Rows", 0)),
+        samples=_count(data, "SamplesPerPixel", 1),
+        bits=_count(data, "BitsAllocated", 16),
+        slope=_number(data, "RescaleSlope"),
+        intercept=_number(data, "RescaleIntercept"),
         units=str(data.get("RescaleType") or "").upper(),
     )
 
 
-def _kind(sop_class: str, modality: str, image_type: list[str], frames: float) -> str:
+def _kind(sop_class: str, modality: str, image_type: list[str], frames: int) -> str:
     if modality != "CT":
         return OTHER
     if sop_class in _ENHANCED_CT_CLASSES or frames > 1:
@@ -193,6 +193,11 @@ def _numbers(data: Any, name: str, count: int) -> tuple[float, ...] | None:
     return values if len(values) == count and all(map(math.isfinite, values)) else None
 
 
-def _number(data: Any, name: str, default: float | None) -> float | None:
+def _number(data: Any, name: str) -> float | None:
     value = data.get(name)
-    return default if value is None or value == "" else float(value)
+    return None if value is None or value == "" else float(value)
+
+
+def _count(data: Any, name: str, default: int) -> int:
+    value = _number(data, name)
+    return default if value is None else int(value)

@@ -97,7 +97,7 @@ def _source_slices(folder: Path, series: str | int | None) -> tuple[list[Dataset
     chosen, _ = choose_series(scan_folder(folder), folder, series)
     ordered, grid = stack(chosen.images, f"{folder}: series {chosen.number} ({chosen.key})")
     with silent():
-        slices = [pydicom.dcmread(image.path, stop_before_pixels=True, force=True) for image in ordered]
+        slices: list[Dataset] = [pydicom.dcmread(image.path, stop_before_pixels=True, force=True) for image in ordered]
     for data in slices:  # anonymizers may empty the data set's own; the file's stay
         data.SOPInstanceUID = data.get("SOPInstanceUID") or data.file_meta.get("MediaStorageSOPInstanceUID")
         data.SOPClassUID = data.get("SOPClassUID") or pydicom.uid.CTImageStorage

@@ -15,6 +15,7 @@ from data_prep.dicom_series import choose_series
 from data_prep.dicom_stack import stack
 from data_prep.inflate import AGAIN
 from data_prep.source_grid import GRID_TOLERANCE, SourceGrid, axial_axes, check_grid
+from data_prep.triples import triple
 from data_prep.volume import Volume
 from data_prep.voxel_source import check_size, opened
 
@@ -93,7 +94,7 @@ def read_dicom_seg(path: str | Path, folder: str | Path | None = None) -> Volume
                 stored[place][pixels[frame.index] > 0] = label
     order, flips = axial_axes(grid.direction)
     voxels = np.ascontiguousarray(np.flip(stored.transpose(order), flips))
-    spacing_mm = tuple(grid.spacing[::-1][axis] for axis in order)
+    spacing_mm = triple(grid.spacing[::-1][axis] for axis in order)
     return Volume(voxels, spacing_mm, grid, path, notes)
 
 
@@ -159,7 +160,8 @@ def _frames(
         orientations.add(tuple(float(v) for v in of(frame, "PlaneOrientationSequence").ImageOrientationPatient))
         measure = of(frame, "PixelMeasuresSequence")
         spacing = measure.get("SpacingBetweenSlices")
-        measures.add((*(float(mm) for mm in measure.PixelSpacing), float(spacing) if spacing else None))
+        between_rows, between_columns = (float(mm) for mm in measure.PixelSpacing)
+        measures.add((between_rows, between_columns, float(spacing) if spacing else None))
     if len(orientations) != 1 or len(measures) != 1:
         raise ValueError
     between_rows, between_columns, spacing = measures.pop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +18,16 @@ from data_prep.source_grid import GRID_TOLERANCE, SourceGrid
 _SAME = 1e-4  # mm, or of a unit vector: rounding in headers
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """A slice whose header tells where it lies; millimeters, LPS."""
+
+    header: SliceHeader
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    pixel_spacing: tuple[float, ...]
+
+
 def stack(images: Sequence[SliceHeader], where: str) -> tuple[list[SliceHeader], SourceGrid]:
     """Return the slices by ascending position along their normal, and the grid that they fill; InputError if none.
 
@@ -24,21 +35,23 @@ def stack(images: Sequence[SliceHeader], where: str) -> tuple[list[SliceHeader],
     """
     if len(images) < 2:
         raise InputError(f"{where} has one slice, and one has no spacing; expected 2 or more")
-    lost = [image.file for image in images if not _lies_somewhere(image)]
-    if lost:
+    placed = [place for image in images if (place := _placed(image)) is not None]
+    if len(placed) < len(images):
+        known = {place.header.file for place in placed}
+        lost = [image.file for image in images if image.file not in known]
         raise InputError(
             f"{where}: {len(lost)} of {len(images)} slices lack position, orientation (unit vectors at a right angle) "
             f"or pixel spacing ({files_named(lost)}); expected all three; export the series anew"
         )
     _check_one(where, "sizes", [image.size for image in images], 0)
-    _check_one(where, "pixel spacings", [image.pixel_spacing for image in images], _SAME)
-    _check_one(where, "orientations", [image.orientation for image in images], _SAME)
-    row, column = np.reshape(images[0].orientation, (2, 3))
+    _check_one(where, "pixel spacings", [place.pixel_spacing for place in placed], _SAME)
+    _check_one(where, "orientations", [place.orientation for place in placed], _SAME)
+    row, column = (np.array(axis) for axis in (placed[0].orientation[:3], placed[0].orientation[3:]))
     normal = np.cross(row, column)
-    ordered = sorted(images, key=lambda image: float(normal @ image.position))
-    positions = np.array([image.position for image in ordered])
+    ordered = sorted(placed, key=lambda place: float(normal @ place.position))
+    positions = np.array([place.position for place in ordered])
     along = positions @ normal
-    between_rows, between_columns = images[0].pixel_spacing
+    between_rows, between_columns = placed[0].pixel_spacing
     spacing = _even_spacing(along, where)
     _no_tilt(positions, along, normal, min(between_rows, between_columns), where)
     direction = np.column_stack([row, column, normal])
@@ -46,14 +59,16 @@ def stack(images: Sequence[SliceHeader], where: str) -> tuple[list[SliceHeader],
     grid = SourceGrid(
         size, (between_columns, between_rows, spacing), ordered[0].position, tuple(direction.ravel().tolist())
     )
-    return ordered, grid
+    return [place.header for place in ordered], grid
 
 
-def _lies_somewhere(image: SliceHeader) -> bool:
+def _placed(image: SliceHeader) -> _Placed | None:
     if not (image.position and image.orientation and image.pixel_spacing) or min(image.pixel_spacing) <= 0:
-        return False
+        return None
     axes = np.reshape(image.orientation, (2, 3))
-    return bool(np.abs(axes @ axes.T - np.eye(2)).max() <= _SAME)
+    if not np.abs(axes @ axes.T - np.eye(2)).max() <= _SAME:
+        return None
+    return _Placed(image, image.position, image.orientation, image.pixel_spacing)
 
 
 def _check_one(where: str, what: str, values: Sequence[tuple[float, ...]], tolerance: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -41,7 +41,7 @@ class GridSettings:
 DEFAULT_SETTINGS = GridSettings()
 
 
-def network_pixel_mm(shape_yx: tuple[int, int], spacing_yx: tuple[float, float], settings: GridSettings) -> float:
+def network_pixel_mm(shape_yx: Sequence[int], spacing_yx: Sequence[float], settings: GridSettings) -> float:
     """Return the edge of the network's square pixels in mm for source slices of that shape and spacing."""
     if settings.pixel_mm is not None:
         return float(settings.pixel_mm)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 from data_prep.command import InputError
+
+if TYPE_CHECKING:
+    from isal.igzip_lib import IgzipDecompressor
 
 Encoding = Literal["raw", "gzip", "zlib"]
 
@@ -27,7 +30,7 @@ class ByteStream:
         self._file = file
         self._path = path
         self._encoding = encoding
-        self._inflater = None if encoding == "raw" else self._new_inflater()
+        self._inflater: IgzipDecompressor | None = None if encoding == "raw" else self._new_inflater()
 
     def read_into(self, target: memoryview) -> int:
         """Fill `target` (bytes) and return how many there were: fewer only where the data end, in good order."""
@@ -36,7 +39,7 @@ class ByteStream:
             if self._inflater is None:
                 count = self._file.readinto(target[done:])  # type: ignore[attr-defined]
             else:
-                piece = self._inflate(len(target) - done)
+                piece = self._inflate(self._inflater, len(target) - done)
                 count = len(piece)
                 target[done : done + count] = piece
             if not count:
@@ -67,13 +70,13 @@ class ByteStream:
                 f"and no more; {AGAIN}"
             )
 
-    def _new_inflater(self):
+    def _new_inflater(self) -> IgzipDecompressor:
         from isal import igzip_lib
 
         flag = igzip_lib.DECOMP_GZIP if self._encoding == "gzip" else igzip_lib.DECOMP_ZLIB
         return igzip_lib.IgzipDecompressor(flag)
 
-    def _inflate(self, most: int) -> bytes:
+    def _inflate(self, inflater: IgzipDecompressor, most: int) -> bytes:
         """Return 1 to `most` bytes, b"" at the end of the last member."""
         from isal import igzip_lib
 
@@ -81,30 +84,31 @@ class ByteStream:
         try:
             while True:
                 following = b""
-                if self._inflater.eof:
-                    following = self._next_member()
+                if inflater.eof:
+                    following = self._next_member(inflater.unused_data)
                     if not following:
                         return b""
-                    self._inflater = self._new_inflater()
-                elif self._inflater.needs_input:
+                    self._inflater = inflater = self._new_inflater()
+                elif inflater.needs_input:
                     following = self._file.read(_READ_BYTES)
                     if not following:
                         raise InputError(
                             f"{self._path}: the file is truncated (its {self._encoding} stream has no end); {AGAIN}"
                         )
-                if piece := self._inflater.decompress(following, most):
+                if piece := inflater.decompress(following, most):
                     return piece
-        except igzip_lib.IsalError as error:
+        except cast(type[Exception], igzip_lib.IsalError) as error:  # the stub says: instance
             raise InputError(f"{self._path}: the file is damaged ({error}); {AGAIN}") from None
 
-    def _next_member(self) -> bytes:
+    def _next_member(self, rest: bytes) -> bytes:
         """Return the first bytes of the gzip member that follows the one just ended, b"" if none does.
 
-        As gzip itself does: members may follow each other, zeros may pad the last.
+        rest: what came after its end, as far as it was read. As gzip itself does: members may follow each other, zeros
+        may pad the last.
         """
         if self._encoding != "gzip":
             return b""
-        rest = self._inflater.unused_data.lstrip(b"\0")
+        rest = rest.lstrip(b"\0")
         while len(rest) < len(GZIP_MAGIC) and (more := self._file.read(_READ_BYTES)):
             rest = (rest + more).lstrip(b"\0")
         if rest and not rest.startswith(GZIP_MAGIC):

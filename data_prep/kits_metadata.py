@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from data_prep.triples import triple
+
 METADATA_FILES = ("kits23.json", "kits.json")  # where both tell of a case, the first does
 LARGEST_BYTES = 64 << 20  # the published files have about 1 MB
 
@@ -101,4 +103,4 @@ def expected_spacing_mm(metadata: dict[str, Any] | None) -> tuple[float | None, 
     values = metadata or {}
     width = values.get("captured_pixel_width")
     z, y, x = (values.get(name, default) for name, default in zip(SPACINGS, (None, width, width), strict=True))
-    return tuple(float(mm) if isinstance(mm, (int, float)) and mm > 0 else None for mm in (z, y, x))
+    return triple(float(mm) if isinstance(mm, (int, float)) and mm > 0 else None for mm in (z, y, x))

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.command import InputError
+from data_prep.inflate import Encoding
 from data_prep.text_header import check_numbers, detached, fields_of, quoted, read_text_header, size_of
+from data_prep.triples import triple
 from data_prep.voxel_source import FileLayout, VoxelSource, file_source, itk_grid, not_one_image
 
 _TYPES = {  # not MET_LONG, which has four bytes on one machine and eight on another
@@ -42,8 +44,8 @@ def open_metaimage(path: Path) -> VoxelSource:
         raise not_one_image(path, size, quoted(fields, "elementtype"))
     check_numbers(fields, ("offset", "position", "origin", "elementspacing", "elementsize", *_DIRECTIONS), path)
     order = ">" if _true(fields, "binarydatabyteordermsb") or _true(fields, "elementbyteordermsb") else "<"
-    encoding = "zlib" if _true(fields, "compresseddata") else "raw"
-    layout = FileLayout(size, np.dtype(order + kind), encoding, start=len(header))
+    encoding: Encoding = "zlib" if _true(fields, "compresseddata") else "raw"
+    layout = FileLayout(triple(size), np.dtype(order + kind), encoding, start=len(header))
     return file_source(path, layout, lambda: itk_grid(path, header, "MetaImageIO"))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from data_prep.command import InputError
 from data_prep.inflate import AGAIN, GZIP_MAGIC, ByteStream
 from data_prep.source_grid import GRID_TOLERANCE, SourceGrid, corners_apart_mm
+from data_prep.triples import triple
 from data_prep.voxel_source import FileLayout, VoxelSource, check_size, file_source, itk_grid, not_one_image, opened
 
 _HEADER_BYTES = {1: 348, 2: 540}  # by version
@@ -62,7 +63,7 @@ def open_nifti(path: Path) -> VoxelSource:
         raise not_one_image(path, header.size, other if header.dtype is None else header.dtype.name)
     slope, intercept = _scaling(header, path)
     layout = FileLayout(
-        size=header.size[:3],
+        size=triple(header.size[:3]),
         dtype=header.dtype,
         encoding="gzip" if compressed else "raw",
         skip=header.vox_offset,

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.command import InputError
+from data_prep.inflate import Encoding
 from data_prep.text_header import check_numbers, detached, fields_of, quoted, read_text_header, size_of
+from data_prep.triples import triple
 from data_prep.voxel_source import FileLayout, VoxelSource, file_source, itk_grid, not_one_image
 
-_ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
+_ENCODINGS: dict[str, Encoding] = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
 _NAMES = {  # of the types, as the format's definition lists them
     "i1": ("signed char", "int8", "int8_t"),
     "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
@@ -52,5 +54,5 @@ def open_nrrd(path: Path) -> VoxelSource:
     if order == "|" and kind not in ("i1", "u1"):
         raise InputError(f"{path}: the header names no byte order; expected endian little or big; save the file anew")
     check_numbers(fields, ("spacings", "spacedirections", "spaceorigin"), path)
-    layout = FileLayout(size, np.dtype(order + kind), encoding, start=len(header))
+    layout = FileLayout(triple(size), np.dtype(order + kind), encoding, start=len(header))
     return file_source(path, layout, lambda: itk_grid(path, header, "NrrdImageIO"))

@@ -20,7 +20,8 @@ __all__ = ["Phantom", "main", "simulate_patient", "write_cohort", "write_label_c
 CASES, SIZE, SLICES = 40, 128, 32
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.phantom",
         description="Write a cohort of simulated patients in the KiTS layout (case_00000/imaging.nii.gz and"
@@ -101,7 +102,7 @@ def _cohort(options: argparse.Namespace) -> Cohort:
 
 def main(argv: list[str] | None = None) -> int:
     """Write a simulated cohort; see `--help`."""
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
 
     def body() -> int:
         if options.jobs < 1:

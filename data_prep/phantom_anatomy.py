@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data_prep.phantom_build import Build
-from data_prep.phantom_canvas import Box, path_distance_mm
+from data_prep.phantom_canvas import path_distance_mm
 from data_prep.phantom_horseshoe import RADIUS_MM, isthmus_path_mm
 from data_prep.phantom_torso import WALL_MM
+from data_prep.triples import Box, triple
 
 KIDNEY_ML = 10.0  # less is a speck, not a kidney
 POLE_MM = 8.0  # of a kidney's length that count as its lower pole
@@ -46,8 +47,8 @@ def find_bodies(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> l
 
     if not labels.any():
         return []
-    flat = [labels.any(axis=axes) for axes in ((1, 2), (0, 2), (0, 1))]
-    box = tuple(slice(int(np.argmax(part)), len(part) - int(np.argmax(part[::-1]))) for part in flat)
+    flat = [np.flatnonzero(labels.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    box = triple(slice(int(used[0]), int(used[-1]) + 1) for used in flat)
     inside = labels[box]
     places = [axis[part] for axis, part in zip(axes_mm(labels.shape, spacing_mm), box, strict=True)]
     objects = cc3d.connected_components(inside > 0, connectivity=26)

@@ -59,9 +59,9 @@ def paint_pelvis(canvas: Canvas, build: Build, inside: np.ndarray, muscle_hu: np
     low = max(float(canvas.axes_mm[0][0]), FLOOR_MM)
     free = inside * canvas.room
     for _ in range(round(0.3 * (BOWEL_END_MM - low))):
-        center = np.array([rng.uniform(-0.5, 0.5) * a, rng.uniform(-0.7, 0.05) * b, rng.uniform(low, BOWEL_END_MM)])
+        middle = np.array([rng.uniform(-0.5, 0.5) * a, rng.uniform(-0.7, 0.05) * b, rng.uniform(low, BOWEL_END_MM)])
         turn = rng.normal(0.0, 1.0, 3) * (22.0, 15.0, 10.0)
-        box, level = canvas.tube([center - turn, center, center + turn[::-1]], rng.uniform(8.0, 15.0))
+        box, level = canvas.tube([middle - turn, middle, middle + turn[::-1]], rng.uniform(8.0, 15.0))
         paint_gut(canvas, build, box, level, free, 2.2, 0.25, 0.0)
     box, bladder = canvas.ellipsoid(
         (rng.uniform(-6.0, 6.0), y - 75.0, -250.0), (rng.uniform(32, 48), rng.uniform(26, 38), rng.uniform(22, 40))

@@ -7,13 +7,15 @@ from itertools import pairwise
 
 import numpy as np
 
+from data_prep.triples import Box, triple
+
 # Painting order decides which tissue a voxel shows; the index in this table is what `Canvas.tissue` holds.
 TISSUES = (
     "air", "skin", "fat", "muscle", "bone", "disc", "liver", "spleen", "stomach", "bowel", "gas", "gallbladder",
     "pancreas", "aorta", "vein", "cortex", "medulla", "sinus", "pelvis", "cyst", "tumor", "necrosis", "table",
     "lung", "heart", "bladder",
 )  # fmt: skip
-Box = tuple[slice, slice, slice]
+Point = Sequence[float] | np.ndarray  # x, y, z in mm
 EVERYWHERE: Box = (slice(None), slice(None), slice(None))
 
 
@@ -56,7 +58,7 @@ class Canvas:
         shape_zyx: Sequence[int],
         spacing_mm: Sequence[float],
         warp_mm: float,
-        origin_mm: Sequence[float] = (0.0, 0.0, 0.0),
+        origin_mm: Point = (0.0, 0.0, 0.0),
     ):
         self.rng = rng
         self.shape_zyx = tuple(shape_zyx)
@@ -91,7 +93,7 @@ class Canvas:
         field = np.einsum("zkx,yk->zyx", field, weights[1])
         return np.einsum("kyx,zk->zyx", field, weights[0])
 
-    def box(self, center_mm: Sequence[float], reach_mm: Sequence[float] | float) -> Box:
+    def box(self, center_mm: Point, reach_mm: Point | float) -> Box:
         """Return the part of the grid within `reach_mm` of `center_mm` (x, y, z), warp included; 2 voxels at least."""
         reach = np.broadcast_to(np.asarray(reach_mm, float), 3)[::-1]
         parts = []
@@ -101,9 +103,9 @@ class Canvas:
             )
             first = min(first, len(axis_mm) - 2)
             parts.append(slice(int(first), int(max(last, first + 2))))
-        return tuple(parts)
+        return triple(parts)
 
-    def offsets(self, center_mm: Sequence[float], box: Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def offsets(self, center_mm: Point, box: Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return x, y, z minus the center, within the box."""
         return self.x[box] - center_mm[0], self.y[box] - center_mm[1], self.z[box] - center_mm[2]
 
@@ -117,20 +119,20 @@ class Canvas:
         """Keep what is painted later with `room` out of these voxels."""
         self.room[box] *= 1.0 - share
 
-    def ellipsoid(self, center_mm: Sequence[float], radii_mm: Sequence[float]) -> tuple[Box, np.ndarray]:
+    def ellipsoid(self, center_mm: Point, radii_mm: Point) -> tuple[Box, np.ndarray]:
         """Return the box and, in it, the level (-1 at the center, 0 on the surface) of an ellipsoid along the axes."""
         box = self.box(center_mm, radii_mm)
         dx, dy, dz = self.offsets(center_mm, box)
         a, b, c = radii_mm
         return box, np.sqrt((dx / a) ** 2 + (dy / b) ** 2 + (dz / c) ** 2) - 1.0
 
-    def tube(self, points_mm: Sequence[Sequence[float]], radius_mm: float) -> tuple[Box, np.ndarray]:
+    def tube(self, points_mm: Sequence[Point] | np.ndarray, radius_mm: float) -> tuple[Box, np.ndarray]:
         """Return the box and the level (mm) of a tube of constant radius through the points."""
         points = np.asarray(points_mm, np.float32)
         low, high = points.min(axis=0), points.max(axis=0)
         box = self.box((low + high) / 2, (high - low) / 2 + radius_mm)
         return box, path_distance_mm(self.x[box], self.y[box], self.z[box], points) - radius_mm
 
-    def column(self, center_mm: Sequence[float], radii_mm: Sequence[float | np.ndarray]) -> np.ndarray:
+    def column(self, center_mm: Sequence[float | np.ndarray], radii_mm: Sequence[float | np.ndarray]) -> np.ndarray:
         """Return the level, everywhere, of an elliptic column along z; radii may be arrays over the grid."""
         return np.hypot((self.x - center_mm[0]) / radii_mm[0], (self.y - center_mm[1]) / radii_mm[1]) - 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Cohort:
 
     out: Path
     settings: dict
-    makers: dict[str, Callable[[], Phantom]]
+    makers: Mapping[str, Callable[[], Phantom]]
 
     @property
     def folders(self) -> list[Path]:

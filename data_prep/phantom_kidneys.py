@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.phantom_build import Build, Difficulty
-from data_prep.phantom_canvas import Box, Canvas, coverage
+from data_prep.phantom_canvas import Canvas, coverage
+from data_prep.triples import Box
 
 # KiTS19's 210 training tumors: median 30 mL, 15 % under 5 mL, 5 % over 373 mL, smallest 0.82 mL. A log-normal with a
 # deviation of its own on each side of the median meets the first three: ln(30/5)/1.036 and ln(373/30)/1.645.

@@ -22,6 +22,7 @@ from data_prep.phantom_options import PLAIN, Variation, places
 from data_prep.phantom_patient import Phantom, other_phase, scanned_twice
 from data_prep.phantom_render import Target, render
 from data_prep.phantom_scene import Scene, paint_scene
+from data_prep.triples import triple
 
 # Share of the plain cohort's contrast agent (mean, deviation), fitted by hand to the medians of kidney and tumor in
 # real slices: that they agree is no check, see docs/simulated_patients.md.
@@ -101,7 +102,7 @@ def simulate_around(
     if facts["second_phase"]:
         later, _ = scan(build.in_phase(other_phase(build.phase)), 1)
         image, shown = scanned_twice(image, later), scanned_twice(shown, np.zeros_like(shown))
-    return Phantom(image, shown, None, tuple(float(mm) for mm in target.spacing_mm), facts)
+    return Phantom(image, shown, None, triple(float(mm) for mm in target.spacing_mm), facts)
 
 
 def _with_other_kidneys(

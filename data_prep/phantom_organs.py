@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from data_prep.phantom_build import Build, Difficulty
-from data_prep.phantom_canvas import Box, Canvas, coverage
+from data_prep.phantom_canvas import Canvas, coverage
+from data_prep.triples import Box
 
 
 def paint_organs(canvas: Canvas, build: Build, inside: np.ndarray) -> np.ndarray:

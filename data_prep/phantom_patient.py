@@ -13,6 +13,7 @@ from data_prep.phantom_horseshoe import paint_isthmus
 from data_prep.phantom_kidneys import paint_cysts, paint_kidney, paint_tumor, tumor_size_ml
 from data_prep.phantom_options import PLAIN, Variation, only_side, places
 from data_prep.phantom_torso import paint_torso
+from data_prep.triples import triple
 
 SMALLEST_SIZE, SMALLEST_SLICES = 32, 8
 
@@ -51,7 +52,7 @@ def simulate_patient(
     return Phantom(
         scanned_twice(patient.image, later.image),
         scanned_twice(patient.labels, np.zeros_like(later.labels)),
-        scanned_twice(patient.tissues, later.tissues),
+        None if patient.tissues is None or later.tissues is None else scanned_twice(patient.tissues, later.tissues),
         patient.spacing_mm,
         patient.facts,
     )
@@ -97,7 +98,7 @@ def _scan(index: int, seed: int, size: int, slices: int, hard: bool, variation: 
         "contrast_hu": float(image[labels == 1].mean() - image[labels == 2].mean()),
         "painted_hu": build.hu, "kidneys": which, "second_phase": variation.scanned_twice(index, seed),
     }  # fmt: skip
-    return Phantom(image, labels, canvas.tissue, tuple(float(mm) for mm in spacing_mm), facts)
+    return Phantom(image, labels, canvas.tissue, triple(float(mm) for mm in spacing_mm), facts)
 
 
 def refuse_small(size: int, slices: int = SMALLEST_SLICES) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 
 from data_prep.phantom_anatomy import Body
 from data_prep.phantom_build import Build, Difficulty
-from data_prep.phantom_canvas import Box, Canvas, coverage
+from data_prep.phantom_canvas import Canvas, coverage
 from data_prep.phantom_kidneys import paint_hilum
 from data_prep.phantom_torso import paint_torso
+from data_prep.triples import Box, triple
 
 HILUM_MM = 14.0  # what is no further than this from kidney on all sides belongs to the sinus
 CORTEX_MM = 6.5
@@ -82,7 +83,7 @@ def _box_around(mask: np.ndarray, spacing_mm: tuple[float, ...], margin_mm: floa
         used = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
         margin = int(np.ceil(margin_mm / mm))
         box.append(slice(max(0, int(used[0]) - margin), min(mask.shape[axis], int(used[-1]) + margin + 1)))
-    return tuple(box)
+    return triple(box)
 
 
 def _paint_sinuses(

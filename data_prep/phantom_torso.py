@@ -39,10 +39,10 @@ def paint_torso(canvas: Canvas, build: Build, difficulty: Difficulty, around_mm:
         wall = np.minimum(wall, around_mm - WALL_MM)
     streaks = build.hu["muscle"] + 9.0 * canvas.smooth_field(12.0)
     canvas.paint("muscle", coverage(wall), streaks)
-    thick = canvas.rng.uniform(8.0, 13.0)
+    flanks = canvas.rng.uniform(8.0, 13.0)
     # the straight muscles in front are thinner than the flanks, and a line of tendon parts them
     thick = (
-        thick * (0.75 + 0.25 * np.tanh(canvas.y / 40.0)) * (0.35 + 0.65 * np.clip(np.abs(canvas.x) / 14.0, 0.0, 1.0))
+        flanks * (0.75 + 0.25 * np.tanh(canvas.y / 40.0)) * (0.35 + 0.65 * np.clip(np.abs(canvas.x) / 14.0, 0.0, 1.0))
     )
     inside = coverage(wall + thick)
     canvas.paint("fat", inside, build.hu["fat"] + 6.0 * canvas.smooth_field(12.0))

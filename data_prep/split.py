@@ -61,7 +61,7 @@ def labelled_patients(manifest: Manifest) -> list[str]:
     """
     volume_ml: dict[str, float] = {}
     for entry in manifest.entries:
-        if entry.labelled:
+        if entry.tumor_ml is not None:  # it is labelled
             volume_ml[entry.patient] = max(entry.tumor_ml, volume_ml.get(entry.patient, 0.0))
     if len(volume_ml) < len(SETS):
         raise InputError(
@@ -189,8 +189,8 @@ def table(manifest: Manifest, split: dict[str, Any]) -> str:
     for name in SETS:
         members = set(split[name])
         entries = [e for e in manifest.entries if e.labelled and e.patient in members]
-        with_tumor = sum(row[2] > 0 for entry in entries for row in entry.pixels)
-        tumors_ml = [entry.tumor_ml for entry in entries if entry.tumor_ml > 0]
+        with_tumor = sum(row[2] > 0 for entry in entries for row in entry.pixels or ())
+        tumors_ml = [entry.tumor_ml for entry in entries if entry.tumor_ml]  # not None, not 0
         median = f"{np.median(tumors_ml):.1f}" if tumors_ml else "-"
         lines.append(
             f"{name:<10}{len(members):>10}{len(entries):>8}{sum(e.slices for e in entries):>9}"
@@ -199,8 +199,8 @@ def table(manifest: Manifest, split: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; see `python -m data_prep.split --help`."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.split",
         description="Divide a cache's labelled patients into train, selection and test; writes CACHE/split.json, or "
@@ -219,7 +219,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--folds", type=int, metavar="K", help="K splits for cross-validation instead of one")
     parser.add_argument("--seed", type=int, default=0, help="decides who goes where (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace a split, or folds, that are there")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; see `python -m data_prep.split --help`."""
+    args = make_parser().parse_args(argv)
 
     def body() -> int:
         manifest = read_manifest(args.cache)

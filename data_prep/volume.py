@@ -12,6 +12,7 @@ import numpy as np
 from data_prep.command import InputError
 from data_prep.files import replacing
 from data_prep.source_grid import SourceGrid, as_stored, axial_axes, same_grid
+from data_prep.triples import triple
 from data_prep.voxel_source import VoxelSource
 
 __all__ = [
@@ -164,10 +165,10 @@ def _check_name(path: Path) -> None:
 
 def _in_axial_order(source: VoxelSource, dtype: np.dtype, convert: Callable[[np.ndarray, np.ndarray], None]) -> Volume:
     order, _ = axial_axes(source.grid.direction)
-    shape_zyx = tuple(source.grid.size[::-1][axis] for axis in order)
+    shape_zyx = triple(source.grid.size[::-1][axis] for axis in order)
     voxels = _room(source, shape_zyx, dtype)
     _fill(source, as_stored(voxels, source.grid.direction), convert)
-    spacing_mm = tuple(source.grid.spacing[::-1][axis] for axis in order)
+    spacing_mm = triple(source.grid.spacing[::-1][axis] for axis in order)
     return Volume(voxels, spacing_mm, source.grid, source.path, source.notes)
 
 

@@ -161,7 +161,7 @@ def _file_slabs(path: Path, layout: FileLayout) -> Iterator[np.ndarray]:
         done = stream.skip(layout.skip)
         for first in range(0, planes, per_slab):
             slab = buffer[: planes - first]
-            count = stream.read_into(memoryview(slab.reshape(-1).view(np.uint8)))
+            count = stream.read_into(slab.reshape(-1).view(np.uint8).data)
             done += count
             if count < slab.nbytes:
                 expected = layout.skip + layout.data_bytes

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, cast
 
 Crew = dict[Connection, tuple[BaseProcess, int]]  # who works on which task
 Waiting = deque[tuple[int, tuple]]  # (index, arguments) of the tasks that nobody has yet
@@ -34,7 +34,9 @@ class Died:
         return f"ended with code {self.exitcode}"
 
 
-def in_workers(function: Callable[..., Any], tasks: Sequence[tuple], jobs: int) -> Iterator[tuple[int, Any]]:
+def in_workers(
+    function: Callable[..., Any], tasks: Sequence[tuple], jobs: int
+) -> Generator[tuple[int, Any], None, None]:
     """Call `function(*task)` for every task in `jobs` processes; yield (index of the task, result) as they finish.
 
     The result is a `Died` where the process ended under its task; a new process then takes the next one. `function`
@@ -48,7 +50,8 @@ def in_workers(function: Callable[..., Any], tasks: Sequence[tuple], jobs: int) 
         for _ in range(min(jobs, len(tasks))):
             _hire(function, crew, waiting)
         while crew:
-            for connection in wait(list(crew)):
+            for ready in wait(list(crew)):
+                connection = cast(Connection, ready)  # `wait` gives back what it was given
                 process, index = crew[connection]
                 try:
                     result = connection.recv()

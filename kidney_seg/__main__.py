@@ -1,7 +1,11 @@
-"""The list of commands: `python -m kidney_seg`."""
+# PYTHON_ARGCOMPLETE_OK
+"""The list of commands: `python -m kidney_seg`; and each by its short name: `kidney-seg predict ...`."""
 
 from __future__ import annotations
 
+import difflib
+import importlib
+import os
 import sys
 
 COMMANDS = {
@@ -22,19 +26,32 @@ COMMANDS = {
     "kidney_seg.export": "make the model that TF Serving takes, or an ONNX file",
     "kidney_seg.serving": "segment a scan with a served model, or check an export",
 }
+SHORT = {module.partition(".")[2]: module for module in COMMANDS}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print every command with a line on it; exit code 0, or 2 where a command's name was given in the wrong way."""
-    names = sys.argv[1:] if argv is None else argv
-    if names and names[0] not in ("-h", "--help"):
-        print(f"error: {names[0]}: commands are modules, such as python -m kidney_seg.predict --help", file=sys.stderr)
+    """Run `COMMAND ...`, a command's short name and its words, and return its exit code; without one, list them all.
+
+    2 for an unknown name. Where a shell asks what Tab may complete, it is told so, and the process ends.
+    """
+    if "_ARGCOMPLETE" in os.environ:
+        from kidney_seg.completion import complete
+
+        complete({name: (module, COMMANDS[module]) for name, module in SHORT.items()}, os.environ["COMP_LINE"])
+    words = sys.argv[1:] if argv is None else argv
+    if words and words[0] not in ("-h", "--help"):
+        if words[0] in SHORT:
+            return importlib.import_module(SHORT[words[0]]).main(words[1:])
+        near = difflib.get_close_matches(words[0], SHORT, n=1)
+        hint = f"did you mean {near[0]}?" if near else "python -m kidney_seg lists them"
+        print(f"error: {words[0]}: there is no such command; {hint}", file=sys.stderr)
         return 2
     wide = max(map(len, COMMANDS))
     print("Commands, in the order in which they are used; each has --help:\n")
     for name, what in COMMANDS.items():
         print(f"  python -m {name:{wide}}  {what}")
     print("\nThe first one to try, with no data of yours: python -m kidney_seg.progressive")
+    print("Shorter: kidney-seg COMMAND, such as kidney-seg predict; docs/commands.md has how Tab completes it")
     return 0
 
 

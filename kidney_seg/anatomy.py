@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from kidney_seg.bodies import Bodies, Box, connected_objects, largest_diameter_mm, surface_voxels
+from data_prep.triples import Box, triple
+from kidney_seg.bodies import Bodies, connected_objects, largest_diameter_mm, surface_voxels
 
 LABELS = {"kidney": 1, "tumor": 2, "cyst": 3}
 # On 126 KiTS19 label maps the centroids of two kidneys lie 76 mm apart or more along x and never on one side of the
@@ -17,6 +18,16 @@ APART_MM = 40.0  # nearer to each other along x, the sides of two kidneys are no
 TUMOR_ML = 0.1  # smaller objects are summed up; of 164 true tumor objects 26 are, with .13 mL all together
 TISSUE_HU = -300  # above it is body (and table), below it air and lung
 _EDGES = (("lowest slice", "highest slice"), ("front edge", "back edge"), ("right edge", "left edge"))
+
+
+class _Tumor(TypedDict):
+    """One tumor, ready for JSON."""
+
+    volume_ml: float
+    diameter_mm: float
+    side: str
+    in_kidney: bool
+    slices: list[int]
 
 
 def describe_anatomy(
@@ -40,7 +51,8 @@ def describe_anatomy(
     kidneys = [
         _kidney(mask, labels, bodies, number, side) for mask, number, side in zip(masks, numbers, sides, strict=True)
     ]
-    tumors, small = [], []
+    tumors: list[_Tumor] = []
+    small = []
     for mask, box in _tumor_objects(labels, bodies.box):
         volume_ml = float(np.count_nonzero(mask) * bodies.voxel_ml)
         if volume_ml < TUMOR_ML:
@@ -91,14 +103,14 @@ def _kidney(mask: np.ndarray, labels: np.ndarray, bodies: Bodies, number: int, s
 def _tumor_objects(labels: np.ndarray, box: Box) -> Iterator[tuple[np.ndarray, Box]]:
     ids, _, boxes = connected_objects(labels[box] == LABELS["tumor"])
     for number, own in enumerate(boxes[1:], 1):
-        place = tuple(
+        place = triple(
             slice(part.start + inner.start, part.start + inner.stop) for part, inner in zip(box, own, strict=True)
         )
         yield ids[own] == number, place
 
 
 def _within(box: Box, outer: Box) -> Box:
-    return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, outer, strict=True))
+    return triple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, outer, strict=True))
 
 
 def _center_x_mm(mask: np.ndarray, box: Box, spacing_mm: Sequence[float]) -> float:

@@ -7,10 +7,14 @@ these parameters. So a sample's augmentation does not depend on threads, on batc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kidney_seg.config import DataConfig
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 AIR_HU = -1000.0
 
@@ -70,7 +74,9 @@ def draw_changes(rng: np.random.Generator, count: int, size: int, config: DataCo
     return Changes(transforms, np.stack([factor, offset], axis=1).astype(np.float32))
 
 
-def apply_changes(image, label, transforms, hu_linear):
+def apply_changes(
+    image: tf.Tensor, label: tf.Tensor, transforms: tf.Tensor, hu_linear: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Change a batch in the TensorFlow graph.
 
     `image` float32 [batch, size, size, channels] in HU, `label` uint8 [batch, size, size, 1]; returns the same. Outside
@@ -78,7 +84,7 @@ def apply_changes(image, label, transforms, hu_linear):
     """
     import tensorflow as tf
 
-    def resample(pixels, interpolation: str, fill: float):
+    def resample(pixels: tf.Tensor, interpolation: str, fill: float) -> tf.Tensor:
         return tf.raw_ops.ImageProjectiveTransformV3(
             images=pixels,
             transforms=transforms,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TOLERANCE = 1e-6  # of a limit, relative: rounding in single precision must not decide
+from data_prep.triples import Box, triple
 
-Box = tuple[slice, slice, slice]
+TOLERANCE = 1e-6  # of a limit, relative: rounding in single precision must not decide
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def bounding_box(mask: np.ndarray) -> Box | None:
         if filled.size == 0:
             return None
         box.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return tuple(box)
+    return triple(box)
 
 
 def distances_mm(bodies: Bodies, spacing_mm: Sequence[float], limit_mm: float, beyond: bool = True) -> np.ndarray:
@@ -125,9 +125,9 @@ def _measure_far(bodies: Bodies, spacing_mm: Sequence[float], distances: np.ndar
         voxels = surface_voxels(bodies.ids[box] == number) + [side.start for side in box]
         return voxels * np.asarray(spacing_mm)
 
-    tree = cKDTree(np.concatenate([surface(number) for number in np.flatnonzero(bodies.is_kidney)]))
+    tree = cKDTree(np.concatenate([surface(int(number)) for number in np.flatnonzero(bodies.is_kidney)]))
     for number in np.flatnonzero(~np.isfinite(distances)):
-        distances[number] = tree.query(surface(number))[0].min()
+        distances[number] = tree.query(surface(int(number)))[0].min()
 
 
 def surface_voxels(mask: np.ndarray) -> np.ndarray:

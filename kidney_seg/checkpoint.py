@@ -29,7 +29,7 @@ class Checkpoints:
     def save(self, place: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Path:
         """Write a checkpoint and remove all but the last two; `place` is what JSON can hold, floats finite."""
         stream = io.BytesIO()
-        np.savez(stream, place=np.array(json.dumps(place, allow_nan=False)), **arrays)
+        np.savez(stream, allow_pickle=False, place=np.array(json.dumps(place, allow_nan=False)), **arrays)
         content = stream.getvalue()
         files = self._files()
         number = 1 + (int(files[-1].name.split("-")[0]) if files else 0)

@@ -201,8 +201,8 @@ def figure(rows: Sequence[dict[str, Any]]) -> Figure:
     return made
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; see the module's first lines."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.compare",
         description="Compare finished runs on the same test patients. Runs that differ only in seed are one arm; the "
@@ -212,7 +212,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--before", action="store_true", help="compare the labels before the post-processing")
     parser.add_argument("--json", metavar="FILE", help="write the figures here, too")
     parser.add_argument("--figure", metavar="F", help="draw them, to a .png, .svg or .pdf file")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's first lines."""
+    arguments = make_parser().parse_args(argv)
 
     def body() -> int:
         from kidney_seg.figures import check_name, save

@@ -78,8 +78,8 @@ class Config:
         """Rebuild what `to_dict` gave. InputError names the first unknown section or field."""
         sections = {}
         for section, values in content.items():
-            kind = _section_types().get(section)
-            check(kind is not None, "section", section, "one of " + ", ".join(_section_types()))
+            check(section in _section_types(), "section", section, "one of " + ", ".join(_section_types()))
+            kind = _section_types()[section]
             if "gamma" in values:
                 refuse_gamma(values["gamma"])
             for name in values:
@@ -122,10 +122,11 @@ def explanations() -> dict[str, str]:
     """
     texts = {}
     for kind in _section_types().values():
-        (tree,) = ast.parse(inspect.getsource(kind)).body
+        tree = next(node for node in ast.walk(ast.parse(inspect.getsource(kind))) if isinstance(node, ast.ClassDef))
         for named, below in itertools.pairwise(tree.body):
-            if isinstance(named, ast.AnnAssign) and isinstance(below, ast.Expr):
-                texts[named.target.id] = below.value.value
+            match named, below:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                    texts[name] = text
     return texts
 
 

@@ -181,7 +181,7 @@ def _under_jax(wanted: str, process: int, processes: int) -> OneDevice:
     tf.config.set_visible_devices([], "GPU")  # it only feeds, and would take the memory
     devices = jax.devices()
     if wanted == "one":
-        first = {}
+        first: dict[int, Any] = {}
         for device in devices:
             first.setdefault(device.process_index, device)
         devices = list(first.values())
@@ -214,8 +214,10 @@ def _clipped_as_one(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.O
     settings = optimizer.get_config()
     norm = settings.pop("global_clipnorm")
 
-    class ClippedAsOne(type(optimizer)):
-        def apply(self, grads, trainable_variables=None):
+    kind: Any = type(optimizer)  # a setting says which
+
+    class ClippedAsOne(kind):
+        def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
             summed, _ = tf.clip_by_global_norm(sum_over_replicas(grads), norm)
             # what follows adds up over the devices once more
             super().apply([ops.divide(gradient, replicas()) for gradient in summed], trainable_variables)

@@ -55,8 +55,8 @@ def _details(result: Evaluation, options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command: exit code 0, or 2 where a prediction could not be read (the others are scored)."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.evaluate",
         description="Score predicted label files against the true ones by the rules of KiTS19 and KiTS23. Prints "
@@ -100,7 +100,12 @@ def main(argv: list[str] | None = None) -> int:
         "--scheduler", metavar="ADDRESS", help="score on the workers of this Dask scheduler, such as tcp://node1:8786"
     )
     parser.add_argument("--force", action="store_true", help="replace other scores in --out")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command: exit code 0, or 2 where a prediction could not be read (the others are scored)."""
+    arguments = make_parser().parse_args(argv)
     return run_command(lambda: _run(arguments))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from data_prep import grid
 from data_prep.command import InputError
+from data_prep.triples import triple
 from kidney_seg.neighbors import neighbor_indices
 from kidney_seg.sections import HEADS
 
@@ -49,7 +50,7 @@ def answers(loaded: ModelFile, example: Example) -> Example:
     `labels` uint8 [n, y, x], `kidney_probability`, `tumor_probability` float32 [n, y, x], and every head.
     """
     slices, spacing_mm = example["slices"], example["spacing_mm"]
-    where = (1.0, *map(float, spacing_mm[0]))
+    where = triple((1.0, *map(float, spacing_mm[0])))
     seen = grid.to_network(slices, where, loaded.grid)
     seen = seen[neighbor_indices(np.arange(len(seen)), len(seen), loaded.config.model.input_slices)]
     heads = loaded.model.predict_on_batch({"image": np.moveaxis(seen, 1, -1).astype(np.float32)})
@@ -61,7 +62,7 @@ def answers(loaded: ModelFile, example: Example) -> Example:
     )
     back = np.einsum("ys,nstc,xt->nyxc", by_y, prob, by_x, optimize=True)
     return {
-        "labels": grid.probabilities_to_labels(prob, slices.shape, where, loaded.grid),
+        "labels": grid.probabilities_to_labels(prob, triple(slices.shape), where, loaded.grid),
         "kidney_probability": back[..., 1],
         "tumor_probability": back[..., 2],
         **heads,
@@ -74,7 +75,7 @@ def save(loaded: ModelFile, path: str | Path) -> None:
     for name, example in inputs().items():
         for key, values in {**example, **answers(loaded, example)}.items():
             arrays[f"{name}/{key}"] = values
-    np.savez_compressed(path, **arrays)
+    np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
 def load(path: str | Path) -> dict[str, Example]:

@@ -108,8 +108,8 @@ def _refuse_wrong(problems: list[str], model: str | Path) -> None:
         raise InputError(f"{model}: the export was not written, it does not hold the contract: {'; '.join(problems)}")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; see the module's first line."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.export",
         description="Export a trained model as the whole pipeline: raw HU slices of any size in, labels and "
@@ -123,7 +123,12 @@ def main(argv: list[str] | None = None) -> int:
         "--format", choices=FORMATS, default=FORMATS[0], help="a SavedModel for TF Serving (default), or one ONNX file"
     )
     parser.add_argument("--force", action="store_true", help="replace an .onnx file that is there already")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's first line."""
+    arguments = make_parser().parse_args(argv)
 
     def body() -> int:
         quiet_tensorflow()

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +56,8 @@ def telling_slice(
     z = int(shown.sum(axis=(1, 2)).argmax())
     known = [f"{name} {value:.2f}" for name, value in dice.items() if value is not None and not math.isnan(value)]
     said = ", ".join(known) or "neither kidney nor tumor, in truth or prediction"
-    planes = (volume[z].copy() for volume in (image_hu, truth, predicted))  # a view would keep the volume in memory
-    return Example(*planes, f"{case}, slice {z}: {said}", aspect)
+    hu, drawn, found = (volume[z].copy() for volume in (image_hu, truth, predicted))  # a view would keep the volume
+    return Example(hu, drawn, found, f"{case}, slice {z}: {said}", aspect)
 
 
 def overlay(
@@ -85,6 +86,7 @@ def overlay_grid(
     ValueError without examples and where shapes within one differ.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.patches import Patch
 
     if not examples:
@@ -93,8 +95,8 @@ def overlay_grid(
     columns = ["CT"] + [name for name in ("truth", "prediction") if any(getattr(v, name) is not None for v in views)]
     heights = [PANEL_INCHES * _height_over_width(view) for view in views]
     height = sum(heights) + 0.3 * len(views) + 0.35
-    figure = Figure(figsize=(PANEL_INCHES * len(columns) + 0.1, height), dpi=DPI, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0.0, hspace=0.0)
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.0, hspace=0.0)
+    figure = Figure(figsize=(PANEL_INCHES * len(columns) + 0.1, height), dpi=DPI, layout=layout)
     axes = figure.subplots(len(views), len(columns), squeeze=False, gridspec_kw={"height_ratios": heights})
     for row, view in zip(axes, views, strict=True):
         for ax, name in zip(row, columns, strict=True):
@@ -137,13 +139,13 @@ def learning_curves(
     lower.set(ylim=(0, 1), xlabel="training step", ylabel="Dice,\nselection patients")
     lower.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     _mark_rounds((upper, lower), history or rounds)
-    looks = {"linestyle": "none", "markersize": 7}
+    mark = partial(Line2D, [], [], linestyle="none", markersize=7)
     black = CURVE_COLORS["loss"]
     handles = [
-        Line2D([], [], color=CURVE_COLORS["kidney"], marker="o", label="kidney", **looks),
-        Line2D([], [], color=CURVE_COLORS["tumor"], marker="s", label="tumor", **looks),
-        Line2D([], [], color=black, marker="D", label="accepted", **looks),
-        Line2D([], [], color=black, marker="D", markerfacecolor="white", label="rejected", **looks),
+        mark(color=CURVE_COLORS["kidney"], marker="o", label="kidney"),
+        mark(color=CURVE_COLORS["tumor"], marker="s", label="tumor"),
+        mark(color=black, marker="D", label="accepted"),
+        mark(color=black, marker="D", markerfacecolor="white", label="rejected"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     for ax in (upper, lower):
@@ -183,7 +185,8 @@ def _cropped(example: Example, margin_px: int | None) -> Example:
     high = found.max(axis=0) + margin_px + 1
     box = (slice(low[0], high[0]), slice(low[1], high[1]))
     cut = {name: None if labels is None else np.asarray(labels)[box] for name, labels in maps.items()}
-    return replace(example, image_hu=np.asarray(example.image_hu)[box], **cut)
+    image_hu = np.asarray(example.image_hu)[box]
+    return replace(example, image_hu=image_hu, truth=cut["truth"], prediction=cut["prediction"])
 
 
 def _height_over_width(view: Example) -> float:
@@ -214,14 +217,14 @@ def _draw_slice(ax: Axes, view: Example, name: str, window: tuple[float, float])
     ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     caption = name if name == "CT" or labels is not None else f"no {name}"
     edge = [patheffects.withStroke(linewidth=2, foreground="black")]
-    text = {"transform": ax.transAxes, "color": "white", "fontsize": 9, "path_effects": edge}
-    ax.text(0.02, 0.02, caption, va="bottom", **text)
-    ax.text(0.02, 0.5, "R", va="center", **text)
+    write = partial(ax.text, transform=ax.transAxes, color="white", fontsize=9, path_effects=edge)
+    write(0.02, 0.02, caption, va="bottom")
+    write(0.02, 0.5, "R", va="center")
 
 
 def _draw_loss(ax: Axes, history: Sequence[Mapping[str, Any]]) -> None:
-    for _, rows in itertools.groupby(history, key=lambda row: (row["round"], row.get("start"))):
-        rows = list(rows)
+    for _, group in itertools.groupby(history, key=lambda row: (row["round"], row.get("start"))):
+        rows = list(group)
         steps, losses = [row["step"] for row in rows], [_number(row["loss"]) for row in rows]
         ax.plot(steps, losses, color=CURVE_COLORS["loss"], linewidth=1.3, marker=".", markersize=4)
     ax.set_ylabel("training loss")

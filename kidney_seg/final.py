@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.cache import SOURCES, CacheEntry, Manifest
+from data_prep.cache import SOURCES, Manifest
 from data_prep.command import InputError, progress
 from data_prep.files import read_json
 from data_prep.volume import read_labels, read_volume, write_labels
@@ -21,26 +22,40 @@ from kidney_seg.whole_volume import predict_volume
 PICTURES = 8  # cases on the page of overlays, from the best tumor Dice to the worst
 
 
-def held_out_cases(manifest: Manifest, split: Mapping[str, Sequence[str]], part: str = "test") -> list[CacheEntry]:
+@dataclass(frozen=True)
+class HeldOut:
+    """A labelled case that is scored at the resolution of its source files."""
+
+    case: str
+    patient: str
+    image: Path  # a file, or the folder of a DICOM series
+    labels: Path
+
+
+def held_out_cases(manifest: Manifest, split: Mapping[str, Sequence[str]], part: str = "test") -> list[HeldOut]:
     """Return the labelled cases of a set. InputError if a source file is gone: better now than after hours of work.
 
     Only looks whether the files are there; nothing of a patient is read.
     """
     patients = set(split[part])
-    cases = [entry for entry in manifest.entries if entry.labelled and entry.patient in patients]
-    for entry in cases:
-        for path in (entry.image_path, entry.label_path):
-            if path is None:
-                raise InputError(
-                    f"{manifest.root / SOURCES}: does not tell where the files of {part} case {entry.case} are; it is "
-                    "scored at its own resolution; bring this file along with the cache, or build the cache again"
-                )
-            if not Path(path).exists():
-                raise InputError(f"{path}: {part} case {entry.case} was built from this, which is gone; put it back")
+    cases = []
+    for entry in manifest.entries:
+        if not (entry.labelled and entry.patient in patients):
+            continue
+        if entry.image_path is None or entry.label_path is None:
+            raise InputError(
+                f"{manifest.root / SOURCES}: does not tell where the files of {part} case {entry.case} are; it is "
+                "scored at its own resolution; bring this file along with the cache, or build the cache again"
+            )
+        cases.append(HeldOut(entry.case, entry.patient, Path(entry.image_path), Path(entry.label_path)))
+    for case in cases:
+        for path in (case.image, case.labels):
+            if not path.exists():
+                raise InputError(f"{path}: {part} case {case.case} was built from this, which is gone; put it back")
     return cases
 
 
-def score_test(run: RunFolder, cases: Sequence[CacheEntry], config: Config, say: Callable[[str], None] = print) -> dict:
+def score_test(run: RunFolder, cases: Sequence[HeldOut], config: Config, say: Callable[[str], None] = print) -> dict:
     """Predict and score the test cases with the run's best model, unless that is done; print Table 1.
 
     Writes label volumes, `cases.csv`, `scores.json` and `overlays.png` to `evaluation/test` of the run. Scores are at
@@ -83,12 +98,14 @@ def table(result: Mapping) -> str:
     return text
 
 
-def _score(run: RunFolder, cases: Sequence[CacheEntry], config: Config, folder: Path) -> tuple[list[dict], list[dict]]:
+def _score(
+    run: RunFolder, cases: Sequence[HeldOut], config: Config, folder: Path
+) -> tuple[list[dict], list[figures.Example]]:
     source, settings = find_source(run.root), config.prediction
     predictor = open_predictor([source], settings)
     rows, pictures = [], []
     for entry in progress(cases, "test patients"):
-        volume, truth = read_volume(entry.image_path), read_labels(entry.label_path)
+        volume, truth = read_volume(entry.image), read_labels(entry.labels)
         labels = predict_volume(predictor, volume, source.grid)
         cleaned = remove_distant_objects(labels, volume.spacing_mm, settings.distance_mm, settings.kidney_ml)
         write_labels(cleaned if settings.postprocess else labels, volume.source, folder / f"{entry.case}.nii.gz")

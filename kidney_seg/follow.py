@@ -32,7 +32,7 @@ def round_message(state: Mapping[str, np.ndarray], epochs: Sequence[Samples], pe
     facts = {"peak_rate": peak_rate, "steps": steps}
     columns = {f"samples_{name}": np.stack([getattr(epoch, name) for epoch in epochs]) for name in _COLUMNS}
     stream = io.BytesIO()
-    np.savez(stream, facts=np.array(json.dumps(facts)), **columns, **state)
+    np.savez(stream, allow_pickle=False, facts=np.array(json.dumps(facts)), **columns, **state)
     return stream.getvalue()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kidney_seg.losses import focal_tversky, tversky_index
+from kidney_seg.losses import Tensor, focal_tversky, tversky_index
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +16,9 @@ VOXELS = 1000  # of a tumor, in an image of ten times as many
 POINTS = 200
 
 
-def original_focal_tversky(y_true, y_pred, alpha: float = 0.7, exponent: float = 0.75, smoothing: float = 1.0):
+def original_focal_tversky(
+    y_true: Tensor, y_pred: Tensor, alpha: float = 0.7, exponent: float = 0.75, smoothing: float = 1.0
+) -> Tensor:
     """Return the loss as the public code has it, (1 - TI) ** exponent, whose slope at TI = 1 is no number.
 
     Arguments and result as of `kidney_seg.losses.focal_tversky`. To be looked at, never for training.

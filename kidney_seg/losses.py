@@ -20,11 +20,15 @@ from kidney_seg.config import HEADS, LossConfig, ModelConfig
 from kidney_seg.devices import replicas, sum_over_replicas
 from kidney_seg.sections import refuse_gamma
 
+Tensor = Any  # of any backend, or a numpy array: Keras has no types for them
+
 FLOOR = 1e-6  # below this 1 - TI goes on linearly: the power's slope has no bound at 0 (NaN in the original code)
 SMALLEST = 1e-7  # probability below which -log(p) goes on as its tangent
 
 
-def tversky_complement(y_true, y_pred, alpha: float = 0.7, smoothing: float = 1.0, sums: str = "batch"):
+def tversky_complement(
+    y_true: Tensor, y_pred: Tensor, alpha: float = 0.7, smoothing: float = 1.0, sums: str = "batch"
+) -> Tensor:
     """Return 1 - TI of every class, in 0..1: float32 [classes], or [batch, classes] with `sums="sample"`.
 
     TI = (TP + s) / (TP + alpha * FN + (1 - alpha) * FP + s), the sums over the batch and both axes together, or over
@@ -43,21 +47,23 @@ def tversky_complement(y_true, y_pred, alpha: float = 0.7, smoothing: float = 1.
     return errors / (true_positive + errors + smoothing)
 
 
-def tversky_index(y_true, y_pred, alpha: float = 0.7, smoothing: float = 1.0, sums: str = "batch"):
+def tversky_index(
+    y_true: Tensor, y_pred: Tensor, alpha: float = 0.7, smoothing: float = 1.0, sums: str = "batch"
+) -> Tensor:
     """Return the Tversky index TI of every class; arguments and shape as of `tversky_complement`."""
     return 1.0 - tversky_complement(y_true, y_pred, alpha, smoothing, sums)
 
 
 def focal_tversky(
-    y_true,
-    y_pred,
+    y_true: Tensor,
+    y_pred: Tensor,
     alpha: float = 0.7,
     exponent: float = 0.75,
     smoothing: float = 1.0,
     sums: str = "batch",
     *,
     gamma: Any = None,
-):
+) -> Tensor:
     """Return the Focal Tversky Loss (1 - TI) ** exponent, the mean over classes; a float32 scalar in 0..1.
 
     Arguments as for `tversky_complement`. `exponent` is the power itself, 1/gamma of the authors' paper: 0.75 for their
@@ -78,7 +84,7 @@ def focal_tversky(
     return ops.mean(ops.where(complement < FLOOR, chord, power))
 
 
-def soft_dice_loss(y_true, y_pred, smoothing: float = 1.0, sums: str = "batch"):
+def soft_dice_loss(y_true: Tensor, y_pred: Tensor, smoothing: float = 1.0, sums: str = "batch") -> Tensor:
     """Return 1 - (2 TP + s) / (2 TP + FN + FP + s), the mean over classes; a float32 scalar in 0..1.
 
     That is the Tversky loss with alpha 0.5 and half the smoothing. A class absent in both gives 0.
@@ -86,7 +92,7 @@ def soft_dice_loss(y_true, y_pred, smoothing: float = 1.0, sums: str = "batch"):
     return ops.mean(tversky_complement(y_true, y_pred, alpha=0.5, smoothing=smoothing / 2, sums=sums))
 
 
-def cross_entropy(y_true, y_pred, activation: str = "softmax"):
+def cross_entropy(y_true: Tensor, y_pred: Tensor, activation: str = "softmax") -> Tensor:
     """Return the cross-entropy, the mean over pixels; a float32 scalar, 0 or more.
 
     `activation`: what made `y_pred`; `softmax`: one sum over the classes, `sigmoid`: each class by itself (and the mean
@@ -99,12 +105,12 @@ def cross_entropy(y_true, y_pred, activation: str = "softmax"):
     return ops.mean(ops.sum(bits, axis=-1))
 
 
-def _minus_log(probability):
+def _minus_log(probability: Tensor) -> Tensor:
     tangent = (SMALLEST - probability) / SMALLEST
     return ops.where(probability < SMALLEST, tangent, 0.0) - ops.log(ops.maximum(probability, SMALLEST))
 
 
-def as_regions(classes):
+def as_regions(classes: Tensor) -> Tensor:
     """Turn [..., background, kidney, tumor] into the nested regions [..., kidney+tumor, tumor] of the KiTS scores."""
     return ops.stack([classes[..., 1] + classes[..., 2], classes[..., 2]], axis=-1)
 
@@ -124,18 +130,23 @@ class _HeadLoss(keras.losses.Loss):
         background: bool = False,
         sums: str = "batch",
         name: str | None = None,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         # One number for the batch: there is nothing left to reduce.
         super().__init__(name=name, **{"reduction": None, "dtype": "float32", **kwargs})
-        self.settings = {"activation": activation, "target": target, "background": background, "sums": sums}
+        self.settings: dict[str, Any] = {
+            "activation": activation,
+            "target": target,
+            "background": background,
+            "sums": sums,
+        }
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor = None) -> Tensor:
         loss = super().__call__(y_true, y_pred, sample_weight)
         shared = replicas()
         return loss if shared == 1 else loss / shared  # Keras adds up the devices' losses and gradients
 
-    def compared(self, classes):
+    def compared(self, classes: Tensor) -> Tensor:
         """Return of [..., classes] what enters an overlap measure, one channel each."""
         if classes.shape[-1] == 1:
             return classes
@@ -164,8 +175,8 @@ class FocalTversky(_HeadLoss):
         *,
         gamma: Any = None,
         name: str = "focal_tversky",
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         if gamma is not None:
             refuse_gamma(gamma)
         super().__init__(name=name, **kwargs)
@@ -176,7 +187,7 @@ class FocalTversky(_HeadLoss):
             "weight_cross_entropy": weight_cross_entropy,
         }
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return the scalar loss of the batch."""
         own = self.settings
         shape = (own["alpha"], own["exponent"], own["smoothing"], own["sums"])
@@ -190,11 +201,11 @@ class FocalTversky(_HeadLoss):
 class DiceCrossEntropy(_HeadLoss):
     """`soft_dice_loss` plus `cross_entropy` of one head, the usual loss of segmentation networks, to compare with."""
 
-    def __init__(self, smoothing: float = 1.0, name: str = "dice_cross_entropy", **kwargs):
+    def __init__(self, smoothing: float = 1.0, name: str = "dice_cross_entropy", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.settings |= {"smoothing": smoothing}
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return the scalar loss of the batch."""
         own = self.settings
         dice = soft_dice_loss(self.compared(y_true), self.compared(y_pred), own["smoothing"], own["sums"])
@@ -205,10 +216,10 @@ class DiceCrossEntropy(_HeadLoss):
 class CrossEntropy(_HeadLoss):
     """`cross_entropy` of one head, over all classes whatever `target` and `background` say; to compare with."""
 
-    def __init__(self, name: str = "cross_entropy", **kwargs):
+    def __init__(self, name: str = "cross_entropy", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return the scalar loss of the batch."""
         return cross_entropy(y_true, y_pred, self.settings["activation"])
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from data_prep.command import InputError, run_command
 from kidney_seg.config import HEADS, LEVELS, PRESETS, ModelConfig
+from kidney_seg.set_option import add_set_option
 
 if TYPE_CHECKING:
     import keras
@@ -51,21 +52,21 @@ def _connect(config: ModelConfig) -> keras.Model:
     def width(channels: int) -> int:
         return max(1, round(channels * config.width_factor))
 
-    def block(x, channels: int, name: str):
+    def block(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
         for number in (1, 2):
             x = layers.Conv2D(width(channels), 3, padding="same", name=f"{name}_conv{number}")(x)
             x = layers.BatchNormalization(momentum=config.batch_norm_momentum, name=f"{name}_norm{number}")(x)
             x = layers.ReLU(name=f"{name}_relu{number}")(x)
         return x
 
-    def normalized(x, name: str):
+    def normalized(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         return layers.BatchNormalization(momentum=config.batch_norm_momentum, name=name)(x)
 
-    def gating_signal(x, name: str):
+    def gating_signal(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         x = layers.Conv2D(x.shape[-1], 1, name=f"{name}_signal_conv")(x)
         return layers.ReLU(name=f"{name}_signal_relu")(normalized(x, f"{name}_signal_norm"))
 
-    def gate(skip, signal, level: int):
+    def gate(skip: keras.KerasTensor, signal: keras.KerasTensor, level: int) -> keras.KerasTensor:
         """Additive attention: weigh every position of `skip` by what the coarser `signal` says of it."""
         name, inner = f"gate{level}", width(GATE_WIDTHS[level - 1])
         theta = layers.Conv2D(inner, 2, strides=2, name=f"{name}_theta")(skip)
@@ -105,7 +106,8 @@ def _connect(config: ModelConfig) -> keras.Model:
     center = block(layers.MaxPooling2D(2, name=f"pool{LEVELS}")(x), config.widths[LEVELS], "center")
 
     # Decoder, coarse to fine. `merged[level]` is up1 .. up4 of the authors at level 4 .. 1.
-    merged, outputs = {}, {}
+    merged: dict[int, keras.KerasTensor] = {}
+    outputs: dict[str, keras.KerasTensor] = {}
     below = center
     for level in range(LEVELS, 0, -1):
         skip = skips[level]
@@ -137,8 +139,8 @@ def _prior_biases(config: ModelConfig) -> list[float]:
     return [math.log(1 - prior)] + [math.log(each)] * (config.classes - 1)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; see the module's last line above."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.model",
         description="Show the network level by level: resolution, channels, attention gate, supervised output and "
@@ -146,11 +148,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("model", metavar="MODEL", nargs="?", help="run folder or .keras file, instead of settings")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="paper", help="settings; default: %(default)s")
-    parser.add_argument(
-        "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="such as size=128 gates=2,3,4"
-    )
+    add_set_option(parser, "such as size=128 gates=2,3,4")
     parser.add_argument("--figure", metavar="F", help="draw it as the paper's Figure 1, to a .png, .svg or .pdf file")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's last line above."""
+    arguments = make_parser().parse_args(argv)
     return run_command(lambda: _show(arguments))
 
 

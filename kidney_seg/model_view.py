@@ -68,8 +68,8 @@ def levels(model: keras.Model) -> list[Level]:
             signal=signal.input.shape[1] if signal is not None else None,
             merged=channels(f"up{number}_join"),
             decoder=channels(f"decoder{number}_relu2"),
-            inline=None not in (joined, above) and above.input is not joined.output,
-            head=(head, channels(head)) if head in named else None,
+            inline=joined is not None and above is not None and above.input is not joined.output,
+            head=(head, named[head].output.shape[-1]) if head in named else None,
             parameters=sum(layer.count_params() for layer in model.layers if _level_of(layer.name) == number),
         )
 
@@ -83,7 +83,7 @@ def _level_of(name: str) -> int | None:
 def table(model: keras.Model) -> str:
     """Return the network level by level, as lines of text with the totals below."""
     rows = [
-        ("level", "pixels", "image", "encoder", "gate", "steered from", "merged", "decoder", "output", "parameters")
+        ["level", "pixels", "image", "encoder", "gate", "steered from", "merged", "decoder", "output", "parameters"]
     ]
     for level in levels(model):
         head = f"{level.head[0]}, {level.head[1]} classes" if level.head else "-"
@@ -91,7 +91,7 @@ def table(model: keras.Model) -> str:
         cells = (level.image, level.encoder, level.gate, signal, level.merged, level.decoder)
         shown = ("-" if cell is None else str(cell) for cell in cells)
         name = "center" if level.number == BOTTOM else str(level.number)
-        rows.append((name, f"{level.pixels} x {level.pixels}", *shown, head, f"{level.parameters:,}"))
+        rows.append([name, f"{level.pixels} x {level.pixels}", *shown, head, f"{level.parameters:,}"])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     trainable = sum(math.prod(variable.shape) for variable in model.trainable_variables)
@@ -124,7 +124,7 @@ def draw(model: keras.Model) -> Figure:
                 _arrow(ax, (IMAGE, y), (IMAGE, y - 1.35), "average\npool")
             _arrow(ax, (ENCODER, y), (ENCODER, y - 1.35), "max pool")
         _box(ax, ENCODER, y, "encoder", f"{level.encoder} ch.\n{size}")
-        if level.merged is None:
+        if level.merged is None or below is None:
             continue
         if level.gate is not None:
             _box(ax, GATE, y, "gate", f"gate, {level.gate} ch.")
@@ -150,10 +150,14 @@ def draw(model: keras.Model) -> Figure:
 
 
 def _box(ax: Axes, x: float, y: float, kind: str, text: str) -> None:
-    style = {"boxstyle": "round,pad=0.02", "facecolor": FILLS[kind], "edgecolor": "#555555", "linewidth": 0.8}
     from matplotlib.patches import FancyBboxPatch
 
-    ax.add_patch(FancyBboxPatch((x - WIDE / 2, y - HIGH / 2), WIDE, HIGH, zorder=3, **style))
+    ax.add_patch(
+        FancyBboxPatch(
+            (x - WIDE / 2, y - HIGH / 2), WIDE, HIGH, boxstyle="round,pad=0.02",
+            facecolor=FILLS[kind], edgecolor="#555555", linewidth=0.8, zorder=3,
+        )
+    )  # fmt: skip
     ax.text(x, y, text, ha="center", va="center", fontsize=8, zorder=4)
 
 
@@ -168,5 +172,6 @@ def _arrow(
     ax.annotate("", last, first, arrowprops=style, zorder=2)
     if text:
         x, y = (first[0] + last[0]) / 2, (first[1] + last[1]) / 2
-        beside = {"ha": "center", "va": "bottom"} if not dy else {"ha": "left", "va": "top" if dx else "center"}
-        ax.text(x + (0.06 if dy else 0), y + (0.03 if not dy else 0), text, fontsize=7, color="#333333", **beside)
+        across, along = ("center", "bottom") if not dy else ("left", "top" if dx else "center")
+        x, y = x + (0.06 if dy else 0), y + (0.03 if not dy else 0)
+        ax.text(x, y, text, fontsize=7, color="#333333", ha=across, va=along)

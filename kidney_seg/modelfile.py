@@ -7,12 +7,15 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_prep.command import InputError
 from data_prep.files import replacing, sha256_of
 from data_prep.grid import GridSettings
 from kidney_seg.config import Config
+
+if TYPE_CHECKING:
+    import keras
 
 SETTINGS_MEMBER = "kidney_seg.json"  # beside Keras' own members of the zip file, which ignores it
 
@@ -27,7 +30,7 @@ class ModelFile:
     path: Path
 
 
-def save_model(model, config: Config, grid: GridSettings, path: str | Path) -> None:
+def save_model(model: keras.Model, config: Config, grid: GridSettings, path: str | Path) -> None:
     """Write `model` with its settings to a `.keras` file, whole or not at all."""
     settings = {"config": config.to_dict(), "grid": asdict(grid)}
     with replacing(path) as temporary:

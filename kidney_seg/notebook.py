@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,8 @@ def show_volume(image: str | Path, labels: str | Path | None = None, *, widget: 
 def slider(draw: Callable[..., Figure], **ranges: tuple[float, float, float]) -> Any:
     """Show the figure that `draw` makes, with a slider (lowest, highest, step) for each of its arguments in `ranges`.
 
-    Without ipywidgets (extra `notebooks`) the figure is shown once, as `draw()` makes it.
+    Each begins where `draw` has its default. Without ipywidgets (extra `notebooks`) the figure is shown once, as
+    `draw()` makes it.
     """
     from IPython.display import display
 
@@ -44,7 +46,12 @@ def slider(draw: Callable[..., Figure], **ranges: tuple[float, float, float]) ->
         widgets = require("ipywidgets", "notebooks")
     except InputError:
         return display(_png(draw()))
-    return widgets.interact(lambda **chosen: display(_png(draw(**chosen))), **ranges)
+    arguments = inspect.signature(draw).parameters
+    sliders = {
+        name: widgets.FloatSlider(value=arguments[name].default, min=low, max=high, step=step)
+        for name, (low, high, step) in ranges.items()
+    }
+    return widgets.interact(lambda **chosen: display(_png(draw(**chosen))), **sliders)
 
 
 def live(run: str | Path) -> Callable[[str], None]:

@@ -131,10 +131,12 @@ def _activated(graph: Graph, layer: keras.Layer, tensor: str) -> str:
     name = layer.activation.__name__
     if name == "linear":
         return tensor
-    operators = {"relu": "Relu", "sigmoid": "Sigmoid", "softmax": "Softmax"}
+    if name == "softmax":
+        return graph.add("Softmax", [tensor], axis=1)
+    operators = {"relu": "Relu", "sigmoid": "Sigmoid"}
     if name not in operators:
         raise ValueError(f"layer {layer.name}: the activation {name} cannot be converted to ONNX")
-    return graph.add(operators[name], [tensor], **({"axis": 1} if name == "softmax" else {}))
+    return graph.add(operators[name], [tensor])
 
 
 def _kernel(graph: Graph, layer: keras.Layer) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from data_prep import cache
 from kidney_seg.augment import apply_changes, draw_changes
 from kidney_seg.config import STRIDES, Config
 from kidney_seg.neighbors import neighbor_indices
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 TUMOR, KIDNEY_ONLY, NEITHER = 0, 1, 2  # what a slice shows; the order of `DataConfig.shares`
 SAMPLES, PATIENTS = 1, 2  # streams of random numbers, so that drawing patients never shifts the samples
@@ -54,7 +58,7 @@ class SliceStore:
             room -= entry.slices * manifest.settings.size**2 * 3  # int16 image and uint8 label
             if room < 0:
                 break
-            self._decoded[index] = cache.read_case(manifest, entry)
+            self._decoded[index] = cache.read_labelled_case(manifest, entry)
 
     def read(self, case: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return images int16 [n, size, size, input_slices] and labels uint8 [n, size, size, 1] of n (case, slice)."""
@@ -62,7 +66,7 @@ class SliceStore:
         images = np.empty((len(case), size, size, self.input_slices), np.int16)
         labels = np.empty((len(case), size, size, 1), np.uint8)
         for row, (index, own) in enumerate(zip(case, position, strict=True)):
-            seen = neighbor_indices([own], self.entries[index].slices, self.input_slices)[0]
+            seen = neighbor_indices(np.array([own]), self.entries[index].slices, self.input_slices)[0]
             for channel, number in enumerate(seen):
                 image, label = self._slice(index, int(number))
                 images[row, ..., channel] = image
@@ -82,7 +86,7 @@ class SliceStore:
         wanted = set(patients)
         for index, entry in enumerate(self.entries):
             if entry.patient in wanted:
-                for position, (_, kidney, tumor) in enumerate(entry.pixels):
+                for position, (_, kidney, tumor) in enumerate(entry.pixels or ()):
                     kind = TUMOR if tumor else KIDNEY_ONLY if kidney else NEITHER
                     kinds[kind].setdefault(entry.patient, []).append((index, position))
         return kinds
@@ -152,7 +156,7 @@ def draw_samples(
     )
 
 
-def targets(label, config: Config) -> dict:
+def targets(label: tf.Tensor, config: Config) -> dict[str, tf.Tensor]:
     """Return the one-hot target of every head, float32 [batch, size/s, size/s, classes], in the TensorFlow graph.
 
     `label`: uint8 [batch, size, size, 1]. Coarse heads take every s-th pixel (`strided`, as the authors' code) or the
@@ -189,7 +193,7 @@ class ReadyTimes:
 
 def training_dataset(
     store: SliceStore, epochs: Sequence[Samples], config: Config, first: int = 0, ready: ReadyTimes | None = None
-):
+) -> tf.data.Dataset:
     """Return a tf.data.Dataset of ({"image": HU}, targets) batches, in the order of the given epochs' samples.
 
     It begins at step `first` of them; `ready` is told when each batch is. Batches are as large as the samples say.
@@ -200,7 +204,9 @@ def training_dataset(
     steps = np.arange(len(columns[0]))
     size, batch, channels = store.manifest.settings.size, epochs[0].case.shape[1], config.model.input_slices
 
-    def batch_of(step, case, position, transforms, hu_linear):
+    def batch_of(
+        step: tf.Tensor, case: tf.Tensor, position: tf.Tensor, transforms: tf.Tensor, hu_linear: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         image, label = tf.numpy_function(store.read, [case, position], [tf.int16, tf.uint8])
         image = tf.cast(tf.ensure_shape(image, (batch, size, size, channels)), tf.float32)
         label = tf.ensure_shape(label, (batch, size, size, 1))

@@ -146,8 +146,8 @@ def check_limits(distance_mm: float, kidney_ml: float) -> None:
             raise InputError(f"{name}: found {value:g}, expected a number of 0 or more")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command: label files in, the same without distant objects out."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.postprocess",
         description="Remove the objects of a label file (0 background, 1 kidney, 2 tumor) that lie far from "
@@ -184,7 +184,12 @@ def main(argv: list[str] | None = None) -> int:
         default=argparse.SUPPRESS,
     )
     parser.add_argument("--force", action="store_true", help="replace files where they exist")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command: label files in, the same without distant objects out."""
+    arguments = make_parser().parse_args(argv)
     return run_command(lambda: _run(arguments))
 
 
@@ -221,8 +226,8 @@ def _run(arguments: argparse.Namespace) -> int:
         write_json(report, {"cases": described, "failed": failed})
     if many:
         print(f"{len(described)} label files in {arguments.out}")
-    for error in failed.values():
-        print(f"error: {error}", file=sys.stderr)
+    for line in failed.values():
+        print(f"error: {line}", file=sys.stderr)
     return 2 if failed else 0
 
 
@@ -233,8 +238,10 @@ def _clean(path: Path, out: Path, distance_mm: float, kidney_ml: float) -> tuple
     volume = read_labels(path)
     result, objects = apply_rule(volume.voxels, volume.spacing_mm, distance_mm, kidney_ml)
     write_labels(result, volume.source, out)
-    limits = {"distance_mm": distance_mm, "kidney_ml": kidney_ml}
-    return describe(volume.voxels, result, objects, volume.spacing_mm, **limits), objects
+    described = describe(
+        volume.voxels, result, objects, volume.spacing_mm, distance_mm=distance_mm, kidney_ml=kidney_ml
+    )
+    return described, objects
 
 
 if __name__ == "__main__":

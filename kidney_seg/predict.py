@@ -35,8 +35,8 @@ __all__ = [
 ACCEPTED = "accepted"  # of --ensemble
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; see the module's first line."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.predict",
         description="Segment kidneys and tumors: labels 0 background, 1 kidney, 2 tumor on the input's own grid, and "
@@ -89,7 +89,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--force", action="store_true", help="replace label files that are there already")
     parser.add_argument("--no-postprocess", action="store_true", help="leave distant objects in")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's first line."""
+    arguments = make_parser().parse_args(argv)
     return run_command(lambda: _run(arguments))
 
 

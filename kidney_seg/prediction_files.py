@@ -39,8 +39,8 @@ class Outputs:
 
     def absolute(self) -> Outputs:
         """Return the same files by absolute paths."""
-        places = (self.labels, self.record, self.percent, self.seg)
-        return Outputs(*(path and path.absolute() for path in places))
+        percent, seg = (path and path.absolute() for path in (self.percent, self.seg))
+        return Outputs(self.labels.absolute(), self.record.absolute(), percent, seg)
 
     def key(self, path: Path) -> str:
         """Return what a file is called in the record: its place from the labels' folder."""
@@ -102,6 +102,8 @@ def write_outputs(
     write_json(outputs.record, record)
     try:
         if outputs.percent is not None:
+            if percent is None:
+                raise ValueError(f"no percentages for {outputs.percent}")
             write_percent(percent, volume.source, outputs.percent)
         if outputs.seg is not None:
             _write_seg(outputs.seg, labels, volume, content["image"]["series"])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kidney_seg.neighbors import neighbor_indices
 from kidney_seg.sections import FLIPS, HEADS
+
+if TYPE_CHECKING:
+    import keras
 
 Forward = Callable[[np.ndarray], np.ndarray]  # float32 [n, size, size, input_slices] -> [n, size, size, classes]
 
@@ -49,14 +53,14 @@ class Predictor:
         return made
 
 
-def make_predictor(model, slices_per_batch: int = SLICES_PER_BATCH) -> Predictor:
+def make_predictor(model: keras.Model, slices_per_batch: int = SLICES_PER_BATCH) -> Predictor:
     """Return the predictor of a Keras model; the probabilities are its finest head's."""
     finest = model.output[HEADS[-1]]
     size, channels = model.inputs[0].shape[-2:]
     return Predictor(keras_forward(model, slices_per_batch), size, channels, finest.shape[-1], slices_per_batch)
 
 
-def keras_forward(model, slices_per_batch: int) -> Forward:
+def keras_forward(model: keras.Model, slices_per_batch: int) -> Forward:
     """Return a Keras model's finest head as a function of any number of slices, `slices_per_batch` at once.
 
     On a processor fewer at once where they are large, for the sake of memory; it takes the same time. Always the same
@@ -102,7 +106,7 @@ def averaged(networks: Sequence[Forward], flips: str = "none") -> Forward:
         return networks[0]
 
     def forward(batch: np.ndarray) -> np.ndarray:
-        total = np.float32(0)
+        total = np.zeros((), np.float32)
         for axes in views:
             seen = np.ascontiguousarray(np.flip(batch, axes))
             for network in networks:

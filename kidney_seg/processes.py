@@ -157,8 +157,9 @@ def join(
     import jax
 
     host = socket.gethostname()
-    places: dict[str, str | int | None] = {}
-    if coordinator != "auto":
+    if coordinator == "auto":
+        address, count, number = None, None, None
+    else:
         host, _, port = coordinator.rpartition(":")
         if not host or not port.isdecimal():
             raise InputError(f"--coordinator {coordinator}: expected HOST:PORT of process 0, such as node1:12355")
@@ -166,11 +167,11 @@ def join(
             raise InputError(
                 f"--processes {processes} --process {process}: expected both, the second from 0 to below the first"
             )
-        places = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process}
+        address, count, number = coordinator, processes, process
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM, by which batches are ended well
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
-        jax.distributed.initialize(**places, initialization_timeout=seconds, shutdown_timeout_seconds=20)
+        jax.distributed.initialize(address, count, number, initialization_timeout=seconds, shutdown_timeout_seconds=20)
         return _connect(host, jax.process_index(), jax.process_count(), seconds)
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0]

@@ -19,6 +19,7 @@ from kidney_seg.interrupt import Stopped
 from kidney_seg.joining import add_options, check_alone, train_together
 from kidney_seg.quiet import quiet_tensorflow
 from kidney_seg.reproduce import check_recipe, read_recipe
+from kidney_seg.set_option import add_set_option
 
 if TYPE_CHECKING:
     from data_prep.cache import Manifest
@@ -128,8 +129,8 @@ def make_demo_data(size: int, say: Callable[[str], None] = print) -> Path:
     return cache
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; see the module's first lines."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.progressive",
         description="Train in rounds and score the test patients. Without --data it simulates patients and trains the "
@@ -143,14 +144,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", metavar="RUN", help="run folder; default: runs/<preset>, with the seed if not 0")
     parser.add_argument("--preset", choices=tuple(PRESETS), help="default: demo without --data, else paper")
     parser.add_argument("--seed", type=int, default=0, help="of weights, draws and augmentation; default: %(default)s")
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="settings, such as steps=500 alpha=0.6",
-    )
+    add_set_option(parser, "settings, such as steps=500 alpha=0.6")
     parser.add_argument(
         "--seeds", type=int, metavar="N", help="train N times, with the seeds --seed and on, into RUN/seed<S>"
     )
@@ -163,7 +157,12 @@ def main(argv: list[str] | None = None) -> int:
         action="store_true",
         help="print every setting with its value, its meaning and the source of its default, and stop",
     )
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's first lines."""
+    arguments = make_parser().parse_args(argv)
     return run_command(lambda: _run(arguments))
 
 

@@ -39,8 +39,8 @@ def write_report(
     return out
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; see the module's first line."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.report",
         description="Write one HTML file about a finished run, or about an evaluation: Table 1 with intervals beside "
@@ -57,7 +57,12 @@ def main(argv: list[str] | None = None) -> int:
         metavar="FOLDER",
         help="with --truth: the label files (default: the folder above the evaluation)",
     )
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's first line."""
+    arguments = make_parser().parse_args(argv)
     return run_command(lambda: _run(arguments))
 
 

@@ -178,11 +178,10 @@ def _name_cell(row: Mapping[str, Any]) -> str:
 
 def _cell(row: Mapping[str, Any], key: str, decimals: int, factor: float) -> str:
     value = row.get(key)
-    known = value is not None and math.isfinite(value)
-    missed_tumor = key == "tumor" and known and value == 0 and row["tumor_ml"]
-    text = _number(value * factor if known else None, decimals)
-    classes = "number zero" if missed_tumor else "number"
-    return f'<td class="{classes}" data-value="{value if known else ""}">{text}</td>'
+    if value is None or not math.isfinite(value):
+        return f'<td class="number" data-value="">{_number(None, decimals)}</td>'
+    classes = "number zero" if key == "tumor" and value == 0 and row["tumor_ml"] else "number"
+    return f'<td class="{classes}" data-value="{value}">{_number(value * factor, decimals)}</td>'
 
 
 def _number(value: float | None, decimals: int) -> str:

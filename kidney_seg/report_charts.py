@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from xml.etree import ElementTree
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from kidney_seg.score_figures import Telling
 
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
@@ -24,10 +26,10 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     """
     import matplotlib
 
-    told = {}
+    told: dict[str | None, list[str]] = {}
     for number, drawn in enumerate(figure.findobj(lambda artist: hasattr(artist, "hover"))):
         drawn.set_gid(f"marks{number}")
-        told[f"marks{number}"] = drawn.hover
+        told[f"marks{number}"] = cast("Telling", drawn).hover
     file = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -154,17 +154,16 @@ def _of_evaluation(folder: Path, truth: str | Path | None, predictions: str | Pa
     from kidney_seg.label_files import find_label_files
 
     scores = read_json(folder / "scores.json", "file of scores")
-    predicted = {}
+    files = {}
     if truth is not None:
         predicted = find_label_files(predictions if predictions is not None else folder.resolve().parent)
-    files = {}
-    for row in scores["cases"] if truth is not None else ():
-        own = Path(truth) / row["case"]
-        image, label = (
-            next((path for end in (".nii.gz", ".nii") if (path := own / f"{name}{end}").is_file()), None)
-            for name in ("imaging", "segmentation")
-        )
-        files[row["case"]] = Files(image, label, predicted.get(row["case"]))
+        for row in scores["cases"]:
+            own = Path(truth) / row["case"]
+            image, label = (
+                next((path for end in (".nii.gz", ".nii") if (path := own / f"{name}{end}").is_file()), None)
+                for name in ("imaging", "segmentation")
+            )
+            files[row["case"]] = Files(image, label, predicted.get(row["case"]))
     warnings = [
         f"{len(scores[name])} {text}"
         for name, text in (

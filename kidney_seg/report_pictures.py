@@ -7,7 +7,8 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -61,12 +62,15 @@ def draw_case(files: Files | None, solid: bool) -> tuple[Picture | None, list[di
     """
     from data_prep.volume import read_labels, read_volume, same_grid
 
+    there: dict[str, Path] = {}
     for what in ("image", "truth", "prediction"):
         path = getattr(files, what, None)
         if path is None or not path.exists():
             return None, None, f"No picture: the file of its {what} is not where it was."
+        there[what] = path
     try:
-        volume, truth, predicted = read_volume(files.image), read_labels(files.truth), read_labels(files.prediction)
+        volume = read_volume(there["image"])
+        truth, predicted = read_labels(there["truth"]), read_labels(there["prediction"])
     except InputError:
         return None, None, "No picture: one of its files cannot be read."
     if not same_grid(truth.source, predicted.source) or volume.voxels.shape != truth.voxels.shape:
@@ -125,6 +129,7 @@ def outline(mask: np.ndarray, spacing_mm: Sequence[float]) -> str:
     from contourpy import contour_generator
 
     lines = contour_generator(z=np.pad(mask, 1).astype(np.float64)).lines(0.5)
+    lines = cast(list[np.ndarray], lines)  # so they are with the default `line_type`
     height, width = spacing_mm
     parts = []
     for line in lines:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def describe(
         "rule": _rule(volumes_ml(before, voxel_ml), components, distance_mm, kidney_ml),
         "tumor_confidence": confidence,
     }
-    large = [] if bodies is None else bodies.voxels * bodies.voxel_ml
+    large: Iterable[float] = [] if bodies is None else bodies.voxels * bodies.voxel_ml
     if components is not None:
         large = [item.volume_ml for item in components]
     large_ml = sorted((float(ml) for ml in large if ml >= kidney_ml * (1 - TOLERANCE)), reverse=True)
@@ -163,7 +164,7 @@ def summary_line(described: Mapping) -> str:
     return "; ".join(parts)
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """Return nested lists and dicts with plain numbers of at most 3 decimals, and None for NaN and infinity."""
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}

@@ -76,24 +76,30 @@ class Rounds:
         """
         rounds = self.config.rounds
         self.run.take_back_damaged(rounds.warm_start, self.say)
-        best = last = None
+        best = last = self._play_round(0, None, None)
         without = 0
-        for number in range(rounds.later_rounds()[0] + 1):
-            last = self.run.find("round", round=number) or self._play_round(number, best, last)
+        for number in range(1, rounds.later_rounds()[0] + 1):
+            last = self._play_round(number, best, last)
             best, without = (last, 0) if last["accepted"] else (best, without + 1)
             if without >= rounds.patience:
                 break
         reason = f"{without} rounds without improvement" if without >= rounds.patience else "all rounds are played"
         self.say(f"training ends: {reason}; the best is round {best['round']} (score {best['score']:.3f})")
         model = self.run.root / "best.keras"
-        if not model.is_file() or sha256_of(model) != self.run.find("model")["sha256"]:
+        noted = self.run.find("model")
+        if noted is None or not model.is_file() or sha256_of(model) != noted["sha256"]:
             self.say(f"{model}: missing or damaged; it is written anew from the weights of round {best['round']}")
             self.run.load_weights(self.trainer.model, best)
             self._save_best()
         return best
 
     def _play_round(self, number: int, best: dict | None, last: dict | None) -> dict:
-        """Play a round: several starts in round 0, then one attempt; more, at half the rate, where it collapses."""
+        """Play a round: several starts in round 0, then one attempt; more, at half the rate, where it collapses.
+
+        A round that the journal holds is not played again. best, last: the records of earlier rounds, None in round 0.
+        """
+        if (done := self.run.find("round", round=number)) is not None:
+            return done
         rounds = self.config.rounds
         wanted = rounds.starts if number == 0 else 1
         attempts: list[dict] = []
@@ -110,7 +116,7 @@ class Rounds:
         kept = ("attempt", "kidney", "tumor", "score", "trouble", "steps", "weights", "sha256")
         record = self.run.note("round", round=number, accepted=accepted, **{name: chosen[name] for name in kept})
         self._draw()
-        verdict = "accepted" if accepted else f"rejected, no improvement on {best['score']:.3f}"
+        verdict = "accepted" if best is None or accepted else f"rejected, no improvement on {best['score']:.3f}"
         self.say(f"round {number}: score {record['score']:.3f}, {verdict}")
         return record
 
@@ -135,13 +141,14 @@ class Rounds:
             for epoch in range(epochs)
         ]
         place = {"round": number, "attempt": attempt}
+        earlier = best if rounds.warm_start == "best" else last
         progress = self._resume(place)
         if progress is not None:
             self.say(f"{name}: goes on after step {progress.steps}")
-        elif number == 0:
+        elif earlier is None:  # in round 0
             self.trainer.initialize(1000 * self.seed + attempt)
         else:
-            self.run.load_weights(self.trainer.model, best if rounds.warm_start == "best" else last)
+            self.run.load_weights(self.trainer.model, earlier)
         begun, at_begin = time.monotonic(), progress.steps if progress else 0
         running = list(progress.rows) if progress else []
 

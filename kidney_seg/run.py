@@ -15,13 +15,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_prep.command import InputError
 from data_prep.files import read_json, remove_leftovers, replacing, sha256_of, write_json
 from data_prep.lock import LOCK, locked
 from kidney_seg.checkpoint import Checkpoints
 from kidney_seg.config import Config, differences
+
+if TYPE_CHECKING:
+    import keras
 
 IDENTITY = ("seed", "data_sha256", "split_sha256")  # of manifest.json: what must be the same when a run goes on
 JOURNAL = "journal.jsonl"
@@ -110,14 +113,14 @@ class RunFolder:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def save_weights(self, model, number: int, attempt: int) -> dict[str, str]:
+    def save_weights(self, model: keras.Model, number: int, attempt: int) -> dict[str, str]:
         """Save a round's weights; returns `weights` (path within the run) and `sha256`, to be noted in the journal."""
         path = self.round_folder(number) / f"attempt{attempt}.weights.h5"
         with replacing(path) as temporary:
             model.save_weights(temporary)
         return {"weights": str(path.relative_to(self.root)), "sha256": sha256_of(path)}
 
-    def load_weights(self, model, record: dict) -> None:
+    def load_weights(self, model: keras.Model, record: dict) -> None:
         """Load weights that `save_weights` wrote. InputError if the file is missing or not what the journal says."""
         path = self.root / record["weights"]
         if not self.is_whole(record):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast
 
 import numpy as np
 
@@ -24,6 +24,12 @@ MARKERS = {"kidney": "o", "tumor": "s"}
 GRAY = "#666666"
 
 
+class Telling(Protocol):
+    """A collection of marks that tells what each of them is."""
+
+    hover: list[str]
+
+
 def dice_by_patient(rows: Iterable[Mapping[str, Any]]) -> Figure:
     """Return the Dice of kidney and tumor of every case, sorted by that of the tumor, best first.
 
@@ -37,7 +43,7 @@ def dice_by_patient(rows: Iterable[Mapping[str, Any]]) -> Figure:
         points = [(place, row[name], _told(row, name)) for place, row in enumerate(rows, 1) if _is_number(row[name])]
         _marks(ax, points, name)
     ax.set(xlabel="cases, sorted by the Dice of the tumor", ylim=(-0.03, 1.03), xlim=(0.3, max(len(rows), 1) + 0.7))
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params(axis="x", integer=True)
     _legend(figure, ("kidney", "tumor"))
     return figure
 
@@ -120,8 +126,10 @@ def volume_agreement(rows: Iterable[Mapping[str, Any]]) -> Figure:
             (mean + spread, "--", "+1.96 SD"),
         ):
             ax.axhline(value, color=GRAY, linewidth=1, linestyle=style, zorder=1)
-            where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "xytext": (-2, 3)}
-            ax.annotate(f"{name} {value:.3g}", (1, value), ha="right", fontsize=8, color="#444444", **where)
+            ax.annotate(
+                f"{name} {value:.3g}", (1, value), (-2, 3), xycoords=("axes fraction", "data"),
+                textcoords="offset points", ha="right", fontsize=8, color="#444444",
+            )  # fmt: skip
     return figure
 
 
@@ -145,17 +153,16 @@ def _marks(ax: Axes, points: Sequence[tuple[float, float, str]], name: str, holl
     faces = ["white" if y == hollow_at else color for _, y, _ in points]
     x, y, hover = zip(*points, strict=True)
     drawn = ax.scatter(x, y, s=30, marker=MARKERS[name], facecolors=faces, edgecolors=color, zorder=3, clip_on=False)
-    drawn.hover = list(hover)
+    cast(Telling, drawn).hover = list(hover)
 
 
 def _legend(figure: Figure, names: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
-    looks = {"linestyle": "none", "markersize": 6}
     entries = [(name, MARKERS[name], CURVE_COLORS[name], CURVE_COLORS[name]) for name in names]
     entries.append(("Dice 0", "s", GRAY, "white"))
     handles = [
-        Line2D([], [], marker=marker, color=color, markerfacecolor=face, label=label, **looks)
+        Line2D([], [], linestyle="none", markersize=6, marker=marker, color=color, markerfacecolor=face, label=label)
         for label, marker, color, face in entries
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
@@ -172,7 +179,7 @@ def _told(row: Mapping[str, Any], name: str) -> str:
     return f"{row['case']}: Dice {row[name]:.3f} ({name})"
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 

@@ -41,7 +41,7 @@ def judge(predictor: Predictor, manifest: cache.Manifest, entries: Sequence[cach
     cases: list[dict] = []
     true_voxels, predicted_voxels = np.zeros(3), np.zeros(3)
     for entry in entries:
-        image, label = cache.read_case(manifest, entry)
+        image, label = cache.read_labelled_case(manifest, entry)
         predicted = predictor(image).argmax(axis=-1).astype(np.uint8)
         dice = kits19_dice(label, predicted)
         cases.append({"case": entry.case, **{name: None if np.isnan(dice[name]) else dice[name] for name in dice}})
@@ -69,7 +69,7 @@ def worst_cases(
     by_name = {entry.case: entry for entry in entries}
     made = []
     for case in sorted(judged.cases, key=badness)[:count]:
-        image, label = cache.read_case(manifest, by_name[case["case"]])
+        image, label = cache.read_labelled_case(manifest, by_name[case["case"]])
         predicted = predictor(image).argmax(axis=-1).astype(np.uint8)
         dice = {name: case[name] for name in ("kidney", "tumor")}
         made.append(telling_slice(image, label, predicted, case["case"], dice))

@@ -61,7 +61,12 @@ def build(loaded: ModelFile, promise: dict[str, Any]) -> tuple[Any, dict[str, An
 
     module = tf.Module(name="kidney_seg")
     module.weights = [variable.value for variable in model.variables]  # not the Keras model: it would ask for Keras
-    bodies = {contract.DEFAULT: serving_default, contract.HEADS: heads, contract.PNG: png, contract.ABOUT: answer}
+    bodies: dict[str, Callable[..., dict[str, tf.Tensor]]] = {
+        contract.DEFAULT: serving_default,
+        contract.HEADS: heads,
+        contract.PNG: png,
+        contract.ABOUT: answer,
+    }
     made = contract.signatures(settings, loaded.config.model.heads, loaded.config.model.classes)
     return module, {name: _signature(bodies[name], made[name]) for name in made}
 

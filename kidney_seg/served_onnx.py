@@ -66,15 +66,15 @@ def build(loaded: ModelFile, metadata: Mapping[str, str]) -> bytes:
     promised = contract.signatures(settings, (), len(classes))[contract.DEFAULT]
     axes = ["batch", "height", "width"]
     codes = {"float32": FLOAT, "float64": DOUBLE, "uint8": UINT8}
-    infos = [
+    inputs, outputs = (
         [
             helper.make_tensor_value_info(name, codes[dtype], axes if len(edges) == 3 else ["batch", 2])
             for name, (dtype, edges) in side.items()
         ]
         for side in (promised.inputs, promised.outputs)
-    ]
+    )
     made = helper.make_model(
-        helper.make_graph(graph.nodes, "kidney_seg", *infos, graph.constants),
+        helper.make_graph(graph.nodes, "kidney_seg", inputs, outputs, graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="kidney_seg",

@@ -66,8 +66,8 @@ def segment_file(
     write_labels(labels, volume.source, out)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; see the module's first lines."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.serving",
         description="Segment a CT volume with a served model: labels 0 background, 1 kidney, 2 tumor on the input's "
@@ -92,7 +92,12 @@ def main(argv: list[str] | None = None) -> int:
     check = parser.add_argument_group("instead of a volume")
     check.add_argument("--check", metavar="DIR", help="an exported model: version folder, folder of them, .onnx file")
     check.add_argument("--model", metavar="RUN", help="with --check: compare with this run or .keras file")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's first lines."""
+    arguments = make_parser().parse_args(argv)
     return run_command(lambda: _check(arguments) if arguments.check else _segment(arguments))
 
 

@@ -130,7 +130,7 @@ def _describe(columns: Sequence[np.ndarray], groups: np.ndarray) -> Summary:
     if not all(mask.any() for mask in known):
         nothing = dict.fromkeys(("mean", "median"), math.nan) | {"n": 0, "left_out": len(groups)}
         return nothing | {"low": math.nan, "high": math.nan}
-    each = sum(columns) / len(columns)
+    each = np.mean(columns, axis=0)
     each = each[~np.isnan(each)]
     held = np.any(known, axis=0)
     patients = np.unique(groups[held], return_inverse=True)[1]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.triples import triple
 from kidney_seg.metrics import share_of_empty
 from kidney_seg.surfels import FULL, surfel_areas_mm2
 
@@ -49,13 +50,13 @@ def surface_of(mask: np.ndarray, spacing_mm: Sequence[float]) -> Surface:
     mask, spacing = np.asarray(mask, bool), tuple(float(mm) for mm in spacing_mm)
     if mask.ndim != 3 or len(spacing) != 3 or not all(0 < mm < math.inf for mm in spacing):
         raise ValueError(f"expected a mask [z, y, x] and three spacings in mm, found {mask.shape} and {spacing_mm}")
-    codes = np.pad(mask, 1).view(np.uint8)
+    codes: np.ndarray = np.pad(mask, 1).view(np.uint8)
     for axis, shift in ((2, 1), (1, 2), (0, 4)):  # bits as in surfels.CORNERS: x is the lowest
         low = tuple(slice(None, -1) if other == axis else slice(None) for other in range(3))
         high = tuple(slice(1, None) if other == axis else slice(None) for other in range(3))
         codes = codes[low] | codes[high] << shift
     corners = np.argwhere((codes != 0) & (codes != FULL))
-    return Surface(corners, surfel_areas_mm2(spacing)[codes[tuple(corners.T)]], spacing)
+    return Surface(corners, surfel_areas_mm2(spacing)[codes[tuple(corners.T)]], triple(spacing))
 
 
 def surface_distances(truth: Surface, predicted: Surface) -> Distances:
@@ -159,7 +160,7 @@ def _among(corners: np.ndarray, others: np.ndarray) -> np.ndarray:
 def _percentile(distance: np.ndarray, area: np.ndarray, percent: float) -> float:
     # the first distance at which the share of the area reaches the percentage, as the reference has it
     shares = np.cumsum(area) / np.sum(area)
-    return float(distance[min(np.searchsorted(shares, percent / 100.0), len(distance) - 1)])
+    return float(distance[min(int(np.searchsorted(shares, percent / 100.0)), len(distance) - 1)])
 
 
 def _mean(distance: np.ndarray, area: np.ndarray) -> float:

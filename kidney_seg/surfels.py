@@ -14,6 +14,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from data_prep.triples import triple
+
 Point = tuple[float, float, float]
 Triangle = tuple[Point, Point, Point]
 
@@ -65,7 +67,7 @@ def _loops(code: int) -> list[list[Point]]:
         middles = [_middle(around[place], around[(place + 1) % 4]) for place in range(4)]
         inside = [corner in filled for corner in around]
         crossed = [place for place in range(4) if inside[place] != inside[(place + 1) % 4]]
-        pairs = [crossed] if len(crossed) == 2 else []
+        pairs = [(crossed[0], crossed[1])] if len(crossed) == 2 else []
         if len(crossed) == 4:  # each filled corner is cut off by itself
             pairs = [(place - 1, place) for place in range(4) if inside[place]]
         for one, other in pairs:
@@ -101,7 +103,7 @@ def _divisions(loop: Sequence[Point]) -> Iterator[list[Triangle]]:
 
 
 def _middle(one: Sequence[int], other: Sequence[int]) -> Point:
-    return tuple((a + b) / 2 for a, b in zip(one, other, strict=True))
+    return triple((a + b) / 2 for a, b in zip(one, other, strict=True))
 
 
 def _area_vector(triangle: Triangle) -> np.ndarray:

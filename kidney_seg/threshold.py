@@ -69,7 +69,7 @@ def summarize_thresholds(rows: Sequence[Mapping[str, Any]], default_mm: float) -
         if distance is not None:
             found = paired_difference(of[None, name], own)
             difference = {key: _number(value) for key, value in zip(difference, found, strict=False)}
-        mean = _number(np.mean(list(own.values()))) if own else None
+        mean = _number(float(np.mean(list(own.values())))) if own else None
         table.append({"distance_mm": distance, "structure": name, "mean": mean, **difference, "patients": len(own)})
     means = {
         line["distance_mm"]: line["mean"]
@@ -175,9 +175,11 @@ def predicted_cases(
 
     find_model(run)
     recipe = read_recipe(run) if Path(run).is_dir() else None
-    if recipe is None and data is None:
-        raise InputError(f"{run}: is no run folder, so it does not tell its data; give --data")
-    manifest = read_manifest(data or recipe.data)
+    if data is None:
+        if recipe is None:
+            raise InputError(f"{run}: is no run folder, so it does not tell its data; give --data")
+        data = recipe.data
+    manifest = read_manifest(data)
     file = split or (recipe.split_file(manifest.root) if recipe else manifest.root / SPLIT)
     patients = read_split(file, manifest)
     quiet_tensorflow()
@@ -194,15 +196,15 @@ def predicted_cases(
         from kidney_seg.metrics import cysts_to_kidney
 
         for entry in progress(entries, f"{part} patients"):
-            volume, truth = read_volume(entry.image_path), read_labels(entry.label_path)
+            volume, truth = read_volume(entry.image), read_labels(entry.labels)
             labels = predict_volume(predictor, volume, loaded.grid)
             yield entry.patient, cysts_to_kidney(truth.voxels), labels, volume.spacing_mm
 
     return loaded.config.prediction, predict
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; see the module's first line."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.threshold",
         description="Predict the patients of one set once, apply the rule against distant objects with several "
@@ -223,7 +225,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--figure", metavar="F", help="draw the differences, too (.png, .svg, .pdf)")
     parser.add_argument("--json", metavar="FILE", help="write the figures, too")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's first line."""
+    arguments = make_parser().parse_args(argv)
     return run_command(lambda: _run(arguments))
 
 

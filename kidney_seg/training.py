@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -58,11 +58,11 @@ class Trainer:
         self.model = build_model(config.model)  # for files and predictions: a network of one device
         self.devices = choose_devices(config, *((group.index, group.count) if group else ()))
         losses, weights = build_losses(config.loss, config.model)
-        compiled = {"auto": "auto", "on": True, "off": False}[config.rounds.jit_compile]
+        choices: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
         with self.devices.scope():
             self.trained = self.devices.twin(self.model)
             optimizer = self.devices.optimizer(build_optimizer(config.rounds))
-            compiled = self.devices.jit_compile(compiled)
+            compiled = self.devices.jit_compile(choices[config.rounds.jit_compile])
             self.trained.compile(optimizer=optimizer, loss=losses, loss_weights=weights, jit_compile=compiled)
             self.trained.optimizer.build(self.trained.trainable_variables)
         pairs = zip(self.model.variables, self.trained.variables, strict=True)
@@ -194,20 +194,20 @@ class _Watcher(keras.callbacks.Callback):
         self.failed = False
         self.asked: int | None = None  # the signal by which all processes stop
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.clock = self.saved = time.monotonic()
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.rate = rate_at(self.progress.steps, self.total, self.peak_rate, self.rounds.warmup_share)
         self.trainer.devices.assign(self.model.optimizer.learning_rate, self.rate)
         self.trainer.devices.reset_metrics(self.model)  # so that Keras' running means are those of this one step
         self.wanted = time.monotonic()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()  # during `fit` the state is elsewhere
         progress, now = self.progress, time.monotonic()
-        for name, value in logs.items():
+        for name, value in (logs or {}).items():
             progress.sums[name] = progress.sums.get(name, 0.0) + float(value)
         waited = self.ready.waited(progress.steps, self.wanted)
         progress.waited += waited if batch else 0.0  # the first batch of a round starts the pipeline, and may be traced

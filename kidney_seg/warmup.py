@@ -6,6 +6,7 @@ A file `assets.extra/tf_serving_warmup_requests` of PredictionLog records, as TF
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def write(path: Path, model_name: str) -> None:
         ) from None
     slices = np.zeros((1, EDGE, EDGE), np.float32)
     spacing_mm = np.full((1, 2), 0.8)
-    requests = {
+    requests: dict[str, dict[str, Any]] = {
         contract.DEFAULT: {"slices": slices, "spacing_mm": spacing_mm},
         contract.PNG: {"slices": [encode_slice(slices[0].astype(np.int16))], "spacing_mm": spacing_mm},
         contract.HEADS: {"slices": slices, "spacing_mm": spacing_mm},

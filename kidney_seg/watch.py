@@ -71,15 +71,20 @@ def pictures(run: Path) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; see the module's first line."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.watch",
         description="Show where a run is: rounds, scores, and Table 1 once it is finished; and which pictures it has.",
     )
     parser.add_argument("run", metavar="RUN", help="run folder, of a training that goes on or is finished")
     parser.add_argument("--follow", action="store_true", help="show it again whenever it changes, until it is finished")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's first line."""
+    arguments = make_parser().parse_args(argv)
     return run_command(lambda: _watch(Path(arguments.run), arguments.follow))
 
 

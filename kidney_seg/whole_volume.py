@@ -62,7 +62,7 @@ def predict_slabs(
         if percent is not None:
             percent[first:last] = grid.probability_to_percent(tumor, shape_zyx, spacing_mm, settings)
         called = prob.argmax(axis=-1) == TUMOR
-        tumor_pixels += np.count_nonzero(called)
+        tumor_pixels += int(np.count_nonzero(called))
         confidence += float(tumor[called].sum(dtype=np.float64))
     return Prediction(labels, confidence / tumor_pixels if tumor_pixels else None, percent)
 

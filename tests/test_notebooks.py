@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from matplotlib.figure import Figure
 
 from kidney_seg import notebook
 
@@ -68,3 +69,16 @@ def test_viewer(tmp_path, monkeypatch):
     drawn = notebook.show_volume(image, labels)
     assert len(drawn.axes) == 2 and drawn.axes[0].images
     assert len(notebook.show_volume(image).axes) == 1
+
+
+def test_sliders_begin_at_the_defaults_and_draw_anew():
+    drawn = []
+
+    def draw(alpha: float = 0.7, exponent: float = 0.75) -> Figure:
+        drawn.append((alpha, exponent))
+        return Figure()
+
+    shown = notebook.slider(draw, alpha=(0.1, 0.9, 0.1), exponent=(0.5, 2.0, 0.25))
+    assert drawn == [(0.7, 0.75)]
+    shown.widget.children[0].value = 0.9
+    assert drawn[1:] == [(0.9, 0.75)]

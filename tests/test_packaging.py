@@ -23,7 +23,7 @@ from kidney_seg.report_data import Files
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("data_prep", "kidney_seg", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 SHORT = "starts=1 start_steps=20 steps=4 max_rounds=1 retries=0".split()
-EXTRAS = ("onnx", "serving", "scale", "dicom", "report", "notebooks", "jax", "docs", "test")
+EXTRAS = ("completion", "onnx", "serving", "scale", "dicom", "report", "notebooks", "jax", "docs", "test")
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +108,8 @@ def test_wheel_runs_the_demo_outside_the_repository(installed, tmp_path):
     where = run("-c", "import data_prep, kidney_seg; print(data_prep.__file__, kidney_seg.__file__)").stdout.split()
     assert len(where) == 2 and all(Path(path).is_relative_to(installed.parents[1]) for path in where)
     assert "python -m kidney_seg.predict" in run("-m", "kidney_seg").stdout
+    usage = subprocess.run([installed.parent / "kidney-seg", "split", "--help"], capture_output=True, text=True)
+    assert usage.stdout.startswith("usage: python -m data_prep.split"), usage.stderr
     demo = run("-m", "kidney_seg.progressive", "--set", *SHORT)
     assert "Table 1: Dice of 12 test patients" in demo.stdout, demo.stdout[-1000:] + demo.stderr[-2000:]
     assert (tmp_path / "runs" / "demo" / "report.html").is_file()
