@@ -1,6 +1,8 @@
 # `make demo` and `make test` need Python 3.11 and make, nothing else: they set up .venv first.
 PYTHON ?= python3.11
 PY := .venv/bin/python
+# two processes, file by file, in the order of tests/conftest.py
+IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-fast lint bench clean
 
@@ -8,10 +10,10 @@ demo: .venv/ready  ## simulated patients, training in rounds, Table 1, report
 	$(PY) -m kidney_seg.progressive
 
 test: .venv/ready lint  ## everything that guards the project
-	$(PY) -m pytest
+	$(PY) -m pytest $(IN_TWO)
 
 test-fast: .venv/ready lint  ## without what trains a network
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest $(IN_TWO) -m "not slow"
 
 lint: .venv/ready
 	$(PY) -m ruff check .

@@ -52,4 +52,6 @@ def _open(source: ModelSource, settings: PredictionConfig, engine: str) -> Forwa
     from kidney_seg.quiet import quiet_tensorflow
 
     quiet_tensorflow()
-    return keras_forward(source.load(), settings.slices_per_batch)
+    from kidney_seg.folded import folded
+
+    return keras_forward(folded(source.load()), settings.slices_per_batch)

@@ -7,8 +7,12 @@ such chains by itself.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
+
+Tensor = Any  # of TensorFlow, which has no types
 
 
 class FusedNorm(keras.layers.Layer):
@@ -22,7 +26,7 @@ class FusedNorm(keras.layers.Layer):
         self.norm = norm
         self.built = True
 
-    def call(self, inputs, training=False, mask=None):
+    def call(self, inputs: Tensor, training: bool | None = False, mask: Tensor = None) -> Tensor:
         """Return `inputs` [batch, height, width, channels], normalized; in training the moving averages go on."""
         norm = self.norm
         if not training:
@@ -43,7 +47,7 @@ class FusedNorm(keras.layers.Layer):
             moving.assign(moving * norm.momentum + now * (1.0 - norm.momentum))
         return outputs
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the shape of the inputs."""
         return input_shape
 
@@ -64,7 +68,7 @@ def with_fused_norms(model: keras.Model) -> keras.Model:
 class FusedAdam(keras.optimizers.Adam):
     """Adam with one kernel a variable; without `amsgrad`."""
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
         """Change one variable and its two moments."""
         index = self._get_variable_index(variable)
         step, rate, beta_1, beta_2, epsilon, gradient = (

@@ -10,6 +10,14 @@ import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
+# Files that take minutes: with several processes (`make test`) they come first, so that none of them is left for the end.
+LONGEST = ("test_survival.py", "test_conformance.py", "test_jax.py", "test_devices.py", "test_notebooks.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the order within a file stays."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
