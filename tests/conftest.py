@@ -10,7 +10,7 @@ import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
-# Files that take minutes: with several processes (`make test`) they come first, so that none of them is left for the end.
+# Files that take minutes: in several processes (`make test`) they come first, so that none is left for the end.
 LONGEST = ("test_survival.py", "test_conformance.py", "test_jax.py", "test_devices.py", "test_notebooks.py")
 
 
