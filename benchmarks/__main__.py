@@ -17,6 +17,7 @@ from data_prep.files import read_json, write_json
 
 BENCHMARKS = {  # name on the command line: module, with `WORK`, `rows(quick)`, and the packages it `NEEDS`
     "machine": "machine",
+    "start": "startup",
     "step": "training_step",
     "inference": "inference",
 }

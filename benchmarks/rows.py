@@ -19,7 +19,7 @@ class Row:
 
     `ratio`: how many times as fast (or as much) as the row named `yardstick`, measured in the same turns, or a share
     that the row's name tells. `goal`: what it should be, of `ratio` where there is one, of `median` otherwise: `>= 1.5`
-    or `<= 0.5`; empty where none was set.
+    or `<= 0.5`; `median <= 0.5` where it is of the median all the same; empty where none was set.
     """
 
     name: str
@@ -42,8 +42,8 @@ class Row:
         """Return whether the goal was reached; None where there is none."""
         if not self.goal:
             return None
-        sign, bound = self.goal.split()
-        value = self.median if self.ratio is None else self.ratio
+        *what, sign, bound = self.goal.split()
+        value = self.median if what or self.ratio is None else self.ratio
         return value >= float(bound) if sign == ">=" else value <= float(bound)
 
 
@@ -66,6 +66,30 @@ def speed_row(
         name,
         work / timing.median,
         unit,
+        spread(timing.seconds),
+        timing.peak_mb,
+        None if ratios is None else statistics.median(ratios),
+        0.0 if ratios is None else spread(ratios),
+        "" if yardstick is None else yardstick[0],
+        goal,
+    )
+
+
+def time_row(
+    name: str, timing: Timing, *, yardstick: tuple[str, Timing] | None = None, work: float = 1.0, goal: str = ""
+) -> Row:
+    """Return the row of a time in seconds: the smaller, the better.
+
+    The ratio: how many times the seconds of the `yardstick` (name, timing) of the same turns, for `work` times as much.
+    """
+    ratios = None
+    if yardstick is not None:
+        pairs = zip(timing.seconds, yardstick[1].seconds, strict=True)
+        ratios = [mine / theirs / work for mine, theirs in pairs]
+    return Row(
+        name,
+        timing.median,
+        "s",
         spread(timing.seconds),
         timing.peak_mb,
         None if ratios is None else statistics.median(ratios),

@@ -6,7 +6,6 @@ The format, dataset by dataset and attribute by attribute, is in `docs/cache_for
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,11 @@ _DAMAGES = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py
 
 def code_version() -> str:
     """Return the installed version of this project, `unknown` where it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        return importlib.metadata.version("kidney_seg")
-    except importlib.metadata.PackageNotFoundError:
+        return version("kidney_seg")
+    except PackageNotFoundError:
         return "unknown"
 
 
