@@ -20,9 +20,7 @@ from kidney_seg.slices import SliceStore
 from kidney_seg.targets import targets
 
 SAMPLES, PATIENTS = 1, 2  # streams of random numbers, so that drawing patients never shifts the samples
-PIXELS_AT_ONCE = (
-    2**18
-)  # that make a call into the pipeline worth it: eight batches of the demo, half of one of the paper
+PIXELS_AT_ONCE = 2**18  # eight batches of the demo, half a batch of the paper
 MOST_THREADS = 16
 
 
