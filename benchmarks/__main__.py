@@ -18,6 +18,9 @@ from data_prep.files import read_json, write_json
 BENCHMARKS = {  # name on the command line: module, with `WORK`, `rows(quick)`, and the packages it `NEEDS`
     "machine": "machine",
     "start": "startup",
+    "pipeline": "inputs",
+    "growth": "growth",
+    "demo": "demo_share",
     "step": "training_step",
     "inference": "inference",
 }
