@@ -37,7 +37,7 @@ def make_patients(root: Path, patients: int, **cohort: int) -> dict[int, Path]:
 
 
 def building(patients: str, cache: str, size: int) -> Callable[[], object]:
-    """Return the build of a cache from nothing."""
+    """Return the build of a cache of all case folders below `patients`, from nothing."""
     from data_prep.build import build
     from data_prep.grid import GridSettings
 

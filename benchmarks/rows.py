@@ -19,7 +19,7 @@ class Row:
 
     `ratio`: how many times as fast (or as much) as the row named `yardstick`, measured in the same turns, or a share
     that the row's name tells. `goal`: what it should be, of `ratio` where there is one, of `median` otherwise: `>= 1.5`
-    or `<= 0.5`; `median <= 0.5` where it is of the median all the same; empty where none was set.
+    or `<= 0.5`; empty where none was set.
     """
 
     name: str
@@ -42,8 +42,8 @@ class Row:
         """Return whether the goal was reached; None where there is none."""
         if not self.goal:
             return None
-        *what, sign, bound = self.goal.split()
-        value = self.median if what or self.ratio is None else self.ratio
+        sign, bound = self.goal.split()
+        value = self.median if self.ratio is None else self.ratio
         return value >= float(bound) if sign == ">=" else value <= float(bound)
 
 
