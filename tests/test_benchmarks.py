@@ -154,14 +154,18 @@ def test_every_benchmark_runs(name: str, tmp_path: Path, capsys: pytest.CaptureF
     assert table(rows) in capsys.readouterr().out
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("module", [build_cases, predict_volume])
-def test_the_commands_of_old_print_the_same_rows(module, capsys: pytest.CaptureFixture[str]) -> None:
-    assert module.main(["--quick", "--repeats", "1"]) == 0
-    found = printed(capsys.readouterr().out)
-    words = {build_cases: build_cases.QUICK_SLICES, predict_volume: predict_volume.STEPS}[module]
-    for word in words:
-        assert any(str(word) in name for name in found)
+def test_the_commands_of_old_print_rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = []
+
+    def rows(*options):
+        asked.append(options)
+        return iter([Row("what was found", 2.0, "s")])
+
+    for module, arguments in ((build_cases, "--repeats 4"), (predict_volume, "--repeats 4 --preset demo --share 3")):
+        monkeypatch.setattr(module, "rows", rows)
+        assert module.main(["--quick", *arguments.split()]) == 0
+        assert printed(capsys.readouterr().out)["what was found"] == ["2", "s", "0 %"]
+    assert asked == [(True, 4), (True, 4, "demo", 3)]
 
 
 @pytest.mark.slow
@@ -184,15 +188,35 @@ def test_a_server_under_load(exported: tuple[Path, Path], capsys: pytest.Capture
         assert float(rate) > 0 and 0 < float(p50) <= float(p95)
 
 
-@pytest.mark.slow
-def test_a_training_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cache = str(simulated_cache(tmp_path))
+def test_a_training_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache, asked = str(simulated_cache(tmp_path)), []
+
+    def in_turn_by_hand(given: dict[str, Arm], turns: int, warm_up: int) -> dict[str, Timing]:
+        ((name, arm),) = given.items()
+        asked.append((name, arm.arguments, turns, warm_up))
+        parts = {"step_ms": (40.0,), "waiting_percent": (3.5,), "memory_mb": (900.0,), "growth_mb": (2.0,)}
+        return {name: Timing((1.0,), 1000.0, parts)}
+
+    monkeypatch.setattr(training, "in_turn", in_turn_by_hand)
     small = ["--set", "width_factor=0.1", "--epochs", "3", "--steps", "2", "--arms", "from disk"]
     assert training.main([cache, *small, "--json", str(tmp_path / "found.json")]) == 0
-    found = {row["name"].split(", ")[-1]: row for row in json.loads((tmp_path / "found.json").read_text())}
-    assert list(found) == ["a step", "of it waiting for data", "memory at the end", "growth since epoch 5"]
-    assert found["a step"]["median"] > 0 and 0 <= found["of it waiting for data"]["median"] < 100
-    assert found["memory at the end"]["median"] > 100
+    settings = {
+        "cache": cache,
+        "preset": "demo",
+        "epochs": 3,
+        "steps": 2,
+        "settings": ["width_factor=0.1", "memory_gb=0"],
+    }
+    assert asked == [("from disk", settings, 1, 0)]
+    found = {row["name"].split(", ")[-1]: Row(**row) for row in json.loads((tmp_path / "found.json").read_text())}
+    assert [(name, row.median, row.unit, row.reached) for name, row in found.items()] == [
+        ("a step", 40.0, "ms", None),
+        ("of it waiting for data", 3.5, "%", False),
+        ("memory at the end", 900.0, "MB", None),
+        ("growth since epoch 5", 2.0, "MB", None),
+    ]
     capsys.readouterr()
     for wrong in ([str(tmp_path), *small], [cache, "--set", "no_setting=1"], [cache, "--epochs", "2"]):
         assert training.main(wrong) == 2
