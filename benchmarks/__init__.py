@@ -1,1 +1,1 @@
-"""What the project costs and gains, measured: each module is a command, `python -m benchmarks.NAME [--quick]`."""
+"""What the project costs and gains, measured: `python -m benchmarks`, and the commands that its `--help` names."""

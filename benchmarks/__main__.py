@@ -17,9 +17,22 @@ from data_prep.files import read_json, write_json
 
 BENCHMARKS = {  # name on the command line: module, with `WORK`, `rows(quick)`, and the packages it `NEEDS`
     "machine": "machine",
+    "start": "startup",
+    "build": "build_cases",
+    "pipeline": "inputs",
     "step": "training_step",
+    "training": "training",
     "inference": "inference",
+    "predict": "predict_volume",
+    "metrics": "metrics",
+    "growth": "growth",
+    "demo": "demo_share",
 }
+OTHERS = (  # commands of their own, which measure other things
+    "benchmarks.serving: a model server under load",
+    "benchmarks.label_round_trip: what the network's grid costs in Dice",
+    "benchmarks.real_slices: training on real slices",
+)
 BUSY = 0.10  # share of the processors in others' use, from which it is said
 DRIFT = 0.15  # change of the matrix product's rate, likewise
 
@@ -92,6 +105,7 @@ def main(argv: list[str] | None = None) -> int:
         description="Measure the project against yardsticks of the same run: the machine, PyTorch, plain copies. "
         "Each way runs in a process of its own, turn by turn; figures are medians, spreads half the distance between "
         f"the quartiles; {MARK} marks what varied too much to tell.",
+        epilog=f"Commands of their own: {'; '.join(OTHERS)}.",
     )
     parser.add_argument("--only", nargs="+", choices=tuple(BENCHMARKS), metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--quick", action="store_true", help="tiny work: whether all of it runs")

@@ -3,22 +3,17 @@
 What one way leaves behind (threads, memory, caches of kernels) cannot touch another, and the load of the machine, where
 it changes, changes for all: ratios of a turn hold where seconds do not.
 
-    python -m benchmarks.arms MODULE:FUNCTION JSON
-
-is such a process: the function, called with what the JSON holds, makes ready and returns the work as a function without
-arguments. Then each line that comes in is answered by one: seconds of the work, done once.
+The process is `benchmarks.one_arm`.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,17 +28,29 @@ class Arm:
     environment: dict[str, str] = field(default_factory=dict)
 
 
+class Parts(dict[str, float]):
+    """What a work measured by itself, by name: seconds of its parts, memory, shares."""
+
+
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each turn, and the most memory in MB that the process held, its start included."""
+    """Seconds of each turn, and the most memory in MB that the process held, its start included.
+
+    parts: what the work itself measured, by name, of each turn.
+    """
 
     seconds: tuple[float, ...]
     peak_mb: float
+    parts: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def median(self) -> float:
         """Return the median in seconds."""
         return statistics.median(self.seconds)
+
+    def part(self, name: str) -> Timing:
+        """Return the timing of a part that is measured in seconds."""
+        return Timing(self.parts[name], self.peak_mb)
 
 
 def spread(values: tuple[float, ...] | list[float]) -> float:
@@ -69,15 +76,20 @@ def in_turn(arms: Mapping[str, Arm], turns: int, warm_up: int = 2) -> dict[str, 
             for _ in range(warm_up):
                 worker.ask()
         answers = [{name: worker.ask() for name, worker in workers.items()} for _ in range(turns)]
-    peaks = {name: max(answer[name]["peak_mb"] for answer in answers) for name in arms}
-    return {name: Timing(tuple(answer[name]["seconds"] for answer in answers), peaks[name]) for name in arms}
+    return {name: _timing([answer[name] for answer in answers]) for name in arms}
+
+
+def _timing(answers: list[dict]) -> Timing:
+    parts = {part: tuple(answer["parts"][part] for answer in answers) for part in answers[0]["parts"]}
+    peak_mb = max(answer["peak_mb"] for answer in answers)
+    return Timing(tuple(answer["seconds"] for answer in answers), peak_mb, parts)
 
 
 class _Worker:
     def __init__(self, name: str, arm: Arm):
         self.name = name
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.arms", arm.target, json.dumps(arm.arguments)],
+            [sys.executable, "-m", "benchmarks.one_arm", arm.target, json.dumps(arm.arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -89,8 +101,8 @@ class _Worker:
     def __enter__(self) -> _Worker:
         return self
 
-    def ask(self) -> dict[str, float]:
-        """Let the work be done once; return seconds and the peak of memory so far."""
+    def ask(self) -> dict:
+        """Let the work be done once; return seconds, the parts that it measured, the peak of memory so far."""
         try:
             self.process.stdin.write("go\n")
             self.process.stdin.flush()
@@ -116,21 +128,3 @@ def memory_mb(name: str = "VmHWM") -> float:
     """
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024 / 1e6
-
-
-def main() -> int:
-    """Serve one arm; see the module's first lines."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
-    module, function = sys.argv[1].split(":")
-    work: Callable[[], object] = getattr(importlib.import_module(module), function)(**json.loads(sys.argv[2]))
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        work()
-        seconds = time.perf_counter() - start
-        print(json.dumps({"seconds": seconds, "peak_mb": memory_mb()}), file=answers, flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,45 +1,31 @@
-"""Seconds and memory of building one case: `python -m benchmarks.build_cases [--quick]`.
-
-Two yardsticks of "reading and decompressing alone" stand beside it, for the very same two files: inflating them by
-Python's gzip, and `read_volume` with `read_labels`, which inflate faster, check, and bring into axial order.
-Each figure is the median of several runs, in turns, after one that does not count. The peak of the memory is that of a
-whole process that builds the case, interpreter and libraries included.
-"""
+"""Seconds and memory of building one case: `python -m benchmarks.build_cases [--quick]`."""
 
 from __future__ import annotations
 
 import argparse
 import gzip
-import json
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
+from benchmarks.arms import Arm, in_turn
+from benchmarks.rows import Row, table, time_row
+
+WORK = (
+    "a case of 512 x 512 pixels; two yardsticks of reading and decompressing alone, of the very same two files: "
+    "`gzip`, which inflates them by Python's gzip, and `read`, by `read_volume` with `read_labels`, which inflates "
+    "faster, checks, and brings into axial order"
+)
 SIZE = 512
 SLICES = (50, 200, 1059)  # 1059 is the longest scan of KiTS19
 QUICK_SLICES = (20, 40)
 SPACING_MM = (3.0, 0.78, 0.78)
-GOAL_RATIO = 1.5  # for 200 slices
-GOAL_MB = 1500
-
-_PEAK = """
-import json, resource, sys
-from pathlib import Path
-from data_prep.build import build
-result = build(sys.argv[1], sys.argv[2])
-status = Path("/proc/self/status")  # ru_maxrss also counts what the process was before it began Python
-if status.exists():
-    (kib,) = [int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-else:
-    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1)
-print(json.dumps({"made": result.made, "mb": kib * 1024 / 1e6}))
-"""
+TURNS = 7
+GOALS = {200: "<= 1.5"}  # times as long as reading
+GOALS_MB = {1059: "<= 1500"}
 
 
 def write_case(folder: Path, slices: int, seed: int = 0) -> None:
@@ -70,80 +56,76 @@ def write_case(folder: Path, slices: int, seed: int = 0) -> None:
         sitk.WriteImage(volume, str(folder / f"{name}.nii.gz"), useCompression=True)
 
 
-def seconds(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Return the median time of each work, run in turns, after a first turn that does not count."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(repeats + 1):
-        for name, work in works.items():
-            begin = time.perf_counter()
-            work()
-            if turn:
-                times[name].append(time.perf_counter() - begin)
-    return {name: median(found) for name, found in times.items()}
+def inflating(case: str) -> Callable[[], object]:
+    """Return the inflation of a case folder's two files, to nowhere."""
+    paths = sorted(Path(case).glob("*.nii.gz"))
 
-
-def time_case(folder: Path, cache: Path, repeats: int) -> dict[str, float]:
-    """Return the seconds of `inflate`, `read` and `build` of one case folder."""
-    from data_prep.build_case import Built, build_case
-    from data_prep.grid import DEFAULT_SETTINGS
-    from data_prep.kits import find_cases
-    from data_prep.volume import read_labels, read_volume
-
-    (case,) = find_cases(folder)[0]
-    cache.mkdir(exist_ok=True)
-
-    def inflate() -> None:
-        for path in (case.image, case.labels):
+    def work() -> None:
+        for path in paths:
             with gzip.open(path) as file:
                 while file.read(1 << 20):
                     pass
 
-    def read() -> None:
-        read_volume(case.image)
-        read_labels(case.labels)
+    return work
 
-    def build() -> None:
-        (cache / f"{case.name}.h5").unlink(missing_ok=True)
-        if not isinstance(build_case(case, cache, DEFAULT_SETTINGS), Built):
+
+def reading(case: str) -> Callable[[], object]:
+    """Return the reading of a case folder's image and labels."""
+    from data_prep.volume import read_labels, read_volume
+
+    def work() -> None:
+        read_volume(Path(case) / "imaging.nii.gz")
+        read_labels(Path(case) / "segmentation.nii.gz")
+
+    return work
+
+
+def building(case: str, cache: str) -> Callable[[], object]:
+    """Return the building of a case folder's file, anew."""
+    from data_prep.build_case import Built, build_case
+    from data_prep.grid import DEFAULT_SETTINGS
+    from data_prep.kits import find_cases
+
+    (found,) = find_cases(case)[0]
+    folder = Path(cache)
+    folder.mkdir()
+
+    def work() -> None:
+        (folder / f"{found.name}.h5").unlink(missing_ok=True)
+        if not isinstance(build_case(found, folder, DEFAULT_SETTINGS), Built):
             raise RuntimeError("the case was not built")
 
-    return seconds({"inflate": inflate, "read": read, "build": build}, repeats)
+    return work
 
 
-def peak_mb(folder: Path, cache: Path) -> float:
-    """Return the peak memory, in MB, of a process that builds the case folder into a new cache."""
-    done = subprocess.run(
-        [sys.executable, "-c", _PEAK, str(folder), str(cache)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        check=True,
-    )
-    found = json.loads(done.stdout)
-    if found["made"] != 1:
-        raise RuntimeError("the case was not built")
-    return found["mb"]
+def rows(quick: bool, turns: int | None = None) -> Iterator[Row]:
+    """Yield seconds by number of slices, beside both yardsticks, and the memory of a process that builds."""
+    for slices in QUICK_SLICES if quick else SLICES:
+        with tempfile.TemporaryDirectory() as scratch:
+            case = Path(scratch) / "case_00000"
+            write_case(case, slices)
+            ours = "benchmarks.build_cases"
+            arms = {
+                "gzip": Arm(f"{ours}:inflating", {"case": str(case)}),
+                "read": Arm(f"{ours}:reading", {"case": str(case)}),
+                "build": Arm(f"{ours}:building", {"case": str(case), "cache": f"{scratch}/cache"}),
+            }
+            found = in_turn(arms, turns or (2 if quick else TURNS), warm_up=1)
+        what = f"case of {slices} slices"
+        yield time_row(f"{what}: gzip", found["gzip"])
+        yield time_row(f"{what}: read", found["read"])
+        yield time_row(f"{what}: build", found["build"], yardstick=("read", found["read"]), goal=GOALS.get(slices, ""))
+        yield time_row(f"{what}: build, beside gzip", found["build"], yardstick=("gzip", found["gzip"]))
+        yield Row(f"{what}: build, memory", found["build"].peak_mb, "MB", goal=GOALS_MB.get(slices, ""))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the table; see the module's first lines."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.build_cases", description=__doc__.splitlines()[0])
+    """Print the table; see the module's first line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.build_cases", description=f"Build one case: {WORK}.")
     parser.add_argument("--quick", action="store_true", help="small volumes, few runs: whether it runs at all")
-    parser.add_argument("--repeats", type=int, help="runs of each (default: 7, with --quick 2)")
+    parser.add_argument("--repeats", type=int, help=f"runs of each (default: {TURNS}, with --quick 2)")
     options = parser.parse_args(argv)
-    repeats = options.repeats or (2 if options.quick else 7)
-    heads = ("slices", "gzip s", "read s", "build s", "/ read", "/ gzip", "peak MB")
-    print(" ".join(f"{head:>8}" for head in heads))
-    for slices in QUICK_SLICES if options.quick else SLICES:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "case_00000"
-            write_case(folder, slices)
-            mb = peak_mb(folder, Path(scratch) / "fresh")
-            found = time_case(folder, Path(scratch) / "cache", repeats)
-        build_s = found["build"]
-        times = (found["inflate"], found["read"], build_s, build_s / found["read"], build_s / found["inflate"])
-        print(" ".join((f"{slices:>8}", *(f"{value:>8.2f}" for value in times), f"{mb:>8.0f}")), flush=True)
-    print(f"goals: 200 slices in {GOAL_RATIO} times reading and decompressing alone; below {GOAL_MB} MB for 1059")
+    print(table(rows(options.quick, options.repeats)))
     return 0
 
 

@@ -1,26 +1,28 @@
-"""Seconds of all scores of one case, beside the reference code: `python -m benchmarks.metrics [--quick]`.
-
-The reference is DeepMind's surface-distance for the three regions of KiTS23 (Dice, surface Dice, 95 % Hausdorff,
-average surface distance). Ours does that, too, and counts KiTS19's Dice, volumes and tumors one by one. "both stages"
-is what a run does for a test patient: the prediction as it is and after the rule. Medians of several runs in turns; the
-figures of both codes are compared before anything is timed.
-"""
+"""Seconds of all scores of one case, beside the reference code: `python -m benchmarks.metrics [--quick]`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 import numpy as np
 
-from benchmarks.build_cases import seconds
+from benchmarks.arms import Arm, in_turn
+from benchmarks.rows import Row, speed_row, table
 from kidney_seg.case_scores import score_case, score_pair
 from kidney_seg.metrics import KITS23_REGIONS, region_mask
 
 SHAPE, QUICK_SHAPE = (200, 512, 512), (40, 96, 96)
 SPACING_MM = (2.0, 0.78, 0.78)
-GOAL = 5.0  # times as fast as the reference
+WORK = (
+    "the reference is DeepMind's surface-distance for the three regions of KiTS23 (Dice, surface Dice, 95 % Hausdorff, "
+    "average surface distance); ours does that, too, and counts KiTS19's Dice, volumes and tumors one by one; both "
+    "stages: what a run does for a test patient, the prediction as it is and after the rule"
+)
+SAME = 1e-6  # of figures
+GOAL = ">= 5"
 
 
 def reference() -> ModuleType:
@@ -82,29 +84,46 @@ def score_by_reference(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tup
     return found
 
 
+def scoring(shape: list[int], way: str) -> Callable[[], object]:
+    """Return the scores of a case of this shape: by the `reference`, `ours`, or ours of `both stages`."""
+    truth, predicted, cleaned = make_case(tuple(shape))
+    ways = {
+        "reference": lambda: score_by_reference(truth, predicted, SPACING_MM),
+        "ours": lambda: score_pair(truth, predicted, SPACING_MM),
+        "both stages": lambda: score_case("case_00000", truth, predicted, SPACING_MM, cleaned),
+    }
+    return ways[way]
+
+
+def rows(quick: bool, turns: int | None = None) -> Iterator[Row]:
+    """Yield the largest difference of a figure, and cases a second by each way."""
+    shape = QUICK_SHAPE if quick else SHAPE
+    truth, predicted, _ = make_case(shape)
+    ours, theirs = score_pair(truth, predicted, SPACING_MM), score_by_reference(truth, predicted, SPACING_MM)
+    apart = max(abs(ours[key] - value) for key, value in theirs.items() if key in ours)
+    del truth, predicted
+    arms = {
+        way: Arm("benchmarks.metrics:scoring", {"shape": shape, "way": way})
+        for way in ("reference", "ours", "both stages")
+    }
+    found = in_turn(arms, turns or (1 if quick else 3), warm_up=1)
+    what = f"scores, {' x '.join(map(str, shape))} voxels"
+    yield Row(f"{what}: largest difference", apart, "", goal=f"<= {SAME}")
+    yardstick = ("reference", found["reference"], 1.0)
+    yield speed_row(f"{what}: reference", found["reference"], 1, "cases/s")
+    yield speed_row(f"{what}: ours", found["ours"], 1, "cases/s", yardstick=yardstick, goal=GOAL)
+    yield speed_row(f"{what}: both stages", found["both stages"], 1, "cases/s", yardstick=yardstick)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Print the table; see the module's first lines. Exit code 1 where the figures of both codes differ."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.metrics", description=__doc__.splitlines()[0])
+    """Print the table; see the module's first line. Exit code 1 where the figures of both codes differ."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.metrics", description=f"Scores: {WORK}.")
     parser.add_argument("--quick", action="store_true", help="a small volume, few runs: whether it runs at all")
     parser.add_argument("--repeats", type=int, help="runs of each (default: 3, with --quick 1)")
     options = parser.parse_args(argv)
-    shape = QUICK_SHAPE if options.quick else SHAPE
-    truth, predicted, cleaned = make_case(shape)
-    ours, theirs = score_pair(truth, predicted, SPACING_MM), score_by_reference(truth, predicted, SPACING_MM)
-    apart = max(abs(ours[key] - value) for key, value in theirs.items() if key in ours)
-    print(f"largest difference of a figure: {apart:.1e}")
-    found = seconds(
-        {
-            "reference": lambda: score_by_reference(truth, predicted, SPACING_MM),
-            "ours": lambda: score_pair(truth, predicted, SPACING_MM),
-            "both stages": lambda: score_case("case_00000", truth, predicted, SPACING_MM, cleaned),
-        },
-        options.repeats or (1 if options.quick else 3),
-    )
-    for name, taken in found.items():
-        print(f"{name:12} {taken:8.2f} s   {found['reference'] / taken:6.1f} times as fast as the reference")
-    print(f"{' x '.join(map(str, shape))} voxels; goal: ours {GOAL:g} times as fast as the reference")
-    return 0 if apart < 1e-6 else 1
+    found = list(rows(options.quick, options.repeats))
+    print(table(found))
+    return 0 if found[0].reached else 1
 
 
 if __name__ == "__main__":

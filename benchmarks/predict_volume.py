@@ -2,18 +2,15 @@
 
 The volume is drawn here: noise, two kidneys and a tumor in a third of its slices. The network has its first weights;
 its answer is thrown away for the drawn labels as probabilities, so that the steps after it have as much to do as with
-a trained one. Both engines run batches of the same volume in turn. Where all slices would take too long (`--share N`),
-one batch in N goes through the network and the time of all is N times as much. Peak memory is that of a process of its
-own that predicts as the command does, percents and DICOM aside, less what it holds when its program and network are
-loaded; there, one batch in sixteen goes through the network, which holds on to nothing between batches.
+a trained one. Where all slices would take too long (`--share N`), one batch in N goes through the network and the time
+of all is N times as much. Peak memory is that of a process of its own that predicts as the command does, percents and
+DICOM aside, less what it holds when its program and network are loaded; there, one batch in sixteen goes through the
+network, which holds on to nothing between batches.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,15 +23,21 @@ from unittest import mock
 
 import numpy as np
 
+from benchmarks.arms import Arm, Parts, Timing, in_turn, memory_mb
+from benchmarks.networks import config_of
+from benchmarks.rows import Row, speed_row, table, time_row
+from benchmarks.training_step import TINY
 from data_prep.command import run_command
 from data_prep.grid import GridSettings
 from kidney_seg.config import PRESETS, Config
 from kidney_seg.predictor import Forward, Predictor
 
+WORK = "a whole volume, by step and by engine; memory: beside what the program holds when its network is loaded"
 ENGINES = ("keras", "onnx")
 STEPS = ("read", "to grid", "network", "back", "rule", "review", "write")
+GOALS = {"network": ">= 0.8", "rule": "<= 1"}  # a share of the whole; seconds
+FASTER, MOST_MB = ">= 1.4", "<= 2000"  # of onnx; beside the program
 SPACING_MM = (3.0, 0.78, 0.78)
-GOALS = "goals: network 80 % of the whole; rule 1 s at most; onnx 1.4 times as fast as keras; memory 2 GB at most"
 
 
 @dataclass(frozen=True)
@@ -140,14 +143,14 @@ def time_volume(network: Forward, config: Config, folder: Path, size: Size, shar
 
 
 def open_network(config: Config, folder: Path, engine: str) -> Forward:
-    """Return the network of `folder`, made if it is not there, by an engine; warmed up by two batches."""
+    """Return a network, made into `folder`, by an engine; warmed up by two batches."""
     from kidney_seg.engines import open_predictor
     from kidney_seg.model import build_model
     from kidney_seg.modelfile import find_source, save_model
 
     model = folder / "model.keras"
-    if not model.exists():
-        save_model(build_model(config.model), config, GridSettings(config.model.size), model)
+    folder.mkdir()
+    save_model(build_model(config.model), config, GridSettings(config.model.size), model)
     network = open_predictor([find_source(model)], config.prediction, engine).forward
     for _ in range(2):
         edge = config.model.size
@@ -155,8 +158,17 @@ def open_network(config: Config, folder: Path, engine: str) -> Forward:
     return network
 
 
-def peak_mb(model: Path, volume: Path, engine: str, size: Size) -> dict[str, float]:
-    """Predict as the command does, in this process; return MB held before, and at the peak."""
+def timed(
+    folder: str, engine: str, preset: str, settings: list[str], share: int, slices: int, edge: int
+) -> Callable[[], Parts]:
+    """Return the prediction of `folder`/volume.nii.gz, which gives its seconds by step; the network is made there."""
+    config, size = config_of(preset, settings), Size(slices=slices, edge=edge)
+    network = open_network(config, Path(folder) / engine, engine)
+    return lambda: Parts(time_volume(network, config, Path(folder), size, share))
+
+
+def remembered(folder: str, engine: str, long: int, edge: int) -> Callable[[], Parts]:
+    """Return the same as the command does it, with the network of `timed`: MB held before it, and at the peak."""
     import cc3d  # noqa: F401  before, for these are the program
     import edt  # noqa: F401
     import scipy.sparse  # noqa: F401
@@ -167,78 +179,71 @@ def peak_mb(model: Path, volume: Path, engine: str, size: Size) -> dict[str, flo
     from kidney_seg.prediction_files import outputs_of
     from kidney_seg.prediction_inputs import Scan
 
-    source = find_source(model)
+    source, volume = find_source(Path(folder) / engine / "model.keras"), Path(folder) / "long.nii.gz"
     job = Job([source], source.config.prediction, engine)
     network = job.predictor.forward
-    before = _memory_mb("VmRSS")
-    drawn = drawn_predictor(network, source.config, size, size.long, 16, Stopwatch())
-    with mock.patch.dict(job.__dict__, {"predictor": drawn}):
-        predict_scan(job, Scan("volume", volume), outputs_of(volume.with_name(f"{engine}.nii.gz")))
-    return {"before": before, "peak": _memory_mb("VmHWM")}
+
+    def work() -> Parts:
+        before = memory_mb("VmRSS")
+        drawn = drawn_predictor(network, source.config, Size(edge=edge), long, 16, Stopwatch())
+        with mock.patch.dict(job.__dict__, {"predictor": drawn}):
+            predict_scan(job, Scan("long", volume), outputs_of(Path(folder) / f"{engine}.nii.gz"))
+        return Parts(before=before, peak=memory_mb())
+
+    return work
 
 
-def _memory_mb(name: str) -> float:
-    # of this program alone; getrusage would give the largest of it and of the process that started it
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024 / 1e6
+def rows(quick: bool, turns: int | None = None, preset: str = "paper", share: int = 1) -> Iterator[Row]:
+    """Yield seconds by step of each engine, the network's share of them, both engines' speed, and memory."""
+    size, settings = (QUICK, TINY) if quick else (Size(), [])
+    ours = "benchmarks.predict_volume"
+    with tempfile.TemporaryDirectory() as folder:
+        write_volume(Path(folder) / "volume.nii.gz", size.slices, size.edge)
+        same = {"folder": folder, "preset": preset, "settings": settings, "share": share}
+        arms = {
+            engine: Arm(f"{ours}:timed", {**same, "engine": engine, "slices": size.slices, "edge": size.edge})
+            for engine in ENGINES
+        }
+        found = in_turn(arms, turns or (1 if quick else 3), warm_up=1)
+        (Path(folder) / "volume.nii.gz").unlink()
+        write_volume(Path(folder) / "long.nii.gz", size.long, size.edge)
+        memory = {}
+        for engine in ENGINES:  # one after the other: two would not fit everywhere
+            arm = Arm(f"{ours}:remembered", {"folder": folder, "engine": engine, "long": size.long, "edge": size.edge})
+            memory[engine] = in_turn({engine: arm}, 1, warm_up=0)[engine].parts
+    what = f"predict, {preset}, {size.slices} slices of {size.edge} px"
+    for engine, timing in found.items():
+        turns_of_steps = zip(*(timing.parts[step] for step in STEPS), strict=True)
+        whole = Timing(tuple(map(sum, turns_of_steps)), timing.peak_mb)
+        yield time_row(f"{what}: {engine}, all", whole)
+        for step in STEPS:
+            beside = ("all", whole) if step == "network" else None
+            row = f"{what}: {engine}, {step}"
+            yield time_row(row, timing.part(step), yardstick=beside, goal=GOALS.get(step, ""))
+    networks = {engine: timing.part("network") for engine, timing in found.items()}
+    keras = ("keras", networks["keras"], size.slices)
+    name = f"{what}: onnx beside keras, network"
+    yield speed_row(name, networks["onnx"], size.slices, "slices/s", yardstick=keras, goal=FASTER)
+    for engine, parts in memory.items():
+        (before,), (peak,) = parts["before"], parts["peak"]
+        name = f"predict, {preset}, {size.long} slices of {size.edge} px: {engine}, memory"
+        yield Row(name, peak - before, "MB", peak_mb=peak, goal=MOST_MB)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the tables; see the module's first lines."""
+    """Print the table; see the module's first lines."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.predict_volume", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small volumes and network: whether it runs at all")
-    parser.add_argument("--repeats", type=int, default=3, help="volumes of each engine (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, help="volumes of each engine (default: 3, with --quick 1)")
     parser.add_argument("--preset", choices=PRESETS, default="paper", help="the network (default: %(default)s)")
     parser.add_argument("--share", type=int, default=1, metavar="N", help="one batch in N goes through the network")
-    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    size = QUICK if options.quick else Size()
-    config = PRESETS[options.preset]
-    if options.quick:
-        config = config.with_settings(["size=32", "width_factor=0.1"])
-    if options.peak:
-        print(json.dumps(peak_mb(Path(options.peak[0]), Path(options.peak[1]), options.peak[2], size)))
+
+    def body() -> int:
+        print(table(rows(options.quick, options.repeats, options.preset, options.share)))
         return 0
-    return run_command(lambda: _measure(config, size, options))
 
-
-def _measure(config: Config, size: Size, options: argparse.Namespace) -> int:
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        write_volume(folder / "volume.nii.gz", size.slices, size.edge)
-        networks = {engine: open_network(config, folder, engine) for engine in ENGINES}
-        runs = {engine: [] for engine in ENGINES}
-        for _ in range(options.repeats):
-            for engine, network in networks.items():  # in turn: the load of the machine is the same for both
-                runs[engine].append(time_volume(network, config, folder, size, options.share))
-        heads = ("engine", *STEPS, "all", "network %")
-        print(f"seconds for {size.slices} slices of {size.edge} x {size.edge}, medians of {options.repeats}")
-        print(" ".join(f"{head:>9}" for head in heads))
-        middle = {}
-        for engine, rows in runs.items():
-            steps = middle[engine] = {step: statistics.median(row[step] for row in rows) for step in STEPS}
-            whole = sum(steps.values())
-            values = (*steps.values(), whole, 100 * steps["network"] / whole)
-            print(f"{engine:>9}", *(f"{value:>9.2f}" for value in values), flush=True)
-        print(f"onnx / keras: {middle['keras']['network'] / middle['onnx']['network']:.2f} times as fast")
-
-        (folder / "long").mkdir()
-        write_volume(folder / "long" / "volume.nii.gz", size.long, size.edge)
-        quick = ["--quick"] if options.quick else []
-        for engine in ENGINES:
-            where = [str(folder / "model.keras"), str(folder / "long" / "volume.nii.gz"), engine]
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.predict_volume", *quick, "--peak", *where],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                check=True,
-            )
-            found = json.loads(done.stdout)
-            more = found["peak"] - found["before"]
-            print(f"{engine}: {size.long} slices take {more:.0f} MB beside the program's {found['before']:.0f} MB")
-    print(GOALS)
-    return 0
+    return run_command(body)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,30 @@ def speed_row(
     )
 
 
+def time_row(
+    name: str, timing: Timing, *, yardstick: tuple[str, Timing] | None = None, work: float = 1.0, goal: str = ""
+) -> Row:
+    """Return the row of a time in seconds: the smaller, the better.
+
+    The ratio: how many times the seconds of the `yardstick` (name, timing) of the same turns, for `work` times as much.
+    """
+    ratios = None
+    if yardstick is not None:
+        pairs = zip(timing.seconds, yardstick[1].seconds, strict=True)
+        ratios = [mine / theirs / work for mine, theirs in pairs]
+    return Row(
+        name,
+        timing.median,
+        "s",
+        spread(timing.seconds),
+        timing.peak_mb,
+        None if ratios is None else statistics.median(ratios),
+        0.0 if ratios is None else spread(ratios),
+        "" if yardstick is None else yardstick[0],
+        goal,
+    )
+
+
 def table(rows: Iterable[Row]) -> str:
     """Return the rows as text."""
     lines = [HEADS]

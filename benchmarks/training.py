@@ -1,21 +1,28 @@
-"""What a training costs: `python -m benchmarks.training CACHE [--preset P] [--set ...]`.
-
-Trains epochs of equal length and prints, for each arm, the time of a step, the share of it that the step waits for
-data, and how the memory grows from epoch to epoch. Arms: slices kept in memory, slices read from disk one by one, and
-on demand XLA and half precision. Each arm is a process of its own.
-"""
+"""What a training costs: `python -m benchmarks.training CACHE [--preset P] [--set ...]`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.arms import Arm, Parts, in_turn, memory_mb
+from benchmarks.inputs import PATIENTS, QUICK_PATIENTS, make_cache
+from benchmarks.rows import Row, table
+from benchmarks.training_step import TINY
+from data_prep.cache import read_manifest
 from data_prep.command import InputError, run_command
+from data_prep.files import write_json
+from kidney_seg.config import PRESETS
 
+WORK = (
+    "epochs of equal length from a cache: the time of a step, the share of it that waits for data, and how memory "
+    "grows from epoch to epoch; slices kept in memory, or read from disk one by one"
+)
 ARMS = {
     "in memory": [],
     "from disk": ["memory_gb=0"],
@@ -24,98 +31,104 @@ ARMS = {
 }
 USUAL = ("in memory", "from disk")
 WARM_UP = 5  # epochs: allocators and caches fill
+EPOCHS, STEPS = 30, 20
+WAITING = "<= 3"  # percent
 
 
-def measure(cache: Path, preset: str, settings: list[str], epochs: int, steps: int) -> dict:
-    """Train on all labelled patients of a cache; returns the rows of the epochs, each with `rss_mb` at its end."""
-    from data_prep.cache import read_manifest
-    from kidney_seg.config import PRESETS
+def epochs_of(cache: str, preset: str, settings: list[str], epochs: int, steps: int) -> Callable[[], Parts]:
+    """Return a training on all labelled patients of a cache, one round, which gives `summary` of it."""
     from kidney_seg.quiet import quiet_tensorflow
 
     manifest = read_manifest(cache)
     config = PRESETS[preset].with_settings([f"size={manifest.settings.size}", *settings])
     quiet_tensorflow()
-    from kidney_seg.pipeline import SliceStore, draw_samples
+    from kidney_seg.pipeline import draw_samples
+    from kidney_seg.slices import SliceStore
     from kidney_seg.training import Trainer
 
     store = SliceStore(manifest, manifest.entries, config.data.memory_gb, config.model.input_slices)
     patients = sorted({entry.patient for entry in store.entries})
     samples = [draw_samples(store, patients, steps, config, 0, 0, 0, epoch) for epoch in range(epochs)]
-    memory: list[float] = []
     trainer = Trainer(config)
     trainer.initialize(0)
-    rows = trainer.fit_round(store, samples, config.rounds.peak_rate, lambda row: memory.append(_resident_mb()))
-    return {"batch_size": config.data.batch_size, "rows": rows, "rss_mb": memory}
+
+    def work() -> Parts:
+        memory: list[float] = []
+        report = lambda row: memory.append(memory_mb("VmRSS"))  # noqa: E731
+        rows = trainer.fit_round(store, samples, config.rounds.peak_rate, report)
+        return summary(rows, memory, steps)
+
+    return work
 
 
-def _resident_mb() -> float:
-    """Return what this process has in memory now, in MB (Linux)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise RuntimeError("no VmRSS")
+def summary(rows: Sequence[dict], memory: Sequence[float], steps: int) -> Parts:
+    """Return, from the epochs after the warm-up (all but the first, of few): the median time of a step in ms, the share
+    that waits for data in percent, memory at the end and its growth in MB.
+
+    >>> rows = [{"seconds": 9.0, "waited": 1.0}, {"seconds": 2.0, "waited": 0.0}, {"seconds": 3.0, "waited": 0.1}]
+    >>> dict(summary(rows, [100.0, 110.0, 115.0], steps=10))
+    {'step_ms': 250.0, 'waiting_percent': 2.0, 'memory_mb': 115.0, 'growth_mb': 5.0}
+    """
+    skip = WARM_UP if len(rows) > 2 * WARM_UP else 1
+    rows, memory = rows[skip:], memory[skip:]
+    seconds = [row["seconds"] for row in rows]
+    return Parts(
+        step_ms=1000 * statistics.median(seconds) / steps,
+        waiting_percent=100 * sum(row["waited"] for row in rows) / sum(seconds),
+        memory_mb=memory[-1],
+        growth_mb=max(memory) - memory[0],
+    )
 
 
-def summary(found: dict) -> dict:
-    """Return medians and the growth of memory, from the epochs after the warm-up (all, of fewer)."""
-    skip = WARM_UP if len(found["rows"]) > 2 * WARM_UP else 1
-    rows, memory = found["rows"][skip:], found["rss_mb"][skip:]
-    lengths = [row["steps"] for row in found["rows"]]
-    steps = lengths[1] - lengths[0]
-    seconds = sum(row["seconds"] for row in rows)
-    return {
-        "ms_a_step": 1000 * statistics.median(row["seconds"] for row in rows) / steps,
-        "ms_a_slice": 1000 * statistics.median(row["seconds"] for row in rows) / steps / found["batch_size"],
-        "waiting_percent": 100 * sum(row["waited"] for row in rows) / seconds,
-        "memory_mb": memory[-1],
-        "growth_mb": max(memory) - memory[0],
-    }
+def measured(
+    cache: str, preset: str, settings: list[str], arms: Sequence[str], epochs: int, steps: int
+) -> Iterator[Row]:
+    """Yield the rows of these arms, each in a process of its own."""
+    same = {"cache": cache, "preset": preset, "epochs": epochs, "steps": steps}
+    for arm in arms:
+        given = {**same, "settings": [*settings, *ARMS[arm]]}
+        timing = in_turn({arm: Arm("benchmarks.training:epochs_of", given)}, 1, warm_up=0)[arm]
+        found = {name: value for name, (value,) in timing.parts.items()}
+        what = f"training, {preset}: {arm}"
+        yield Row(f"{what}, a step", found["step_ms"], "ms", peak_mb=timing.peak_mb)
+        yield Row(f"{what}, of it waiting for data", found["waiting_percent"], "%", goal=WAITING)
+        yield Row(f"{what}, memory at the end", found["memory_mb"], "MB")
+        yield Row(f"{what}, growth since epoch {WARM_UP}", found["growth_mb"], "MB")
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Yield the demo's rows, of a cache of simulated patients."""
+    settings, cohort = (TINY, {"size": 32, "slices": 8}) if quick else ([], {})
+    epochs, steps = (3, 2) if quick else (EPOCHS, STEPS)
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = make_cache(Path(scratch), "demo", settings, QUICK_PATIENTS if quick else PATIENTS, **cohort)
+        yield from measured(str(cache), "demo", settings, USUAL[1:] if quick else USUAL, epochs, steps)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; see the module's first lines."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.training",
-        description="Time of a training step, share of it that waits for data, and memory over epochs.",
-    )
+    """The command; see the module's first line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=f"Train {WORK}.")
     parser.add_argument("cache", metavar="CACHE", help="cache folder; its size is the network's")
-    parser.add_argument("--preset", default="demo", help="demo or paper (default: %(default)s)")
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="demo", help="default: %(default)s")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="further settings, for all arms")
     parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), default=USUAL, help="default: %(default)s")
-    parser.add_argument("--epochs", type=int, default=30, help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=20, help="steps an epoch (default: %(default)s)")
-    parser.add_argument("--json", metavar="FILE", help="write all rows here")
-    parser.add_argument("--one", help=argparse.SUPPRESS)  # the arm that this process measures
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps an epoch (default: %(default)s)")
+    parser.add_argument("--json", metavar="FILE", help="write the rows here, too")
     options = parser.parse_args(argv)
 
     def body() -> int:
-        if options.one:
-            settings = [*options.set, *ARMS[options.one]]
-            print(json.dumps(measure(Path(options.cache), options.preset, settings, options.epochs, options.steps)))
-            return 0
         if options.epochs < 3 or options.steps < 1:
             raise InputError(
                 f"--epochs {options.epochs} --steps {options.steps}: expected at least 3 epochs and 1 step"
             )
-        results = {}
-        print(f"{options.preset}: {options.epochs} epochs of {options.steps} steps")
-        print(f"{'arm':16}{'ms a step':>11}{'ms a slice':>12}{'waiting':>9}{'memory':>10}{'growth':>9}", flush=True)
-        for arm in options.arms:
-            command = [sys.executable, "-m", "benchmarks.training", *(argv or sys.argv[1:]), "--one", arm]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                said = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
-                raise InputError(f"arm {arm}: {said[-1]}")
-            found = json.loads(done.stdout.splitlines()[-1])
-            results[arm] = {**summary(found), **found}
-            one = results[arm]
-            print(
-                f"{arm:16}{one['ms_a_step']:11.1f}{one['ms_a_slice']:12.2f}{one['waiting_percent']:8.2f}%"
-                f"{one['memory_mb']:7.0f} MB{one['growth_mb']:6.0f} MB",
-                flush=True,
-            )
+        read_manifest(options.cache)  # bad input is named here, not by a process of an arm
+        PRESETS[options.preset].with_settings(options.set)
+        arguments = (options.cache, options.preset, options.set, options.arms, options.epochs, options.steps)
+        found = list(measured(*arguments))
+        print(table(found))
         if options.json:
-            Path(options.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+            write_json(Path(options.json), [asdict(row) for row in found])
         return 0
 
     return run_command(body)

@@ -26,6 +26,7 @@ from data_prep.case_file import (
 from data_prep.command import InputError
 from data_prep.files import read_json, sha256_of, write_json
 from data_prep.grid import GridSettings
+from data_prep.packed_slices import PackedSlices, find_slices
 
 __all__ = [
     "MANIFEST",
@@ -36,10 +37,10 @@ __all__ = [
     "code_version",
     "count_pixels",
     "is_whole",
+    "open_slices",
     "read_case",
     "read_facts",
     "read_manifest",
-    "read_slice",
     "verify",
     "write_case",
     "write_manifest",
@@ -170,19 +171,17 @@ def read_labelled_case(manifest: Manifest, entry: CacheEntry) -> tuple[np.ndarra
     return image, label
 
 
-def read_slice(manifest: Manifest, entry: CacheEntry, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return one slice of a labelled case, image int16 HU and label uint8 [size, size], without reading the others.
+def open_slices(manifest: Manifest, entry: CacheEntry) -> PackedSlices:
+    """Return what reads single slices of a labelled case, without reading the others.
 
-    InputError where the file is absent or cannot be read.
+    InputError where the file is absent, cannot be read, or holds another number or size of slices than the manifest
+    says; its checksum is not looked at.
     """
-    import h5py
-
-    path = _file(manifest, entry)
-    try:
-        with h5py.File(path, "r") as file:
-            return file["image"][index], file["label"][index]
-    except (OSError, RuntimeError, KeyError) as error:
-        raise InputError(f"{path}: the case cannot be read ({error}); build the cache again") from None
+    path, size = _file(manifest, entry), manifest.settings.size
+    found = find_slices(path)
+    if (len(found.places["image"]), found.shape_yx) != (entry.slices, (size, size)):
+        raise InputError(f"{path}: its slices are not those that the manifest tells of; build the cache again")
+    return found
 
 
 def verify(manifest: Manifest, entry: CacheEntry) -> None:

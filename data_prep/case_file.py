@@ -6,7 +6,6 @@ The format, dataset by dataset and attribute by attribute, is in `docs/cache_for
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from data_prep.command import InputError
 from data_prep.files import replacing
+from data_prep.packed_slices import write_slices
 
 SCHEMA = 3
 _CONTENT = "content_sha256"
@@ -23,9 +23,11 @@ _DAMAGES = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py
 
 def code_version() -> str:
     """Return the installed version of this project, `unknown` where it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        return importlib.metadata.version("kidney_seg")
-    except importlib.metadata.PackageNotFoundError:
+        return version("kidney_seg")
+    except PackageNotFoundError:
         return "unknown"
 
 
@@ -41,11 +43,11 @@ def write_case(path: str | Path, image: np.ndarray, label: np.ndarray | None, fa
     # made in memory: a full disk is then met by one plain write, not inside HDF5
     with h5py.File("case.h5", "w", driver="core", backing_store=False) as file:
         image = np.ascontiguousarray(image, "<i2")
-        _write_slices(file, "image", image)
+        write_slices(file, "image", image)
         beside = {}
         if label is not None:
             beside = {"label": label.astype(np.uint8, copy=False), "pixels": count_pixels(label)}
-            _write_slices(file, "label", beside["label"])
+            write_slices(file, "label", beside["label"])
             file.create_dataset("pixels", data=beside["pixels"])
         own = {
             "schema": SCHEMA,
@@ -61,22 +63,6 @@ def write_case(path: str | Path, image: np.ndarray, label: np.ndarray | None, fa
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
-
-
-def _write_slices(file: Any, name: str, voxels: np.ndarray) -> None:
-    from isal import isal_zlib
-
-    options = {"chunks": (1, *voxels.shape[1:]), "compression": "gzip", "compression_opts": 1, "shuffle": True}
-    dataset = file.create_dataset(name, voxels.shape, voxels.dtype, **options)
-    # HDF5's own way through the same two filters takes four times as long, most of the time of a build
-    for index, plane in enumerate(voxels):
-        dataset.id.write_direct_chunk((index, 0, 0), isal_zlib.compress(_shuffled(plane), 2))
-
-
-def _shuffled(plane: np.ndarray) -> bytes:
-    # all first (low) bytes, then all second ones
-    bits = np.ascontiguousarray(plane).view(f"u{plane.itemsize}")
-    return b"".join((bits >> 8 * place).astype(np.uint8).tobytes() for place in range(plane.itemsize))
 
 
 def count_pixels(label: np.ndarray) -> np.ndarray:

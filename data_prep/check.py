@@ -7,9 +7,6 @@ import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +73,10 @@ def _reports(work: list[Job], jobs: int) -> Iterator[CaseReport]:
         for job in work:
             yield check_case(*job)
         return
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
     died: list[Job] = []
     # spawned, not forked: SimpleITK's and BLAS' threads do not survive a fork
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:

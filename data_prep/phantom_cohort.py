@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from data_prep.command import InputError, progress
@@ -54,6 +51,10 @@ class Cohort:
             for task in progress(tasks, what):
                 _make(task)
             return
+        from concurrent.futures import ProcessPoolExecutor
+        from concurrent.futures.process import BrokenProcessPool
+        from multiprocessing import get_context
+
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             try:
                 list(progress(pool.map(_make, tasks), what, total=len(tasks)))

@@ -14,7 +14,8 @@ from data_prep.cache import Manifest
 from data_prep.command import InputError
 from kidney_seg.config import Config, differences
 from kidney_seg.interrupt import Stopped, StopRequest
-from kidney_seg.pipeline import Samples, SliceStore
+from kidney_seg.pipeline import Samples
+from kidney_seg.slices import SliceStore
 
 if TYPE_CHECKING:
     from kidney_seg.processes import Group

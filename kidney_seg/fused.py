@@ -71,9 +71,11 @@ class FusedAdam(keras.optimizers.Adam):
     def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
         """Change one variable and its two moments."""
         index = self._get_variable_index(variable)
-        step, rate, beta_1, beta_2, epsilon, gradient = (
-            tf.cast(value, variable.dtype)
-            for value in (self.iterations.value + 1, learning_rate, self.beta_1, self.beta_2, self.epsilon, gradient)
+        step, rate, gradient = (
+            tf.cast(value, variable.dtype) for value in (self.iterations.value + 1, learning_rate, gradient)
+        )
+        beta_1, beta_2, epsilon = (
+            tf.constant(value, variable.dtype) for value in (self.beta_1, self.beta_2, self.epsilon)
         )
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,

@@ -6,6 +6,7 @@ very samples that it would have seen.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,16 +14,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_prep import cache
+from kidney_seg.arrays import ArrayPool
 from kidney_seg.augment import apply_changes, draw_changes
 from kidney_seg.config import STRIDES, Config
-from kidney_seg.neighbors import neighbor_indices
+from kidney_seg.slices import SliceStore
+from kidney_seg.targets import targets
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-TUMOR, KIDNEY_ONLY, NEITHER = 0, 1, 2  # what a slice shows; the order of `DataConfig.shares`
 SAMPLES, PATIENTS = 1, 2  # streams of random numbers, so that drawing patients never shifts the samples
+PIXELS_AT_ONCE = 2**18  # eight batches of the demo, half a batch of the paper
+MOST_THREADS = 16
 
 
 def generator(seed: int, stream: int, *place: int) -> np.random.Generator:
@@ -38,58 +41,6 @@ def draw_patients(patients: Sequence[str], share: float, seed: int, round_number
     count = max(1, round(share * len(patients)))
     chosen = generator(seed, PATIENTS, round_number, attempt).choice(len(patients), count, replace=False)
     return sorted(patients[index] for index in chosen)
-
-
-class SliceStore:
-    """Slices of labelled cases, decoded once and kept up to `memory_gb`; the rest is read from disk slice by slice.
-
-    Images have `input_slices` channels: a slice and its neighbors (`neighbor_indices`).
-    """
-
-    def __init__(
-        self, manifest: cache.Manifest, entries: Sequence[cache.CacheEntry], memory_gb: float, input_slices: int = 1
-    ):
-        self.manifest = manifest
-        self.input_slices = input_slices
-        self.entries = tuple(entry for entry in entries if entry.labelled)
-        self._decoded: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        room = memory_gb * 1e9
-        for index, entry in enumerate(self.entries):
-            room -= entry.slices * manifest.settings.size**2 * 3  # int16 image and uint8 label
-            if room < 0:
-                break
-            self._decoded[index] = cache.read_labelled_case(manifest, entry)
-
-    def read(self, case: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return images int16 [n, size, size, input_slices] and labels uint8 [n, size, size, 1] of n (case, slice)."""
-        size = self.manifest.settings.size
-        images = np.empty((len(case), size, size, self.input_slices), np.int16)
-        labels = np.empty((len(case), size, size, 1), np.uint8)
-        for row, (index, own) in enumerate(zip(case, position, strict=True)):
-            seen = neighbor_indices(np.array([own]), self.entries[index].slices, self.input_slices)[0]
-            for channel, number in enumerate(seen):
-                image, label = self._slice(index, int(number))
-                images[row, ..., channel] = image
-                if number == own:
-                    labels[row, ..., 0] = label
-        return images, labels
-
-    def _slice(self, case: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        if case in self._decoded:
-            image, label = self._decoded[case]
-            return image[number], label[number]
-        return cache.read_slice(self.manifest, self.entries[case], number)
-
-    def places(self, patients: Sequence[str]) -> list[dict[str, list[tuple[int, int]]]]:
-        """Return, for TUMOR, KIDNEY_ONLY and NEITHER, the (case, slice) pairs of each of the patients that has any."""
-        kinds: list[dict[str, list[tuple[int, int]]]] = [{}, {}, {}]
-        wanted = set(patients)
-        for index, entry in enumerate(self.entries):
-            if entry.patient in wanted:
-                for position, (_, kidney, tumor) in enumerate(entry.pixels or ()):
-                    kind = TUMOR if tumor else KIDNEY_ONLY if kidney else NEITHER
-                    kinds[kind].setdefault(entry.patient, []).append((index, position))
-        return kinds
 
 
 @dataclass(frozen=True)
@@ -156,35 +107,15 @@ def draw_samples(
     )
 
 
-def targets(label: tf.Tensor, config: Config) -> dict[str, tf.Tensor]:
-    """Return the one-hot target of every head, float32 [batch, size/s, size/s, classes], in the TensorFlow graph.
-
-    `label`: uint8 [batch, size, size, 1]. Coarse heads take every s-th pixel (`strided`, as the authors' code) or the
-    share of each class in a block of s x s (`average`: a small tumor does not vanish).
-    """
-    import tensorflow as tf
-
-    one_hot = tf.one_hot(label[..., 0], config.model.classes)
-    made = {}
-    for head in config.model.heads:
-        stride = STRIDES[head]
-        if stride > 1 and config.loss.coarse_targets == "average":
-            made[head] = tf.nn.avg_pool2d(one_hot, stride, stride, "VALID")
-        else:
-            made[head] = one_hot[:, ::stride, ::stride]
-    return made
-
-
 class ReadyTimes:
     """When each batch was ready, by the clock of `time.monotonic`: what tells how long a training waits for data."""
 
     def __init__(self) -> None:
         self._times: dict[int, float] = {}
 
-    def note(self, step: np.ndarray) -> np.ndarray:
-        """Note that the batch of this step is ready now; returns the step, to be a stage of a pipeline."""
-        self._times[int(step)] = time.monotonic()
-        return step
+    def note(self, steps: np.ndarray) -> None:
+        """Note that the batches of these steps are ready now."""
+        self._times.update(dict.fromkeys(np.ravel(steps).tolist(), time.monotonic()))
 
     def waited(self, step: int, asked: float) -> float:
         """Return the seconds from `asked` until the batch of this step was ready, and forget the step."""
@@ -197,32 +128,72 @@ def training_dataset(
     """Return a tf.data.Dataset of ({"image": HU}, targets) batches, in the order of the given epochs' samples.
 
     It begins at step `first` of them; `ready` is told when each batch is. Batches are as large as the samples say.
+    Several small ones are made at once: a call into the pipeline costs as much as a small batch.
     """
     import tensorflow as tf
 
     columns = [np.concatenate([getattr(epoch, name) for epoch in epochs]) for name in Samples.__dataclass_fields__]
+    still = _still(*columns[2:])
     steps = np.arange(len(columns[0]))
     size, batch, channels = store.manifest.settings.size, epochs[0].case.shape[1], config.model.input_slices
+    heads, pool = config.model.heads, ArrayPool()
+    at_once = max(1, PIXELS_AT_ONCE // (batch * size**2 * channels))
+    leading = (batch,) if at_once == 1 else (-1, batch)
 
-    def batch_of(
+    def read(case: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return store.read(case, position, pool.empty)
+
+    def finish(step: np.ndarray, label: np.ndarray) -> list[np.ndarray]:
+        made = targets(label, config, pool.empty)
+        if ready is not None:
+            ready.note(step)
+        return list(made.values())
+
+    def read_and_finish(step: np.ndarray, case: np.ndarray, position: np.ndarray) -> list[np.ndarray]:
+        image, label = read(case, position)
+        return [image, *finish(step, label)]
+
+    def make(
         step: tf.Tensor, case: tf.Tensor, position: tf.Tensor, transforms: tf.Tensor, hu_linear: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        image, label = tf.numpy_function(store.read, [case, position], [tf.int16, tf.uint8])
-        image = tf.cast(tf.ensure_shape(image, (batch, size, size, channels)), tf.float32)
-        label = tf.ensure_shape(label, (batch, size, size, 1))
-        image, label = apply_changes(image, label, transforms, hu_linear)
-        goal = targets(label, config)
-        if ready is not None:
-            with tf.control_dependencies([image, *goal.values()]):
-                noted = tf.numpy_function(ready.note, [step], step.dtype)
-            with tf.control_dependencies([noted]):
-                image = tf.identity(image)
-        return {"image": image}, goal
+        case, position = tf.reshape(case, [-1]), tf.reshape(position, [-1])
+        floats = [tf.float32] * len(heads)
+        if still:
+            image, *goals = tf.numpy_function(read_and_finish, [step, case, position], [tf.float32, *floats])
+        else:
+            image, label = tf.numpy_function(read, [case, position], [tf.float32, tf.uint8])
+            image = tf.ensure_shape(image, (None, size, size, channels))
+            label = tf.ensure_shape(label, (None, size, size, 1))
+            changes = tf.reshape(transforms, (-1, 8)), tf.reshape(hu_linear, (-1, 2))
+            image, label = apply_changes(image, label, *changes)
+            with tf.control_dependencies([image]):
+                goals = tf.numpy_function(finish, [step, label], floats)
+        edges = {head: size // STRIDES[head] for head in heads}
+        made = {
+            head: tf.reshape(goal, (*leading, edges[head], edges[head], config.model.classes))
+            for head, goal in zip(heads, goals, strict=True)
+        }
+        return {"image": tf.reshape(image, (*leading, size, size, channels))}, made
 
     dataset = tf.data.Dataset.from_tensor_slices(tuple(column[first:] for column in (steps, *columns)))
-    dataset = dataset.map(batch_of, num_parallel_calls=2, deterministic=True).prefetch(4)
+    if at_once > 1:
+        dataset = dataset.batch(at_once)
+    dataset = dataset.map(make, num_parallel_calls=_threads(), deterministic=True)
+    if at_once > 1:
+        dataset = dataset.unbatch()
     # Nothing is left to tune, and the tuner's thread sleeps ever longer (10 ms, doubled each time): an iterator that is
     # given up waits for it, up to as long again as the round took (measured with TensorFlow 2.21, the processors idle).
     options = tf.data.Options()
     options.autotune.enabled = False
-    return dataset.with_options(options)
+    return dataset.prefetch(4).with_options(options)
+
+
+def _still(transforms: np.ndarray, hu_linear: np.ndarray) -> bool:
+    """Return whether these changes leave every slice as it is."""
+    same = np.array([1, 0, 0, 0, 1, 0, 0, 0], np.float32), np.array([1, 0], np.float32)
+    return bool((transforms == same[0]).all() and (hu_linear == same[1]).all())
+
+
+def _threads() -> int:
+    """Return how many batches are made at a time: one a processor, within reason."""
+    return min(max(2, os.cpu_count() or 2), MOST_THREADS)

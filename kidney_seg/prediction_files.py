@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_prep.cache import code_version
 from data_prep.command import InputError
 from data_prep.files import replacing, sha256_of, write_json
 from data_prep.percent_file import write_percent
@@ -98,7 +98,7 @@ def write_outputs(
     again before the labels get their name: a process that is killed leaves nothing that the next one would take for
     finished, or for another's. Where one cannot be written, none is left.
     """
-    record = {"program": f"{PROGRAM} {version()}", **content, "files": {}}
+    record = {"program": f"{PROGRAM} {code_version()}", **content, "files": {}}
     write_json(outputs.record, record)
     try:
         if outputs.percent is not None:
@@ -130,15 +130,7 @@ def _write_seg(path: Path, labels: np.ndarray, volume: Volume, series: str | Non
     from data_prep.dicom_seg import write_dicom_seg
 
     folder = volume.path
-    write_dicom_seg(labels, volume, folder, path, series, algorithm_name=PROGRAM, algorithm_version=version())
-
-
-def version() -> str:
-    """Return the version of this program."""
-    try:
-        return importlib.metadata.version(PROGRAM)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+    write_dicom_seg(labels, volume, folder, path, series, algorithm_name=PROGRAM, algorithm_version=code_version())
 
 
 def _read(path: Path) -> dict | None:

@@ -16,9 +16,10 @@ from kidney_seg.config import Config
 from kidney_seg.follow import hello_message
 from kidney_seg.interrupt import Stopped, StopRequest
 from kidney_seg.modelfile import save_model
-from kidney_seg.pipeline import SliceStore, draw_patients, draw_samples
+from kidney_seg.pipeline import draw_patients, draw_samples
 from kidney_seg.run import RunFolder, rounds_of
 from kidney_seg.selection import judge, worst_cases
+from kidney_seg.slices import SliceStore
 from kidney_seg.training import Progress, Trainer
 
 if TYPE_CHECKING:

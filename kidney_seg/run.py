@@ -8,7 +8,6 @@ file appears whole or not at all.
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import json
 import platform
 from collections.abc import Callable
@@ -224,14 +223,16 @@ def _counting(lines: list[dict]) -> list[dict]:
 
 def environment() -> dict[str, Any]:
     """Return the versions and the devices that a run used; of a follower's host nothing."""
+    from importlib.metadata import PackageNotFoundError, version
+
     import keras
 
     under_jax = keras.backend.backend() == "jax"
     versions = {}
     for package in PACKAGES + (BACKEND_PACKAGES if under_jax else ()):
         try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
+            versions[package] = version(package)
+        except PackageNotFoundError:
             versions[package] = "unknown"
     if under_jax:
         import jax

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data_prep.cache import code_version
 from data_prep.command import InputError, progress
 from data_prep.files import checked_sha256, read_json, remove_leftovers, write_json
 from data_prep.schedulers import in_scheduler
 from data_prep.shards import PARTS, Shard
 from data_prep.workers import Died
 from kidney_seg.postprocess import KIDNEY_ML
-from kidney_seg.prediction_files import version
 from kidney_seg.score_folders import Evaluation, Plan, Scored, in_processes, plan_scores, score_task
 from kidney_seg.scores import SCHEMA, without_nan
 
@@ -182,5 +182,5 @@ def _made_of(name: str, truth: Path, predicted: Path | None, distance_mm: float 
         of_prediction = predicted and checked_sha256(predicted)
     except InputError:
         of_prediction = "unreadable"  # counts as empty, as a damaged one does
-    told = json.dumps([SCHEMA, version(), name, checked_sha256(truth), of_prediction, rule])
+    told = json.dumps([SCHEMA, code_version(), name, checked_sha256(truth), of_prediction, rule])
     return hashlib.sha256(told.encode()).hexdigest()

@@ -15,10 +15,10 @@ from data_prep.cache import (
     Manifest,
     code_version,
     count_pixels,
+    open_slices,
     read_case,
     read_facts,
     read_manifest,
-    read_slice,
     verify,
     write_case,
     write_manifest,
@@ -183,11 +183,52 @@ def test_case_files_that_changed_are_refused(made: Manifest) -> None:
 
 def test_one_slice_is_read_alone(made: Manifest) -> None:
     image, label = slices()
-    read_image, read_label = read_slice(made, made.entries[0], 2)
-    assert np.array_equal(read_image, image[2]) and np.array_equal(read_label, label[2])
-    (made.root / "case_00000.h5").unlink()
+    opened = open_slices(made, made.entries[0])
+    for index in range(len(image)):
+        read_image, read_label = opened.read(index)
+        assert (read_image.dtype, read_label.dtype) == (np.int16, np.uint8)
+        assert np.array_equal(read_image, image[index]) and np.array_equal(read_label, label[index])
+    path = made.root / "case_00000.h5"
+    first, count = opened.places["image"][2]
+    content = bytearray(path.read_bytes())
+    content[first + count // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="slice 2 cannot be read"):
+        opened.read(2)
+    assert np.array_equal(opened.read(1)[0], image[1])
+    path.unlink()
+    with pytest.raises(InputError, match="slice 1 cannot be read"):
+        opened.read(1)
     with pytest.raises(InputError, match="absent"):
-        read_slice(made, made.entries[0], 2)
+        open_slices(made, made.entries[0])
+
+
+def test_slices_packed_by_hdf5_itself_are_read_and_others_refused(made: Manifest) -> None:
+    image, label = slices()
+    path = made.root / "case_00000.h5"
+    packed = {"chunks": (1, *image.shape[1:]), "compression": "gzip", "shuffle": True}
+    for change, words in (
+        ({}, ""),
+        ({"shuffle": False}, "image is packed in another way"),
+        ({"compression": None}, "image is packed in another way"),
+        ({"chunks": image.shape}, "image is packed in another way"),
+        ({"fletcher32": True}, "image is packed in another way"),
+    ):
+        with h5py.File(path, "w") as file:
+            file.create_dataset("image", data=image, **(packed | change))
+            file.create_dataset("label", data=label, **packed)
+        if not words:
+            opened = open_slices(made, made.entries[0])
+            assert all(np.array_equal(opened.read(k), (image[k], label[k])) for k in range(len(image)))
+            continue
+        with pytest.raises(InputError, match=words):
+            open_slices(made, made.entries[0])
+    write_case(path, image[:2], label[:2], {})
+    with pytest.raises(InputError, match="not those that the manifest tells of"):
+        open_slices(made, made.entries[0])
+    write_case(path, image, None, {})
+    with pytest.raises(InputError, match="cannot be read"):
+        open_slices(made, made.entries[0])
 
 
 def test_altered_content_is_noticed_when_read(made: Manifest) -> None:

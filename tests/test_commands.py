@@ -33,7 +33,10 @@ COMMANDS = (
     "kidney_seg.serving",
     "kidney_seg.watch",
 )
-HEAVY = ("tensorflow", "keras", "SimpleITK", "h5py", "scipy", "matplotlib", "onnx", "onnxruntime")
+HEAVY = (
+    *("tensorflow", "keras", "SimpleITK", "h5py", "scipy", "matplotlib", "onnx", "onnxruntime", "pydicom", "tqdm"),
+    *("importlib.metadata", "email", "concurrent.futures.process", "http.client"),  # of Python itself, the slowest
+)
 
 
 @pytest.mark.parametrize("module", COMMANDS)

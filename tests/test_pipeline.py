@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import write_cache
 
+from kidney_seg import pipeline
+from kidney_seg.arrays import ArrayPool
+from kidney_seg.augment import apply_changes
 from kidney_seg.config import Config
-from kidney_seg.pipeline import (
-    KIDNEY_ONLY,
-    NEITHER,
-    TUMOR,
-    SliceStore,
-    _deal,
-    draw_patients,
-    draw_samples,
-    targets,
-    training_dataset,
-)
+from kidney_seg.pipeline import ReadyTimes, _deal, draw_patients, draw_samples, training_dataset
+from kidney_seg.slices import KIDNEY_ONLY, NEITHER, TUMOR, SliceStore
+from kidney_seg.targets import one_hot, targets
 
 SIZE = 16
 CONFIG = Config().with_settings([f"size={SIZE}", "batch_size=6"])
@@ -101,10 +97,12 @@ def test_draw_patients():
 
 
 def test_reading_without_memory_is_the_same(manifest, store):
-    from_disk = SliceStore(manifest, manifest.entries, memory_gb=0.0)
     case, position = np.array([3, 0, 1]), np.array([0, 2, 3])
-    for made, expected in zip(from_disk.read(case, position), store.read(case, position), strict=True):
-        np.testing.assert_array_equal(made, expected)
+    two_cases_gb = 2 * 4 * SIZE * SIZE * 3 / 1e9
+    for memory_gb in (0.0, two_cases_gb):  # nothing is kept; the first two of four cases
+        from_disk = SliceStore(manifest, manifest.entries, memory_gb)
+        for made, expected in zip(from_disk.read(case, position), store.read(case, position), strict=True):
+            np.testing.assert_array_equal(made, expected)
     images, labels = store.read(case, position)
     assert images[:, 0, 0, 0].tolist() == [300, 2, 103]
     assert labels[1, 6, 6, 0] == 2
@@ -125,14 +123,62 @@ def test_neighboring_slices_are_channels(manifest):
     np.testing.assert_allclose(np.asarray(inputs["image"]), expected.astype(np.float32), atol=1e-3)
 
 
-def test_batches_hold_the_slices_of_the_plan(store, manifest):
-    epochs = [draw_samples(store, patients(manifest), 3, STILL, 1, 0, 0, epoch) for epoch in range(2)]
-    batches = list(training_dataset(store, epochs, STILL))
-    assert len(batches) == 6
-    inputs, made = batches[4]  # second step of the second epoch
-    image, label = store.read(epochs[1].case[1], epochs[1].position[1])
-    np.testing.assert_allclose(np.asarray(inputs["image"]), image.astype(np.float32), atol=1e-3)
-    np.testing.assert_array_equal(np.asarray(made["head4"]).argmax(-1), label[..., 0])
+def expected_batch(store, config, samples, step):
+    """Return a batch made by TensorFlow's own operations, alone."""
+    image, label = store.read(samples.case[step], samples.position[step])
+    image, label = apply_changes(image, label, samples.transforms[step], samples.hu_linear[step])
+    hot = tf.one_hot(label[..., 0], config.model.classes)
+    heads = zip(config.model.heads, (8, 4, 2, 1), strict=True)
+    return np.asarray(image), {head: np.asarray(hot[:, ::stride, ::stride]) for head, stride in heads}
+
+
+@pytest.mark.parametrize("config", [CONFIG, STILL], ids=["changed", "still"])
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_batches_hold_the_slices_of_the_plan(store, manifest, config, at_once, monkeypatch):
+    monkeypatch.setattr(pipeline, "PIXELS_AT_ONCE", at_once * 6 * SIZE**2)
+    epochs = [draw_samples(store, patients(manifest), 5, config, 1, 0, 0, epoch) for epoch in range(2)]
+    ready, first = ReadyTimes(), 3
+    dataset = training_dataset(store, epochs, config, first, ready)
+    inputs, goals = dataset.element_spec
+    assert inputs["image"].shape == (6, SIZE, SIZE, 1) and goals["head1"].shape == (6, SIZE // 8, SIZE // 8, 3)
+    batches = list(dataset)
+    assert len(batches) == 7
+    for step, (inputs, goals) in enumerate(batches, start=first):
+        image, hot = expected_batch(store, config, epochs[step // 5], step % 5)
+        np.testing.assert_array_equal(inputs["image"], image)
+        assert list(goals) == list(hot)
+        for head, goal in goals.items():
+            np.testing.assert_array_equal(goal, hot[head])
+        assert ready.waited(step, asked=0.0) > 0.0 and ready.waited(step, asked=1.0) == 0.0  # noted, and forgotten
+
+
+def test_memory_is_used_again_once_nobody_looks_at_it():
+    pool = ArrayPool()
+    first = pool.empty((3, 5), np.float32)
+    assert first.shape == (3, 5) and first.dtype == np.float32 and first.ctypes.data % 64 == 0
+    place, part = first.ctypes.data, first[1:]
+    del first
+    assert pool.empty((3, 5), np.float32).ctypes.data != place  # a part of it is still in use
+    del part
+    assert pool.empty((15,), np.float32).ctypes.data == place
+    assert pool.empty((16,), np.float32).ctypes.data != place
+
+
+def test_what_a_batch_holds_stays_while_others_are_made(store, manifest):
+    epochs = [draw_samples(store, patients(manifest), 40, STILL, 1, 0, 0, 0)]
+    batches = iter(training_dataset(store, epochs, STILL))
+    kept = next(batches)
+    before = kept[0]["image"].numpy().copy()
+    for _ in batches:
+        pass
+    np.testing.assert_array_equal(kept[0]["image"], before)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_one_hot_is_tensorflows(classes):
+    label = np.random.default_rng(0).integers(0, 4, (3, 8, 8)).astype(np.uint8)
+    np.testing.assert_array_equal(one_hot(label, classes), tf.one_hot(label, classes))
+    np.testing.assert_array_equal(one_hot(label[:, ::2, ::2], classes), tf.one_hot(label[:, ::2, ::2], classes))
 
 
 def test_targets_by_hand():
