@@ -15,7 +15,7 @@ import numpy as np
 
 from data_prep.command import InputError
 
-_NAMES = {"image": np.dtype("<i2"), "label": np.dtype(np.uint8)}
+_NAMES: dict[str, np.dtype] = {"image": np.dtype("<i2"), "label": np.dtype(np.uint8)}
 _FILTERS = [1, 2]  # HDF5's numbers of deflate and shuffle
 
 
