@@ -66,26 +66,24 @@ def with_fused_norms(model: keras.Model) -> keras.Model:
 
 
 class FusedAdam(keras.optimizers.Adam):
-    """Adam with one kernel a variable; without `amsgrad`."""
+    """Adam with one kernel a variable of single precision; without `amsgrad`."""
 
     def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
         """Change one variable and its two moments."""
+        if variable.dtype != tf.float32:
+            super().update_step(gradient, variable, learning_rate)
+            return
         index = self._get_variable_index(variable)
-        step, rate, gradient = (
-            tf.cast(value, variable.dtype) for value in (self.iterations.value + 1, learning_rate, gradient)
-        )
-        beta_1, beta_2, epsilon = (
-            tf.constant(value, variable.dtype) for value in (self.beta_1, self.beta_2, self.epsilon)
-        )
+        step = tf.cast(self.iterations.value + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
-            beta1_power=tf.pow(beta_1, step),
-            beta2_power=tf.pow(beta_2, step),
-            lr=rate,
-            beta1=beta_1,
-            beta2=beta_2,
-            epsilon=epsilon,
-            grad=gradient,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=tf.cast(learning_rate, tf.float32),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.cast(gradient, tf.float32),
         )
