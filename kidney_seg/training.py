@@ -17,8 +17,9 @@ from kidney_seg.follow import round_message
 from kidney_seg.interrupt import Stopped, StopRequest
 from kidney_seg.losses import build_losses
 from kidney_seg.model import build_model
-from kidney_seg.pipeline import ReadyTimes, Samples, SliceStore, training_dataset
+from kidney_seg.pipeline import ReadyTimes, Samples, training_dataset
 from kidney_seg.predict import make_predictor
+from kidney_seg.slices import SliceStore
 
 if TYPE_CHECKING:
     from kidney_seg.processes import Group

@@ -9,7 +9,8 @@ import pytest
 from helpers import write_cache
 
 from kidney_seg.config import Config
-from kidney_seg.pipeline import SliceStore, draw_samples
+from kidney_seg.pipeline import draw_samples
+from kidney_seg.slices import SliceStore
 from kidney_seg.training import Trainer, rate_at
 
 CONFIG = Config().with_settings(["size=16", "width_factor=0.1", "batch_size=3"])

@@ -45,8 +45,9 @@ def main(out: Path, settings: list[str]) -> None:
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
     from kidney_seg.follow import follow, hello_message
     from kidney_seg.interrupt import StopRequest
-    from kidney_seg.pipeline import SliceStore, draw_samples
+    from kidney_seg.pipeline import draw_samples
     from kidney_seg.processes import join
+    from kidney_seg.slices import SliceStore
     from kidney_seg.training import Trainer
 
     config = Config().with_settings([*SETTINGS, *settings])
