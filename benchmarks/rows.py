@@ -62,17 +62,7 @@ def speed_row(
         _, other, other_work = yardstick
         pairs = zip(timing.seconds, other.seconds, strict=True)
         ratios = [(work / mine) / (other_work / theirs) for mine, theirs in pairs]
-    return Row(
-        name,
-        work / timing.median,
-        unit,
-        spread(timing.seconds),
-        timing.peak_mb,
-        None if ratios is None else statistics.median(ratios),
-        0.0 if ratios is None else spread(ratios),
-        "" if yardstick is None else yardstick[0],
-        goal,
-    )
+    return _row(name, work / timing.median, unit, timing, ratios, yardstick[0] if yardstick else "", goal)
 
 
 def time_row(
@@ -86,17 +76,16 @@ def time_row(
     if yardstick is not None:
         pairs = zip(timing.seconds, yardstick[1].seconds, strict=True)
         ratios = [mine / theirs / work for mine, theirs in pairs]
-    return Row(
-        name,
-        timing.median,
-        "s",
-        spread(timing.seconds),
-        timing.peak_mb,
-        None if ratios is None else statistics.median(ratios),
-        0.0 if ratios is None else spread(ratios),
-        "" if yardstick is None else yardstick[0],
-        goal,
-    )
+    return _row(name, timing.median, "s", timing, ratios, yardstick[0] if yardstick else "", goal)
+
+
+def _row(
+    name: str, median: float, unit: str, timing: Timing, ratios: list[float] | None, yardstick: str, goal: str
+) -> Row:
+    spreads = spread(timing.seconds), timing.peak_mb
+    if ratios is None:
+        return Row(name, median, unit, *spreads, goal=goal)
+    return Row(name, median, unit, *spreads, statistics.median(ratios), spread(ratios), yardstick, goal)
 
 
 def table(rows: Iterable[Row]) -> str:

@@ -22,30 +22,35 @@ class _Nothing(keras.layers.Layer):
 def folded(model: keras.Model) -> keras.Model:
     """Return a network of its own weights that gives what `model` gives in use, without batch normalizations.
 
-    Every normalization must follow a convolution that nothing else sees, as in `kidney_seg.model`; ValueError if not.
-    The weights are those of now: changes of `model` come too late.
+    Each is taken into the convolution before it, as all of `kidney_seg.model` can be; one that does not follow a plain
+    convolution which nothing else sees stays. The weights are those of now: changes of `model` come too late.
     """
-    norms = {}
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            before = layer.input._keras_history.operation
-            if not isinstance(before, keras.layers.Conv2D) or len(before._outbound_nodes) != 1:
-                raise ValueError(f"{layer.name}: expected a convolution before it that nothing else sees")
-            norms[before.name] = layer
+    norms = {layer.input._keras_history.operation.name: layer for layer in model.layers if _can_be_taken_in(layer)}
+    gone = {norm.name for norm in norms.values()}
 
     def without(layer: keras.Layer) -> keras.Layer:
-        if isinstance(layer, keras.layers.BatchNormalization):
+        if layer.name in gone:
             return _Nothing(dtype=layer.dtype_policy, name=layer.name)
         return type(layer).from_config(layer.get_config())
 
     made = keras.models.clone_model(model, clone_function=without)
     for layer in model.layers:
-        if layer.weights and not isinstance(layer, keras.layers.BatchNormalization):
+        if layer.weights and layer.name not in gone:
             values = layer.get_weights()
             made.get_layer(layer.name).set_weights(
                 _taken_in(values, norms[layer.name]) if layer.name in norms else values
             )
     return made
+
+
+def _can_be_taken_in(layer: keras.Layer) -> bool:
+    if not isinstance(layer, keras.layers.BatchNormalization) or not (layer.scale and layer.center):
+        return False
+    before = layer.input._keras_history.operation
+    plain = (
+        isinstance(before, keras.layers.Conv2D) and before.use_bias and before.activation is keras.activations.linear
+    )
+    return plain and len(before._outbound_nodes) == 1
 
 
 def _taken_in(convolution: list[np.ndarray], norm: keras.layers.BatchNormalization) -> list[np.ndarray]:

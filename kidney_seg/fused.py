@@ -55,14 +55,18 @@ class FusedNorm(keras.layers.Layer):
 def with_fused_norms(model: keras.Model) -> keras.Model:
     """Return a network of the same layers and variables as `model`, with its batch normalizations fused.
 
-    In double precision, which the kernel does not have, they stay as they are.
+    What the kernel does not do stays as it is: double precision, other axes, no factor or no offset.
     """
+    return keras.models.clone_model(
+        model, clone_function=lambda layer: FusedNorm(layer) if _can_be_fused(layer) else layer
+    )
 
-    def fused(layer: keras.Layer) -> keras.Layer:
-        plain = not isinstance(layer, keras.layers.BatchNormalization) or layer.compute_dtype == "float64"
-        return layer if plain else FusedNorm(layer)
 
-    return keras.models.clone_model(model, clone_function=fused)
+def _can_be_fused(layer: keras.Layer) -> bool:
+    if not isinstance(layer, keras.layers.BatchNormalization) or layer.compute_dtype == "float64":
+        return False
+    last = layer.axis in (-1, 3) and len(layer.input.shape) == 4
+    return last and layer.scale and layer.center and not (layer.renorm or layer.synchronized)
 
 
 class FusedAdam(keras.optimizers.Adam):

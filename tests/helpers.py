@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -13,6 +19,7 @@ from data_prep.build import build
 from data_prep.grid import GridSettings
 from data_prep.phantom import write_cohort
 from data_prep.split import make_split, write_split
+from data_prep.workers import Died
 
 KITS_AFFINE = np.array([[0, 0, -0.8, 0], [0, -0.8, 0, 0], [-3.0, 0, 0, 0], [0, 0, 0, 1]])
 
@@ -81,3 +88,34 @@ def simulated_cache(root: Path) -> Path:
     manifest = build(root / "patients", root / "cache", GridSettings(32)).manifest
     write_split(manifest, make_split(manifest, (0.5, 0.25, 0.25)))
     return root / "cache"
+
+
+def gave_up_the_second(function: Callable, tasks: Sequence[tuple], address: str) -> Iterator[tuple[int, object]]:
+    """Stand in for `in_scheduler`: the second task's workers died, the others are done here."""
+    for index, task in enumerate(tasks):
+        yield index, Died(None, "KilledWorker: 4 times") if index == 1 else function(*task)
+
+
+def on_a_cluster_that_loses_a_worker(
+    command: Sequence[str], made: Callable[[], int], wait_for: int, total: int
+) -> tuple[int, str]:
+    """Run `python -m COMMAND --scheduler ...` on a Dask cluster of two workers and kill one of them in the middle.
+
+    That is when `made()` is `wait_for` or more; it must be below `total` then. Returns exit code and standard error.
+    """
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed (extra `scale`)")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        pids = list(client.run(os.getpid).values())
+        whole = [sys.executable, "-m", *command, "--scheduler", cluster.scheduler_address]
+        process = subprocess.Popen(whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 120
+        while made() < wait_for:
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+            time.sleep(0.002)
+        os.kill(pids[0], signal.SIGKILL)
+        assert made() < total  # in the middle, indeed
+        _, said = process.communicate(timeout=240)
+    return process.returncode, said

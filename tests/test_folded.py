@@ -34,9 +34,19 @@ def test_the_probabilities_are_the_same_and_the_model_stays_as_it_is(settings: l
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_normalization_that_cannot_be_taken_in_is_named() -> None:
+def test_a_normalization_that_cannot_be_taken_in_stays() -> None:
+    layers, rng = keras.layers, np.random.default_rng(0)
     image = keras.Input((8, 8, 1))
-    shared = keras.layers.Conv2D(2, 3)(image)
-    outputs = keras.layers.Add()([keras.layers.BatchNormalization(name="alone")(shared), shared])
-    with pytest.raises(ValueError, match="alone"):
-        folded(keras.Model(image, outputs))
+    plain = layers.BatchNormalization(name="plain")(layers.Conv2D(2, 3, padding="same")(image))
+    shared = layers.Conv2D(2, 3, padding="same")(plain)
+    x = layers.Add()([layers.BatchNormalization(name="shared")(shared), shared])
+    x = layers.BatchNormalization(name="activated")(layers.Conv2D(2, 3, activation="relu")(x))
+    x = layers.BatchNormalization(name="without_bias")(layers.Conv2D(2, 3, use_bias=False)(x))
+    x = layers.BatchNormalization(name="without_scale", scale=False)(layers.Conv2D(2, 1)(x))
+    model = keras.Model(image, layers.BatchNormalization(name="alone")(layers.ReLU()(x)))
+    model.set_weights([rng.uniform(0.2, 1, value.shape) for value in model.get_weights()])
+    made = folded(model)
+    left = [layer.name for layer in made.layers if isinstance(layer, layers.BatchNormalization)]
+    assert left == ["shared", "activated", "without_bias", "without_scale", "alone"]
+    pixels = rng.normal(0, 1, (2, 8, 8, 1)).astype(np.float32)
+    np.testing.assert_allclose(made(pixels), model(pixels, training=False), rtol=1e-5)

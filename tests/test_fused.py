@@ -85,3 +85,17 @@ def test_the_fused_network_has_the_same_variables_and_leaves_the_other_as_it_is(
     expected = model(image, training=True)
     for head, found in fused(image, training=True).items():
         np.testing.assert_allclose(found, expected[head], atol=1e-4)
+
+
+def test_normalizations_that_the_kernel_cannot_do_stay_keras_own() -> None:
+    layers = keras.layers
+    image = keras.Input((8, 8, 2))
+    x = layers.BatchNormalization(name="fused")(image)
+    x = layers.BatchNormalization(name="rows", axis=1)(layers.BatchNormalization(name="no_scale", scale=False)(x))
+    x = layers.BatchNormalization(name="no_offset", center=False)(x)
+    model = keras.Model(image, layers.BatchNormalization(name="flat")(layers.Flatten()(x)))
+    made = with_fused_norms(model)
+    assert [layer.name for layer in made.layers if isinstance(layer, FusedNorm)] == ["fused"]
+    pixels = np.random.default_rng(0).normal(0, 1, (4, 8, 8, 2)).astype(np.float32)
+    expected = model(pixels, training=True)
+    np.testing.assert_allclose(made(pixels, training=True), expected, atol=1e-4)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import nibabel as nib
 import pytest
-from helpers import save
+from helpers import gave_up_the_second, on_a_cluster_that_loses_a_worker, save
 from threshold_model import striped_hu, write_threshold_model
 
-from data_prep.workers import Died
 from kidney_seg import predict_scans as module
 from kidney_seg.predict import main
 
@@ -52,8 +47,7 @@ def test_a_process_opens_the_network_once_and_a_task_that_is_given_up_costs_its_
     def gave_up(function, tasks, address):
         assert address == "tcp://node1:8786"
         monkeypatch.chdir("/")  # a worker's folder is another
-        for index, task in enumerate(tasks):
-            yield index, Died(None, "KilledWorker: 4 times") if index == 1 else function(*task)
+        yield from gave_up_the_second(function, tasks, address)
         monkeypatch.chdir(undisturbed)
 
     open_predictor = module.open_predictor
@@ -80,24 +74,11 @@ def test_a_process_opens_the_network_once_and_a_task_that_is_given_up_costs_its_
 def test_a_cluster_with_a_worker_killed_in_the_middle_makes_the_files_of_one_process(
     undisturbed: Path, tmp_path: Path
 ) -> None:
-    distributed = pytest.importorskip("distributed", reason="Dask is not installed (extra `scale`)")
     out = tmp_path / "parts"
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        pids = list(client.run(os.getpid).values())
-        arguments = [str(undisturbed / "best.keras"), str(undisturbed / "cases"), "--out", str(out)]
-        command = [sys.executable, "-m", "kidney_seg.predict", *arguments, "--scheduler", cluster.scheduler_address]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 120
-        while len(list(out.glob("case_*.nii.gz"))) < 1:
-            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-            time.sleep(0.002)
-        os.kill(pids[0], signal.SIGKILL)
-        assert len(list(out.glob("case_*.nii.gz"))) < SCANS - 1  # in the middle, indeed
-        _, said = process.communicate(timeout=240)
-    assert process.returncode == 2, said[-2000:]
+    command = ["kidney_seg.predict", str(undisturbed / "best.keras"), str(undisturbed / "cases"), "--out", str(out)]
+    made = lambda: len(list(out.glob("case_*.nii.gz")))  # noqa: E731
+    code, said = on_a_cluster_that_loses_a_worker(command, made, 1, SCANS - 1)
+    assert code == 2, said[-2000:]
     failed = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(failed) == 1 and f"case_{SCANS - 1:05d}" in failed[0] and "truncated" in failed[0]
     assert files_of(out) == files_of(undisturbed / "one")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from helpers import gave_up_the_second, on_a_cluster_that_loses_a_worker
 from test_evaluate import labels, write
 
 from data_prep.shards import PARTS, Shard
-from data_prep.workers import Died
 from kidney_seg import score_parts as module
 from kidney_seg.evaluate import main
 from kidney_seg.score_parts import score_parts
@@ -99,8 +96,7 @@ def test_a_task_that_a_cluster_gives_up_costs_its_case_only(
 ) -> None:
     def gave_up(function, tasks, address):
         assert all(Path(path).is_absolute() for task in tasks for path in task if isinstance(path, Path))
-        for index, task in enumerate(tasks):
-            yield index, Died(None, "KilledWorker: 4 times") if index == 1 else function(*task)
+        yield from gave_up_the_second(function, tasks, address)
 
     monkeypatch.setattr(module, "in_scheduler", gave_up)
     assert main([*folders, "--out", "parts", "--scheduler", "tcp://node1:8786"]) == 2
@@ -124,25 +120,11 @@ def test_what_goes_not_in_parts_is_one_line(folders: list[str], capsys: pytest.C
 
 @pytest.mark.slow
 def test_a_cluster_with_a_worker_killed_in_the_middle_makes_the_files_of_one_process(folders: list[str]) -> None:
-    distributed = pytest.importorskip("distributed", reason="Dask is not installed (extra `scale`)")
     assert main([*folders, "--out", "one"]) == 2
     notes = Path("parts") / PARTS
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        pids = list(client.run(os.getpid).values())
-        arguments = [sys.executable, "-m", "kidney_seg.evaluate", *folders, "--out", "parts"]
-        command = [*arguments, "--scheduler", cluster.scheduler_address]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 60
-        while len(list(notes.glob("case_*"))) < 2:
-            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-            time.sleep(0.002)
-        os.kill(pids[0], signal.SIGKILL)
-        assert len(list(notes.glob("case_*"))) < CASES  # in the middle, indeed
-        _, said = process.communicate(timeout=120)
-    assert process.returncode == 2, said[-2000:]
+    command = ["kidney_seg.evaluate", *folders, "--out", "parts"]
+    code, said = on_a_cluster_that_loses_a_worker(command, lambda: len(list(notes.glob("case_*"))), 2, CASES)
+    assert code == 2, said[-2000:]
     assert files_of("parts") == files_of("one")
     assert json.loads(Path("parts/scores.json").read_text())["missing"] == ["case_00005"]
     assert not list(notes.glob(".tmp-*"))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from helpers import content_of, noise_cases, one_line
+from helpers import content_of, gave_up_the_second, noise_cases, on_a_cluster_that_loses_a_worker, one_line
 
 from data_prep import build as build_module
 from data_prep.build import build, main
@@ -19,7 +16,6 @@ from data_prep.command import InputError
 from data_prep.grid import GridSettings
 from data_prep.lock import locked
 from data_prep.shards import Shard, parse
-from data_prep.workers import Died
 
 CASES = 14
 SETTINGS = GridSettings(256)
@@ -101,11 +97,7 @@ def test_a_bad_case_is_its_shards_and_the_others_are_listed(cohort: Path, tmp_pa
 def test_a_task_that_a_cluster_gives_up_costs_its_case_only(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gave_up(function, tasks, address):
-        for index, task in enumerate(tasks):
-            yield index, Died(None, "KilledWorker: 4 times") if index == 1 else function(*task)
-
-    monkeypatch.setattr(build_module, "in_scheduler", gave_up)
+    monkeypatch.setattr(build_module, "in_scheduler", gave_up_the_second)
     result = build(cohort, tmp_path / "cache", GridSettings(32), scheduler="tcp://node1:8786")
     assert result.failures == [
         "case_00001: its task failed (KilledWorker: 4 times); run again: finished cases are kept"
@@ -119,24 +111,10 @@ def test_a_task_that_a_cluster_gives_up_costs_its_case_only(
 def test_a_cluster_with_a_worker_killed_in_the_middle_makes_the_files_of_one_process(
     cohort: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    distributed = pytest.importorskip("distributed", reason="Dask is not installed (extra `scale`)")
     cache = tmp_path / "cache"
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        pids = list(client.run(os.getpid).values())
-        arguments = [sys.executable, "-m", "data_prep.build", str(cohort), "--cache", str(cache)]
-        command = [*arguments, "--scheduler", cluster.scheduler_address]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 60
-        while len(list(cache.glob("*.h5"))) < 2:
-            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-            time.sleep(0.002)
-        os.kill(pids[0], signal.SIGKILL)
-        assert len(list(cache.glob("*.h5"))) < CASES  # in the middle, indeed
-        _, said = process.communicate(timeout=120)
-    assert process.returncode == 0, said[-2000:]
+    command = ["data_prep.build", str(cohort), "--cache", str(cache)]
+    code, said = on_a_cluster_that_loses_a_worker(command, lambda: len(list(cache.glob("*.h5"))), 2, CASES)
+    assert code == 0, said[-2000:]
     assert content_of(cache) == undisturbed
     assert len(read_manifest(cache).entries) == CASES
 
