@@ -1,4 +1,4 @@
-"""Random changes of training slices: one affine resample and one linear change of HU a slice.
+"""Random changes of training slices: one affine resample and one linear change of HU a slice; blur, gamma and noise.
 
 All randomness is drawn beforehand, in numpy, from a generator that the caller seeds; what runs in the graph is fixed by
 these parameters. So a sample's augmentation does not depend on threads, on batch order or on what ran before.
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 AIR_HU = -1000.0
+NO_GRAY_CHANGE = np.array([0, 1, 0], np.float32)
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,14 @@ class Changes:
 
     `transforms` float32 [n, 8]: output pixel (x, y) takes from source (a0 x + a1 y + a2, a3 x + a4 y + a5), the form
     of TensorFlow's projective transform. `hu_linear` float32 [n, 2]: factor and offset, HU -> factor * HU + offset.
+    `gray` float32 [n, 3]: standard deviation of the blur (pixels), power of the gray values in the window, standard
+    deviation of the noise (HU). `noise_seed` int64 [n].
     """
 
     transforms: np.ndarray
     hu_linear: np.ndarray
+    gray: np.ndarray
+    noise_seed: np.ndarray
 
 
 def affine_transforms(
@@ -71,7 +76,14 @@ def draw_changes(rng: np.random.Generator, count: int, size: int, config: DataCo
     )
     factor = 1.0 + uniform(config.contrast)
     offset = middle_hu * (1.0 - factor) + uniform(config.brightness_hu)
-    return Changes(transforms, np.stack([factor, offset], axis=1).astype(np.float32))
+    gray, noise_seed = np.tile(NO_GRAY_CHANGE, (count, 1)), np.zeros(count, np.int64)
+    if config.blur_px or config.gamma_change or config.noise_hu:
+        # half of the slices keep their sharpness, half their noise: what a training set has is not to be forgotten
+        blur, noise = (np.maximum(uniform(limit), 0.0) for limit in (config.blur_px, config.noise_hu))
+        power = (1.0 + config.gamma_change) ** uniform(1.0)
+        gray = np.stack([blur, power, noise], axis=1).astype(np.float32)
+        noise_seed = rng.integers(2**32, size=count)
+    return Changes(transforms, np.stack([factor, offset], axis=1).astype(np.float32), gray, noise_seed)
 
 
 def apply_changes(
@@ -97,3 +109,23 @@ def apply_changes(
     factor, offset = hu_linear[:, 0, None, None, None], hu_linear[:, 1, None, None, None]
     image = resample(image, "BILINEAR", AIR_HU) * factor + offset
     return image, resample(label, "NEAREST", 0.0)
+
+
+def change_gray(image: np.ndarray, gray: np.ndarray, noise_seed: np.ndarray, window: tuple[float, float]) -> None:
+    """Blur, bend and roughen a batch in place: `image` float32 [batch, size, size, channels] in HU.
+
+    In this order: Gaussian blur; gray values of the `window`, scaled to 0..1, to a power, those beyond it unchanged;
+    Gaussian noise, another one in every channel.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    low, high = window
+    for slab, (blur, power, noise), seed in zip(image, gray, noise_seed, strict=True):
+        if blur:
+            for channel in range(slab.shape[-1]):
+                slab[..., channel] = gaussian_filter(slab[..., channel], blur, mode="nearest")
+        if power != 1:
+            inside = np.clip((slab - low) / (high - low), 0, 1)
+            slab += (inside**power - inside) * (high - low)
+        if noise:
+            slab += noise * np.random.default_rng(seed).standard_normal(slab.shape, np.float32)

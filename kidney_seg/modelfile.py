@@ -78,9 +78,12 @@ class ModelSource:
         """Return the Keras model, with its weights."""
         import keras
 
+        from kidney_seg.odds import set_odds
+
         model = keras.saving.load_model(self.path, compile=False, safe_mode=True)
         if self.weights is not None:
-            model.load_weights(self.weights)
+            model.load_weights(self.weights)  # as they were trained
+            set_odds(model, self.config.prediction.odds)
         return model
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kidney_seg.arrays import ArrayPool
-from kidney_seg.augment import apply_changes, draw_changes
+from kidney_seg.augment import NO_GRAY_CHANGE, apply_changes, change_gray, draw_changes
 from kidney_seg.config import STRIDES, Config
 from kidney_seg.slices import SliceStore
 from kidney_seg.targets import targets
@@ -51,6 +51,8 @@ class Samples:
     position: np.ndarray
     transforms: np.ndarray
     hu_linear: np.ndarray
+    gray: np.ndarray
+    noise_seed: np.ndarray
 
     def rows(self, own: slice) -> Samples:
         """Return the samples in these columns of every batch: what one of several processes feeds."""
@@ -99,12 +101,8 @@ def draw_samples(
     chosen = np.array(rows, np.int64).reshape(steps, data.batch_size, 2)
     middle_hu = sum(config.model.hu_window) / 2
     changes = draw_changes(rng, steps * data.batch_size, size, data, middle_hu)
-    return Samples(
-        case=chosen[..., 0],
-        position=chosen[..., 1],
-        transforms=changes.transforms.reshape(steps, data.batch_size, 8),
-        hu_linear=changes.hu_linear.reshape(steps, data.batch_size, 2),
-    )
+    drawn = {name: values.reshape(steps, data.batch_size, *values.shape[1:]) for name, values in vars(changes).items()}
+    return Samples(case=chosen[..., 0], position=chosen[..., 1], **drawn)
 
 
 class ReadyTimes:
@@ -133,7 +131,7 @@ def training_dataset(
     import tensorflow as tf
 
     columns = [np.concatenate([getattr(epoch, name) for epoch in epochs]) for name in Samples.__dataclass_fields__]
-    still = _still(*columns[2:])
+    still, grays_stay = _still(*columns[2:4]), bool((columns[4] == NO_GRAY_CHANGE).all())
     steps = np.arange(len(columns[0]))
     size, batch, channels = store.manifest.settings.size, epochs[0].case.shape[1], config.model.input_slices
     heads, pool = config.model.heads, ArrayPool()
@@ -153,12 +151,24 @@ def training_dataset(
         image, label = read(case, position)
         return [image, *finish(step, label)]
 
+    def regray(image: np.ndarray, gray: np.ndarray, noise_seed: np.ndarray) -> np.ndarray:
+        changed = pool.empty(image.shape, np.float32)
+        changed[:] = image
+        change_gray(changed, gray, noise_seed, config.model.hu_window)
+        return changed
+
     def make(
-        step: tf.Tensor, case: tf.Tensor, position: tf.Tensor, transforms: tf.Tensor, hu_linear: tf.Tensor
+        step: tf.Tensor,
+        case: tf.Tensor,
+        position: tf.Tensor,
+        transforms: tf.Tensor,
+        hu_linear: tf.Tensor,
+        gray: tf.Tensor,
+        noise_seed: tf.Tensor,
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         case, position = tf.reshape(case, [-1]), tf.reshape(position, [-1])
         floats = [tf.float32] * len(heads)
-        if still:
+        if still and grays_stay:
             image, *goals = tf.numpy_function(read_and_finish, [step, case, position], [tf.float32, *floats])
         else:
             image, label = tf.numpy_function(read, [case, position], [tf.float32, tf.uint8])
@@ -166,6 +176,9 @@ def training_dataset(
             label = tf.ensure_shape(label, (None, size, size, 1))
             changes = tf.reshape(transforms, (-1, 8)), tf.reshape(hu_linear, (-1, 2))
             image, label = apply_changes(image, label, *changes)
+            if not grays_stay:
+                given = [image, tf.reshape(gray, (-1, 3)), tf.reshape(noise_seed, [-1])]
+                image = tf.numpy_function(regray, given, tf.float32)
             with tf.control_dependencies([image]):
                 goals = tf.numpy_function(finish, [step, label], floats)
         edges = {head: size // STRIDES[head] for head in heads}

@@ -16,6 +16,7 @@ from kidney_seg.config import Config
 from kidney_seg.follow import hello_message
 from kidney_seg.interrupt import Stopped, StopRequest
 from kidney_seg.modelfile import save_model
+from kidney_seg.odds import with_odds
 from kidney_seg.pipeline import draw_patients, draw_samples
 from kidney_seg.run import RunFolder, rounds_of
 from kidney_seg.selection import judge, worst_cases
@@ -176,10 +177,12 @@ class Rounds:
             rows = self.trainer.fit_round(self.store, samples, rate, report, start=progress, save=save, stop=self.stop)
         except Stopped as stopped:
             raise Stopped(stopped.signal_number, f" in {name}, which is saved") from None
-        judged = judge(self.trainer.predict, self.manifest, self.judges)
+        with with_odds(self.trainer.model, self.config.prediction.odds):
+            judged = judge(self.trainer.predict, self.manifest, self.judges)
+            worst = worst_cases(judged, self.trainer.predict, self.manifest, self.judges, PICTURES)
         at_end = before + rows[-1]["steps"]
         board.scalars(at_end, {"Dice kidney": judged.kidney, "Dice tumor": judged.tumor, "score": judged.score})
-        if worst := worst_cases(judged, self.trainer.predict, self.manifest, self.judges, PICTURES):
+        if worst:
             picture = figures.overlay_grid(worst, self.config.model.hu_window)
             board.picture(
                 at_end, "worst cases", figures.save(picture, self.run.round_folder(number) / f"worst{attempt}.png")
@@ -211,7 +214,8 @@ class Rounds:
 
     def _save_best(self) -> None:
         path = self.run.root / "best.keras"
-        save_model(self.trainer.model, self.config, self.manifest.settings, path)
+        with with_odds(self.trainer.model, self.config.prediction.odds) as model:
+            save_model(model, self.config, self.manifest.settings, path)
         self.run.note("model", sha256=sha256_of(path))
 
     def _scores(self, record: dict) -> str:

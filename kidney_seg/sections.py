@@ -182,6 +182,12 @@ class DataConfig:
     """HU around the middle of the window times 1 - contrast to 1 + contrast. [J]"""
     brightness_hu: float = 20.0
     """HU added, at most, either way. [J]"""
+    blur_px: float = 0.0
+    """Half of the slices are blurred by a Gaussian of this standard deviation at most, in pixels. [J]"""
+    gamma_change: float = 0.0
+    """Gray values in the window are raised to a power from 1 / (1 + this) to 1 + this. [J]"""
+    noise_hu: float = 0.0
+    """Half of the slices get Gaussian noise of this standard deviation at most. [J]"""
     memory_gb: float = 4.0
     """Cases are kept decoded in memory up to this; the others are read slice by slice. [J]"""
 
@@ -194,6 +200,8 @@ class DataConfig:
             check(0 <= value <= 1 and (name != "scale" or value < 1), name, value, "a share between 0 and 1")
         check(0 <= self.rotation_deg <= 180, "rotation_deg", self.rotation_deg, "degrees between 0 and 180")
         check(self.brightness_hu >= 0, "brightness_hu", self.brightness_hu, "0 HU or more")
+        for name, unit in (("blur_px", "0 pixels"), ("gamma_change", "0"), ("noise_hu", "0 HU")):
+            check(getattr(self, name) >= 0, name, getattr(self, name), f"{unit} or more")
         check(self.memory_gb >= 0, "memory_gb", self.memory_gb, "0 GB or more")
 
 
@@ -273,6 +281,8 @@ class PredictionConfig:
     """Objects farther than this from both kidneys are removed. [J; paper: "a threshold"]"""
     kidney_ml: float = 20.0
     """A body smaller than this is no kidney. [J: the smallest second kidney of 210 patients had 42.7 mL]"""
+    odds: tuple[float, ...] = (1.0, 1.0, 1.0)
+    """The odds of background, kidney and tumor are multiplied by these in the saved model. [J; paper: nothing]"""
     slices_per_batch: int = 16
     """Slices that go through the network at once. [J]"""
     flips: str = "none"
@@ -281,5 +291,7 @@ class PredictionConfig:
     def __post_init__(self) -> None:
         check(self.distance_mm >= 0, "distance_mm", self.distance_mm, "0 mm or more")
         check(self.kidney_ml > 0, "kidney_ml", self.kidney_ml, "a positive volume in mL")
+        odds_fit = len(self.odds) == 3 and min(self.odds) > 0
+        check(odds_fit, "odds", self.odds, "three positive factors: background, kidney, tumor")
         check(self.slices_per_batch >= 1, "slices_per_batch", self.slices_per_batch, "at least 1")
         check_choice("flips", self.flips, FLIPS)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from kidney_seg.augment import AIR_HU, affine_transforms, apply_changes, draw_changes
+from kidney_seg.augment import AIR_HU, NO_GRAY_CHANGE, affine_transforms, apply_changes, change_gray, draw_changes
 from kidney_seg.config import DataConfig
 
 SIZE = 9  # odd: the center is a pixel
@@ -94,3 +95,44 @@ def test_drawn_changes_stay_in_their_limits_and_follow_the_generator():
     still = draw_changes(np.random.default_rng(5), 3, 64, none, 100.0)
     np.testing.assert_allclose(still.transforms, [[1, 0, 0, 0, 1, 0, 0, 0]] * 3, atol=1e-6)
     np.testing.assert_allclose(still.hu_linear, [[1, 0]] * 3)
+    np.testing.assert_array_equal(still.gray, [NO_GRAY_CHANGE] * 3)
+
+
+def test_drawn_gray_changes_stay_in_their_limits_and_shift_no_other_draw():
+    plain = DataConfig()
+    config = dataclasses.replace(plain, blur_px=1.5, gamma_change=0.5, noise_hu=20)
+    drawn = draw_changes(np.random.default_rng(5), 2000, 64, config, 100.0)
+    before = draw_changes(np.random.default_rng(5), 2000, 64, plain, 100.0)
+    np.testing.assert_array_equal(drawn.transforms, before.transforms)
+    np.testing.assert_array_equal(drawn.hu_linear, before.hu_linear)
+    blur, power, noise = drawn.gray.T
+    for values, limit in ((blur, 1.5), (noise, 20)):
+        assert 0.45 < np.mean(values == 0) < 0.55 and 0.95 * limit < values.max() <= limit
+    assert 1 / 1.5 - 1e-6 <= power.min() < 0.68 and 1.48 < power.max() <= 1.5 + 1e-6
+    assert 0.45 < np.mean(power > 1) < 0.55
+    assert len(set(drawn.noise_seed)) == 2000
+
+
+def regrayed(image, blur=0.0, power=1.0, noise=0.0, seed=0):
+    made = np.array(image, np.float32)[None, ..., None]
+    change_gray(made, np.array([[blur, power, noise]], np.float32), np.array([seed]), (0.0, 200.0))
+    return made[0, ..., 0]
+
+
+def test_power_bends_the_window_and_leaves_the_rest():
+    np.testing.assert_allclose(regrayed([[-50, 0, 50, 100, 200, 260]], power=2), [[-50, 0, 12.5, 50, 200, 260]])
+
+
+def test_blur_spreads_a_dot_as_a_gaussian():
+    image = np.zeros((17, 17))
+    image[8, 8] = 100
+    made = regrayed(image, blur=1.0)
+    assert made.sum() == pytest.approx(100, rel=1e-3)
+    assert made[8, 9] / made[8, 8] == pytest.approx(np.exp(-0.5), rel=1e-3)
+
+
+def test_noise_has_the_deviation_asked_for_and_follows_its_seed():
+    flat = np.full((16, 16), 70, np.float32)
+    noise = np.concatenate([regrayed(flat, noise=10.0, seed=seed) for seed in range(8)]) - 70
+    assert noise.std() == pytest.approx(10, rel=0.1) and abs(noise.mean()) < 1
+    np.testing.assert_array_equal(regrayed(flat, noise=10.0, seed=3), regrayed(flat, noise=10.0, seed=3))

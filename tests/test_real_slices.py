@@ -11,10 +11,12 @@ from helpers import KITS_AFFINE, save
 from benchmarks.real_slices import results
 from benchmarks.real_slices.__main__ import main
 from benchmarks.real_slices.arms import FOLDER, find_arms, read_arm
+from benchmarks.real_slices.teachers import real_scores
 from benchmarks.real_slices.training import prepare, run_folder
+from data_prep.cache import read_manifest
 from data_prep.command import InputError
-from data_prep.files import write_json
-from data_prep.grid import GridSettings
+from data_prep.files import sha256_of, write_json
+from data_prep.phantom import write_cohort
 from kidney_seg.scores import score_case
 
 THICKNESS_MM, PIXEL_MM = 3.0, 0.8  # of helpers.KITS_AFFINE
@@ -23,6 +25,7 @@ THICKNESS_MM, PIXEL_MM = 3.0, 0.8  # of helpers.KITS_AFFINE
 def test_every_arm_is_sound_and_the_quick_ones_are_short():
     arms = find_arms(None, "paper")
     assert arms[0].name == "paper" and len(arms) == len(list(FOLDER.glob("*.json")))
+    assert all(arm.teacher.cohort for arm in arms if arm.teacher) and any(arm.teacher for arm in arms)
     for arm in arms:
         long, short = arm.config().rounds, arm.config(short=True).rounds
         assert short.steps == long.steps // 4 and arm.why
@@ -55,37 +58,82 @@ def source(tmp_path):
     return tmp_path / "data"
 
 
-def finish(run, cache, cases, kidney_pixels):
-    """Write the scores of a run in which every prediction is a square of so many pixels of kidney."""
+def finish(path, cases, kidney_pixels):
+    """Write scores of predictions that are a square of so many pixels of kidney; odd cases hold a kidney."""
     rows = []
-    for case, has_kidney in cases:
+    for case in cases:
         truth, found = np.zeros((1, 32, 32), np.uint8), np.zeros((1, 32, 32), np.uint8)
-        truth[0, :10, :10] = has_kidney
+        truth[0, :10, :10] = int(case[-1]) % 2
         found[0].flat[:kidney_pixels] = 1
         rows.append(score_case(case, truth, found, (THICKNESS_MM, PIXEL_MM, PIXEL_MM), cleaned_labels=found))
-    run.mkdir(parents=True)
-    write_json(run / "manifest.json", {"data": str(cache)})
-    scores = [{key: None if value != value else value for key, value in row.items()} for row in rows]
-    (run / "evaluation" / "test").mkdir(parents=True)
-    write_json(run / "evaluation" / "test" / "scores.json", {"cases": scores})
+    path.parent.mkdir(parents=True)
+    write_json(
+        path, {"cases": [{key: None if value != value else value for key, value in row.items()} for row in rows]}
+    )
 
 
 def test_slices_are_counted_as_the_table_says(source, tmp_path):
-    cache = prepare(str(source), tmp_path, GridSettings(32))
-    assert len(list((cache / "folds").glob("*.json"))) == 5
+    arms = find_arms(["demo", "simulated"], "paper")
+    cache = prepare(str(source), tmp_path, arms[0].grid)
+    folds = [json.loads((cache / "folds" / f"fold{fold}.json").read_text())["test"] for fold in range(5)]
+    assert sorted(sum(folds, [])) == [f"case_{number:05d}" for number in range(10)]
     alarm = int(results.FALSE_ALARM_MM2 / PIXEL_MM**2)  # the largest area that is none, in pixels
-    arms = find_arms(["demo"], "paper")
-    for arm, pixels in zip(arms, (alarm, alarm + 1), strict=True):
-        finish(run_folder(arm, tmp_path, 0, 0), cache, [("case_00000", 0), ("case_00001", 1)], pixels)
-        finish(run_folder(arm, tmp_path, 1, 0), cache, [("case_00003", 1), ("case_00005", 1)], pixels)
-    first, second = results.collect(arms, tmp_path, [0, 1], [0])
-    assert first["kidney"]["slices"] == 3 and first["runs"] == first["wanted"] == 2
+    for arm, pixels in zip(arms[:2], (alarm, alarm + 1), strict=True):
+        for fold in (0, 1):
+            finish(run_folder(arm, tmp_path, fold, 0) / "evaluation" / "test" / "scores.json", folds[fold], pixels)
+    # a teacher is one run, scored on all slices: of these only the folds' own count
+    finish(real_scores(run_folder(arms[2], tmp_path, 0, 0)), sum(folds, []), alarm)
+    first, second, teacher = results.collect(arms, tmp_path, tmp_path, [0, 1], [0])
+    assert first["runs"] == first["wanted"] == 2
+    kidneys = sum(int(name[-1]) % 2 for name in folds[0] + folds[1])
+    assert first["kidney"]["slices"] == teacher["kidney"]["slices"] == kidneys
+    assert first["kidney"]["mean"] == teacher["kidney"]["mean"]
     assert (first["false_alarms"], second["false_alarms"]) == (0.0, 1.0)
-    assert first["kidney"]["difference"] is None and second["kidney"]["slices"] == 3
-    assert second["kidney"]["mean"] != first["kidney"]["mean"]
+    assert first["kidney"]["difference"] is None and second["kidney"]["mean"] != first["kidney"]["mean"]
     assert first["tumor"]["mean"] is None  # no slice has one
     lines = results.table([first, second]).splitlines()
     assert lines[1].startswith("paper") and lines[2].split()[-2:] == ["-", "100%"]
+    assert results.collect(arms[:1], tmp_path, tmp_path, [2], [0]) == []
+
+
+@pytest.mark.slow
+def test_a_pupil_begins_where_its_teacher_ended(source, tmp_path, capsys):
+    maps = write_cohort(tmp_path / "maps", cases=13, size=32, slices=8)
+    arms = {
+        "teacher": {"cohort": {"looks": 2, "size": 32, "thickness_mm": 4, "appearance": "wild"}},
+        "pupil": {"teacher": "teacher"},
+        "alone": {},
+    }
+    common = {"why": "to test", "preset": "demo", "size": 32, "pixel_mm": 1.0}
+    settings = ["width_factor=0.05", "starts=1", "start_steps=2", "steps=2", "max_rounds=1"]
+    for name, more in arms.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({**common, "settings": settings, **more}))
+    command = [str(source), "--out", str(tmp_path / "out"), "--labels", str(tmp_path / "maps"), "--folds", "0"]
+    command += ["--against", str(tmp_path / "alone.json"), "--arms"]
+    command += [str(tmp_path / f"{name}.json") for name in ("teacher", "pupil")]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[0] for line in shown.splitlines()[-3:]] == ["alone", "teacher", "pupil"]
+    full = tmp_path / "out" / "full"
+    manifest = json.loads((full / "pupil" / "fold0-seed0" / "manifest.json").read_text())
+    assert manifest["pretrained_sha256"] == sha256_of(full / "teacher" / "seed0" / "best.keras")
+    learned = read_manifest(next((tmp_path / "out").glob("cache-wild-*")))
+    # the slices are of patients 0 to 9: no map of theirs is learned from; each other one looks two ways
+    assert sorted(entry.case for entry in learned.entries) == [
+        f"{folder.name}_look{look}" for folder in maps[10:] for look in (0, 1)
+    ]
+    before = sorted(path.stat().st_mtime_ns for path in full.rglob("*"))
+    assert main(command) == 0  # all is done
+    assert sorted(path.stat().st_mtime_ns for path in full.rglob("*")) == before
+
+
+def test_teachers_need_label_maps_of_other_patients(source, tmp_path, capsys):
+    command = [str(source), "--out", str(tmp_path / "out"), "--arms", "simulated"]
+    assert main(command) == 2
+    assert "give --labels DIR" in capsys.readouterr().err
+    write_cohort(tmp_path / "maps", cases=2, size=32, slices=4)
+    assert main([*command, "--labels", str(tmp_path / "maps")]) == 2
+    assert "all label maps are of patients in the data" in capsys.readouterr().err
 
 
 def test_folds_that_are_not_there_are_refused(source, tmp_path, capsys):

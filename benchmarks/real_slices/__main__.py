@@ -8,7 +8,9 @@ from pathlib import Path
 
 from benchmarks.real_slices.arms import find_arms
 from benchmarks.real_slices.results import collect, table
-from benchmarks.real_slices.training import FOLDS, prepare, train_fold
+from benchmarks.real_slices.teachers import cohort_cache, score_on_slices, teach
+from benchmarks.real_slices.training import FOLDS, prepare, run_folder, train_fold
+from data_prep.cache import read_manifest
 from data_prep.command import InputError, run_command
 from data_prep.files import write_json
 
@@ -23,6 +25,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("data", metavar="DATA", help="folder of cases, such as single slices of KiTS patients")
     parser.add_argument("--out", required=True, help="folder for caches and runs")
+    parser.add_argument(
+        "--labels",
+        metavar="DIR",
+        help="label maps, case_NNNNN/segmentation.nii.gz, for the arms with simulated teachers",
+    )
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes that simulate (default: 2)")
     parser.add_argument("--arms", nargs="+", metavar="NAME", help="names or .json files (default: all)")
     parser.add_argument("--against", metavar="NAME", default="paper", help="arm that the others are compared with")
     parser.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)), metavar="K", help="default: all")
@@ -40,11 +48,19 @@ def main(argv: list[str] | None = None) -> int:
         out = Path(options.out) / ("quick" if options.quick else "full")
         if not options.results:
             caches = {arm.grid: prepare(options.data, Path(options.out), arm.grid) for arm in arms}
+            known = {entry.patient for entry in read_manifest(caches[arms[0].grid]).entries}
+            teachers = {arm.name: arm for arm in [arm.teacher or arm for arm in arms] if arm.cohort}
             for seed in options.seeds:
+                for teacher in teachers.values():
+                    run = run_folder(teacher, out, 0, seed)
+                    cache = cohort_cache(teacher, options.labels, known, Path(options.out), seed, options.jobs)
+                    teach(teacher, cache, run, seed, short=options.quick)
+                    score_on_slices(options.data, run)
                 for fold in folds:
                     for arm in arms:
-                        train_fold(arm, caches[arm.grid], out, fold, seed, short=options.quick)
-        rows = collect(arms, out, folds, options.seeds)
+                        if not arm.cohort:
+                            train_fold(arm, caches[arm.grid], out, fold, seed, short=options.quick)
+        rows = collect(arms, Path(options.out), out, folds, options.seeds)
         if not rows:
             raise InputError(f"{out}: no finished run of these arms, folds and seeds is here; leave out --results")
         print(table(rows))

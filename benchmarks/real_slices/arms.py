@@ -1,4 +1,8 @@
-"""Arms of the cross-validation: one JSON file each, in the folder `settings` beside this file."""
+"""Arms of the cross-validation: one JSON file each, in the folder `settings` beside this file.
+
+An arm is trained on every fold, from random weights or from those of its `teacher`, another arm. A teacher is an arm
+with a `cohort`: it is trained once, on simulated patients, and scored on the real slices of the folds.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +16,41 @@ from data_prep.grid import GridSettings
 from kidney_seg.config import PRESETS, Config
 
 FOLDER = Path(__file__).parent / "settings"
+APPEARANCES = ("plain", "hard", "wild")
 QUICK_SHARE = 4  # a quick run has this part of the steps
 
 
 @dataclass(frozen=True)
+class CohortSettings:
+    """Simulated patients around real label maps: `looks` of each, `size` pixels a side, slices `thickness_mm` thick.
+
+    appearance: `wild`, `hard` or `plain` (docs/simulated_patients.md).
+    """
+
+    looks: int
+    size: int
+    thickness_mm: float
+    appearance: str
+
+    def __post_init__(self) -> None:
+        if self.appearance not in APPEARANCES:
+            raise InputError(f"cohort: appearance {self.appearance!r}; expected one of {', '.join(APPEARANCES)}")
+
+
+@dataclass(frozen=True)
 class Arm:
-    """What is tried. name: of its file; why: a sentence; grid: of its cache; settings: as of `--set`, over `preset`."""
+    """What is tried. name: of its file; why: a sentence; grid: of its cache; settings: as of `--set`, over `preset`.
+
+    cohort: what it is trained on, if not on the real slices; teacher: the arm whose weights it begins with.
+    """
 
     name: str
     why: str
     grid: GridSettings
     preset: str
     settings: tuple[str, ...]
+    cohort: CohortSettings | None = None
+    teacher: Arm | None = None
 
     def config(self, short: bool = False) -> Config:
         """Return the settings of its runs; `short`: with fewer steps."""
@@ -36,15 +63,24 @@ class Arm:
 
 
 def read_arm(path: Path) -> Arm:
-    """Read an arm's file: `why`, `preset`, `size`, `pixel_mm` (null: the whole field), `settings`. InputError else."""
+    """Read an arm's file: `why`, `preset`, `size`, `pixel_mm` (null: the whole field), `settings`; InputError else.
+
+    `cohort` and `teacher`, an arm's file beside this one without its `.json`, may be there, too.
+    """
     content = read_json(path, "arm")
     try:
         grid = GridSettings(content["size"], content["pixel_mm"])
-        arm = Arm(path.stem, content["why"], grid, content["preset"], tuple(content["settings"]))
+        cohort = CohortSettings(**content["cohort"]) if "cohort" in content else None
+        teacher = read_arm(path.with_name(f"{content['teacher']}.json")) if "teacher" in content else None
+        arm = Arm(path.stem, content["why"], grid, content["preset"], tuple(content["settings"]), cohort, teacher)
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: is no arm ({error!r}); expected why, preset, size, pixel_mm and settings") from None
+        raise InputError(
+            f"{path}: is no arm ({error!r}); expected why, preset, size, pixel_mm and settings, and what docs/what_helps.md names"
+        ) from None
     if arm.preset not in PRESETS:
         raise InputError(f"{path}: preset {arm.preset!r}; expected one of {', '.join(PRESETS)}")
+    if teacher is not None and (teacher.cohort is None or cohort is not None):
+        raise InputError(f"{path}: teacher {teacher.name!r}; expected an arm with a cohort, of an arm without one")
     arm.config()
     return arm
 

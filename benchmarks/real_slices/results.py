@@ -8,9 +8,11 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.real_slices.arms import Arm
-from benchmarks.real_slices.training import run_folder
+from benchmarks.real_slices.teachers import real_scores
+from benchmarks.real_slices.training import cache_folder, run_folder
 from data_prep.cache import read_manifest
 from data_prep.files import read_json
+from data_prep.split import read_split
 from kidney_seg.intervals import by_patient, mean_interval, paired_difference
 
 FALSE_ALARM_MM2 = 50.0  # of kidney in a slice that has none
@@ -18,34 +20,45 @@ MISSED = 0.05  # a Dice below it
 STRUCTURES = ("kidney", "tumor")
 
 
-def slices_of(run: Path) -> list[dict[str, Any]]:
-    """Return the scored slices of a run: `patient`, `kidney`, `tumor` (Dice after the rule, None where the truth
-    has none) and `false_alarm` (None where the slice holds kidney).
+def slices_of(arm: Arm, root: Path, out: Path, fold: int, seed: int) -> list[dict[str, Any]] | None:
+    """Return the scored slices of a fold's test patients, None if they are not scored yet.
+
+    Each has `patient`, `kidney`, `tumor` (Dice after the rule, None where the truth has none), `false_alarm` (None
+    where the slice holds kidney) and `truth_mm2`, the area of kidney and tumor. `root` holds the caches.
     """
-    thickness = {
-        entry.case: entry.spacing_mm[0]
-        for entry in read_manifest(read_json(run / "manifest.json", "manifest")["data"]).entries
-    }
+    run, cache = run_folder(arm, out, fold, seed), cache_folder(root, arm.grid)
+    path = real_scores(run) if arm.cohort else run / "evaluation" / "test" / "scores.json"
+    if not path.is_file():
+        return None
+    manifest = read_manifest(cache)
+    tested = set(read_split(cache / "folds" / f"fold{fold}.json", manifest)["test"])
+    thickness = {entry.case: entry.spacing_mm[0] for entry in manifest.entries}
     made = []
-    for row in read_json(run / "evaluation" / "test" / "scores.json", "scores of the test set")["cases"]:
-        area = row["postprocessed_predicted_kidney_ml"] * 1000 / thickness[row["case"]]
+    for row in read_json(path, "scores")["cases"]:
+        if row["patient"] not in tested:
+            continue
+        mm2_per_ml = 1000 / thickness[row["case"]]
+        area = row["postprocessed_predicted_kidney_ml"] * mm2_per_ml
         made.append(
             {
                 "patient": row["patient"],
                 **{name: row[f"postprocessed_{name}_dice"] if row[f"{name}_ml"] > 0 else None for name in STRUCTURES},
                 "false_alarm": None if row["kidney_ml"] > 0 else float(area > FALSE_ALARM_MM2),
+                "truth_mm2": row["kidney_ml"] * mm2_per_ml,
             }
         )
     return made
 
 
-def collect(arms: Sequence[Arm], out: Path, folds: Sequence[int], seeds: Sequence[int]) -> list[dict[str, Any]]:
+def collect(
+    arms: Sequence[Arm], root: Path, out: Path, folds: Sequence[int], seeds: Sequence[int]
+) -> list[dict[str, Any]]:
     """Return a row for each arm with finished runs: mean Dice over slices, its interval and difference by patient."""
     made, first = [], None
     for arm in arms:
-        runs = [run_folder(arm, out, fold, seed) for seed in seeds for fold in folds]
-        finished = [run for run in runs if (run / "evaluation" / "test" / "scores.json").is_file()]
-        slices = [one for run in finished for one in slices_of(run)]
+        runs = [slices_of(arm, root, out, fold, seed) for seed in seeds for fold in folds]
+        finished = [run for run in runs if run is not None]
+        slices = [one for run in finished for one in run]
         if not slices:
             continue
         means = {name: by_patient(slices, name) for name in STRUCTURES}

@@ -1,0 +1,83 @@
+"""Simulated patients as teachers: a network trained on none but them, and its score on real slices."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from benchmarks.real_slices.arms import Arm
+from data_prep.build import build
+from data_prep.cache import read_manifest
+from data_prep.command import InputError
+from data_prep.phantom import write_label_cohort
+from data_prep.phantom_maps import find_label_maps
+from data_prep.phantom_options import Variation
+from data_prep.split import make_split, write_split
+
+FRACTIONS = (0.85, 0.1, 0.05)  # the simulated test patients matter little: the real slices are the test
+
+
+def cohort_cache(arm: Arm, labels: str | None, known: set[str], out: Path, seed: int, jobs: int) -> Path:
+    """Simulate the cohort of a teacher and cache it, unless that is done; returns the cache folder, with its split.
+
+    Label maps of the `known` patients, those of the real slices, are left out: no kidney that is tested on is learned.
+    """
+    assert arm.cohort is not None
+    if labels is None:
+        raise InputError(f"arm {arm.name}: is taught by simulated patients; give --labels DIR, a folder of label maps")
+    maps = [one for one in find_label_maps(labels) if one.name not in known]
+    if not maps:
+        raise InputError(f"{labels}: all label maps are of patients in the data; expected some of other patients")
+    chosen = out / f"labels-{hashlib.sha256(' '.join(one.name for one in maps).encode()).hexdigest()[:8]}"
+    for one in maps:
+        link = chosen / one.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(one.path.parent.resolve())
+    cohort = arm.cohort
+    name = f"{cohort.appearance}-{cohort.looks}x{cohort.size}-{cohort.thickness_mm:g}mm-seed{seed}"
+    write_label_cohort(
+        out / f"patients-{name}",
+        chosen,
+        size=cohort.size,
+        seed=seed,
+        hard=cohort.appearance == "hard",
+        jobs=jobs,
+        variation=Variation(thickness_mm=cohort.thickness_mm, wild=cohort.appearance == "wild"),
+        looks=cohort.looks,
+    )
+    cache = out / f"cache-{name}-{arm.grid.size}-{arm.grid.pixel_mm or 'fit'}"
+    result = build(out / f"patients-{name}", cache, arm.grid, jobs)
+    if result.failures:
+        raise InputError(result.failures[0])
+    manifest = read_manifest(cache)
+    write_split(manifest, make_split(manifest, FRACTIONS))
+    return cache
+
+
+def teach(arm: Arm, cache: Path, run: Path, seed: int, short: bool) -> None:
+    """Train a teacher on its cohort into the run folder `run`, going on where it stopped; nothing if that is done."""
+    from benchmarks.real_slices.training import say_rounds
+    from kidney_seg.progressive import train
+
+    if not (run / "evaluation" / "test" / "scores.json").is_file():
+        print(f"{arm.name}, seed {seed}: {arm.why}", flush=True)
+        train(cache, run, arm.config(short), seed, say_rounds)
+
+
+def score_on_slices(data: str, run: Path) -> None:
+    """Predict and score all real slices with a teacher's run, unless that is done."""
+    from kidney_seg import evaluate, predict
+
+    scores = real_scores(run)
+    if scores.is_file():
+        return
+    predictions = run / "real"
+    failed = predict.main([str(run), data, "--out", str(predictions), "--no-postprocess"])
+    if failed or evaluate.main([str(predictions), data, "--out", str(scores.parent), "--postprocess"]):
+        raise InputError(f"{run}: its predictions of {data} were not made or scored; see above")
+
+
+def real_scores(run: Path) -> Path:
+    """Return where the scores of a teacher on the real slices lie."""
+    return run / "evaluation" / "real" / "scores.json"
