@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -76,13 +77,13 @@ def test_slices_are_counted_as_the_table_says(source, tmp_path):
     arms = find_arms(["demo", "simulated"], "paper")
     cache = prepare(str(source), tmp_path, arms[0].grid)
     folds = [json.loads((cache / "folds" / f"fold{fold}.json").read_text())["test"] for fold in range(5)]
-    assert sorted(sum(folds, [])) == [f"case_{number:05d}" for number in range(10)]
+    assert sorted(itertools.chain(*folds)) == [f"case_{number:05d}" for number in range(10)]
     alarm = int(results.FALSE_ALARM_MM2 / PIXEL_MM**2)  # the largest area that is none, in pixels
     for arm, pixels in zip(arms[:2], (alarm, alarm + 1), strict=True):
         for fold in (0, 1):
             finish(run_folder(arm, tmp_path, fold, 0) / "evaluation" / "test" / "scores.json", folds[fold], pixels)
     # a teacher is one run, scored on all slices: of these only the folds' own count
-    finish(real_scores(run_folder(arms[2], tmp_path, 0, 0)), sum(folds, []), alarm)
+    finish(real_scores(run_folder(arms[2], tmp_path, 0, 0)), itertools.chain(*folds), alarm)
     first, second, teacher = results.collect(arms, tmp_path, tmp_path, [0, 1], [0])
     assert first["runs"] == first["wanted"] == 2
     kidneys = sum(int(name[-1]) % 2 for name in folds[0] + folds[1])

@@ -75,7 +75,8 @@ def read_arm(path: Path) -> Arm:
         arm = Arm(path.stem, content["why"], grid, content["preset"], tuple(content["settings"]), cohort, teacher)
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: is no arm ({error!r}); expected why, preset, size, pixel_mm and settings, and what docs/what_helps.md names"
+            f"{path}: is no arm ({error!r}); expected why, preset, size, pixel_mm and settings, with a cohort of "
+            "appearance, looks, size and thickness_mm, or the name of a teacher, or neither"
         ) from None
     if arm.preset not in PRESETS:
         raise InputError(f"{path}: preset {arm.preset!r}; expected one of {', '.join(PRESETS)}")
