@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import killing
 import pytest
 import test_survival
 
@@ -44,7 +45,7 @@ class Training:
             "--seed",
             "3",
         ]
-        command += ["--set", *test_survival.settings(), "max_rounds=0", *extra]
+        command += ["--set", *killing.settings_of(killing.TINY), "max_rounds=0", *extra]
         place = f"127.0.0.1:{free_port()}"
         self.processes = []
         self.said = [run.parent / f"said{index}.txt" for index in range(processes)]
