@@ -22,6 +22,7 @@ from kidney_seg.against import where_present
 from kidney_seg.config import Config, differences
 from kidney_seg.intervals import by_patient, mean_interval, paired, paired_difference, permutation_p
 from kidney_seg.metrics import STRUCTURES
+from kidney_seg.pretrained import told
 from kidney_seg.run import read_events
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ class Arm:
 def read_arms(runs: Sequence[str | Path]) -> list[Arm]:
     """Read finished runs and group those that differ only in seed, in the order of their first mention.
 
-    An arm's name is what its settings have that the first arm's have not. InputError for a folder that is no finished
-    run, and for runs whose data or split differ: their test patients are others.
+    An arm's name is what its settings have that the first arm's have not; which weights a run began with counts as a
+    setting. InputError for a folder that is no finished run, and for runs whose data or split differ: their test
+    patients are others.
     """
     read = [_read_run(Path(run)) for run in runs]
     first = read[0]
@@ -74,10 +76,12 @@ def read_arms(runs: Sequence[str | Path]) -> list[Arm]:
                 )
     arms: dict[str, list[dict]] = {}
     for run in read:
-        arms.setdefault(json.dumps(run["config"].to_dict()), []).append(run)
+        arms.setdefault(json.dumps([run["config"].to_dict(), run["began_with"]]), []).append(run)
     made = []
     for members in arms.values():
         changed = [text.replace(" -> ", " → ") for text in differences(first["config"], members[0]["config"])]
+        if first["began_with"] != members[0]["began_with"]:
+            changed.append(f"pretrained: {told(first['manifest'])} → {told(members[0]['manifest'])}")
         made.append(
             Arm(
                 name="; ".join(changed) or FIRST,
@@ -95,10 +99,12 @@ def _read_run(path: Path) -> dict[str, Any]:
     if not (path / "config.json").is_file() or not scores.is_file():
         raise InputError(f"{path}: is no finished run (no {scores.relative_to(path)}); finish it, or leave it out")
     rows = read_json(scores, "scores of the test set")["cases"]
+    manifest = read_json(path / "manifest.json", "run's manifest")
     return {
         "path": path,
         "config": Config.from_dict(read_json(path / "config.json", "run's settings")),
-        "manifest": read_json(path / "manifest.json", "run's manifest"),
+        "manifest": manifest,
+        "began_with": manifest.get("pretrained_sha256"),
         "steps": sum(event["steps"] for event in read_events(path) if event["event"] == "round"),
         "rows": [{**row, "run": str(path)} for row in rows],
     }

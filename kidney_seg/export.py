@@ -98,7 +98,7 @@ def _manifest(run: Path | None, promise: dict[str, Any]) -> dict[str, Any]:
     from kidney_seg.run import environment
 
     trained = read_json(run / "manifest.json", "run's manifest") if run else {}
-    for path in ("data", "split"):  # on the machine of the training
+    for path in ("data", "split", "pretrained"):  # on the machine of the training
         trained.pop(path, None)
     return {**trained, "model_sha256": promise["model_sha256"], "exported_with": environment()}
 

@@ -62,6 +62,8 @@ def _data(run: Path | None) -> list[str]:
         f"- training data: SHA-256 `{manifest['data_sha256']}`",
         f"- split by patient: SHA-256 `{manifest['split_sha256']}`, seed {manifest['seed']}",
     ]
+    if manifest.get("pretrained_sha256"):
+        lines.append(f"- began with the weights of another model: SHA-256 `{manifest['pretrained_sha256']}`")
     versions = ", ".join(f"{name} {version}" for name, version in manifest.get("versions", {}).items())
     return [*lines, f"- trained with {versions}"]
 

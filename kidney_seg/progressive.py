@@ -11,10 +11,11 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_prep.command import InputError, run_command
 from kidney_seg.config import PRESETS, Config, explanations
+from kidney_seg.demo import make_demo_data
 from kidney_seg.interrupt import Stopped
 from kidney_seg.joining import add_options, check_alone, train_together
 from kidney_seg.quiet import quiet_tensorflow
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from kidney_seg.processes import Group
 
 LARGEST_SEED = 4_000_000  # a thousand starts each, in the 32 bits that seed a network
-DEMO = Path("runs") / "demo-data"  # where the simulated patients and their cache go
-DEMO_PIXEL_MM = 4.5  # 64 pixels see 288 mm about the middle, which holds all kidneys, instead of the whole table
-DEMO_PATIENTS = {"train": 30, "selection": 6, "test": 12}
 
 
 def train(
@@ -39,23 +37,25 @@ def train(
     say: Callable[[str], None] = print,
     split_file: str | Path | None = None,
     group: Group | None = None,
+    pretrained: str | Path | None = None,
 ) -> dict:
     """Train on a cache folder with a split into the run folder `out`, going on where it stopped; score the test set.
 
-    Ends with `out/report.html`.
-
-    `split_file`: another split than the cache's `split.json`, such as one of its folds. Returns the content of
-    `out/evaluation/test/scores.json`. `say` gets one line for each step of progress. InputError if the data, the split,
-    the settings and what the run folder holds do not fit together; `interrupt.Stopped` after Ctrl-C or SIGTERM, when
-    the current batch is done and saved. `group`: processes that train along (`kidney_seg.processes.join`), which this
-    one leads.
+    Ends with `out/report.html`; returns the content of `out/evaluation/test/scores.json`. `split_file`: another split
+    than the cache's `split.json`, such as one of its folds. `say` gets one line for each step of progress. `group`:
+    processes that train along (`kidney_seg.processes.join`), which this one leads. `pretrained`: a run folder or
+    `.keras` file with whose weights every start of round 0 begins; the run keeps a copy (`kidney_seg.pretrained`).
+    InputError if the data, the split, the settings, that model and what the run folder holds do not fit together;
+    `interrupt.Stopped` after Ctrl-C or SIGTERM, when the current batch is done and saved.
     """
     from data_prep.files import sha256_of
     from data_prep.split import SPLIT, read_split
+    from kidney_seg.pretrained import find_pretrained
 
     manifest = _read_data(data, config)
     split_file = Path(split_file or manifest.root / SPLIT)
     split = read_split(split_file, manifest)
+    first = find_pretrained(pretrained, config.model, out) if pretrained is not None else None
 
     # TensorFlow loads here, when all that needs no network is known to be right.
     quiet_tensorflow()
@@ -65,20 +65,22 @@ def train(
     from kidney_seg.run import RunFolder
 
     cases = held_out_cases(manifest, split)
-    identity = {
+    identity: dict[str, Any] = {
         "seed": seed,
         "data": str(Path(data).resolve()),
         "data_sha256": manifest.data_sha256,
         "split": str(split_file.resolve()),
         "split_sha256": sha256_of(split_file),
+        **(first.identity() if first else {}),
     }
     run = RunFolder(out, config, identity)
     try:
         if run.find("tested"):
             say(f"{out}: this run is finished, nothing is trained (another --out or --seed trains anew)")
         else:
+            weights = first.keep(run.root) if first else None
             with stop_request() as stop:
-                Rounds(run, manifest, split, config, seed, say, stop, group).play()
+                Rounds(run, manifest, split, config, seed, say, stop, group, weights).play()
         scores = score_test(run, cases, config, say)
     finally:
         run.close()
@@ -109,26 +111,6 @@ def _read_data(data: str | Path, config: Config) -> Manifest:
     return manifest
 
 
-def make_demo_data(size: int, say: Callable[[str], None] = print) -> Path:
-    """Simulate the demo's patients, cache and split them, unless they are there already; returns the cache folder."""
-    from data_prep.build import build
-    from data_prep.cache import read_manifest
-    from data_prep.grid import GridSettings
-    from data_prep.phantom import write_cohort
-    from data_prep.split import make_split, write_split
-
-    say(f"simulated patients: {DEMO / 'patients'}")
-    patients = sum(DEMO_PATIENTS.values())
-    write_cohort(DEMO / "patients", cases=patients, jobs=2)
-    cache = DEMO / f"cache-{size}"
-    result = build(DEMO / "patients", cache, GridSettings(size, DEMO_PIXEL_MM * 64 / size))
-    if result.failures:
-        raise InputError(result.failures[0])
-    manifest = read_manifest(cache)
-    write_split(manifest, make_split(manifest, [count / patients for count in DEMO_PATIENTS.values()]))
-    return cache
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
@@ -150,6 +132,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--reproduce", metavar="MANIFEST", help="repeat a run from its manifest.json: same settings, seed and data"
+    )
+    parser.add_argument(
+        "--pretrained",
+        metavar="MODEL",
+        help="begin with the weights of this run folder or .keras file, of a network of the same widths and branches",
     )
     add_options(parser)
     parser.add_argument(
@@ -192,17 +179,17 @@ def _run(arguments: argparse.Namespace) -> int:
 
         def lead(group: Group) -> int:
             _say(f"{group.count} processes train together")
-            return _train(arguments.data, out, config, arguments.seed, arguments.split, group)
+            return _train(arguments.data, out, config, arguments.seed, arguments.split, arguments.pretrained, group)
 
         return train_together(arguments, manifest, config, lead)
     data = arguments.data or make_demo_data(config.model.size, _say)
     if not arguments.seeds:
-        return _train(data, out, config, arguments.seed, arguments.split)
+        return _train(data, out, config, arguments.seed, arguments.split, arguments.pretrained)
     runs = {seed: out / f"seed{seed}" for seed in range(arguments.seed, last + 1)}
     codes = []
     for seed, run in runs.items():
         _say(f"seed {seed}: {run}")
-        codes.append(_train(data, run, config, seed, arguments.split))
+        codes.append(_train(data, run, config, seed, arguments.split, arguments.pretrained))
         if codes[-1] > 1:  # stopped
             return codes[-1]
     from kidney_seg.compare import compare, table
@@ -217,11 +204,17 @@ def _say(line: str) -> None:
 
 
 def _train(
-    data: str | Path, out: Path, config: Config, seed: int, split_file: str | Path | None, group: Group | None = None
+    data: str | Path,
+    out: Path,
+    config: Config,
+    seed: int,
+    split_file: str | Path | None,
+    pretrained: str | Path | None,
+    group: Group | None = None,
 ) -> int:
     """Train and return the command's exit code."""
     try:
-        scores = train(data, out, config, seed, _say, split_file, group)
+        scores = train(data, out, config, seed, _say, split_file, group, pretrained)
     except Stopped as stopped:
         print(f"{stopped}: run the same command again to go on", file=sys.stderr)
         return stopped.exit_code
@@ -230,14 +223,16 @@ def _train(
 
 def _reproduce(arguments: argparse.Namespace) -> int:
     """Repeat a run into a new folder, after a look at what is not as it was."""
-    if arguments.set or arguments.preset or arguments.seeds or arguments.seed:
+    if arguments.set or arguments.preset or arguments.seeds or arguments.seed or arguments.pretrained:
         raise InputError(
-            "--reproduce: settings and seed are the repeated run's; give only --data, --split and --out beside it"
+            "--reproduce: settings, seed and first weights are the repeated run's; give only --data, --split and --out "
+            "beside it"
         )
     from data_prep.cache import read_manifest
     from data_prep.files import sha256_of
 
     recipe = read_recipe(arguments.reproduce)
+    pretrained = recipe.pretrained()
     data = Path(arguments.data or recipe.data)
     manifest = read_manifest(data)
     split_file = Path(arguments.split) if arguments.split else recipe.split_file(manifest.root)
@@ -253,7 +248,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         _say("with these differences the figures may come out differently")
     else:
         _say("versions, data and split are those of the repeated run")
-    return _train(data, Path(arguments.out or Path("runs") / "reproduced"), recipe.config, recipe.seed, split_file)
+    out = Path(arguments.out or Path("runs") / "reproduced")
+    return _train(data, out, recipe.config, recipe.seed, split_file, pretrained)
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ def gather(folder: str | Path, truth: str | Path | None = None, predictions: str
 
 
 def _of_run(folder: Path) -> ReportData:
+    from kidney_seg.pretrained import told
     from kidney_seg.run import history_of, read_events, rounds_of
 
     events = read_events(folder)
@@ -112,10 +113,12 @@ def _of_run(folder: Path) -> ReportData:
     if scores["best"].get("trouble"):
         warnings.append(f"Every start of this run collapsed ({scores['best']['trouble']}).")
     versions = manifest.get("versions", {})
+    began_with = (("First weights", told(manifest)),) if manifest.get("pretrained_sha256") else ()
     facts = (
         ("Training", f"{config['rounds']['mode']}, seed {manifest.get('seed')}"),
         ("Best round", f"{scores['best']['round']}"),
         ("Network", f"{config['model']['size']} x {config['model']['size']} pixels"),
+        *began_with,
         (
             "Versions",
             ", ".join(f"{name} {versions[name]}" for name in ("kidney_seg", "tensorflow") if name in versions),

@@ -14,7 +14,8 @@ from kidney_seg.config import Config
 class Recipe:
     """What a run was made of.
 
-    data, split: its cache folder and split file, where they lay then; versions: of packages, Python and devices.
+    data, split: its cache folder and split file, where they lay then; versions: of packages, Python and devices;
+    manifest: the file that tells; pretrained_sha256: of the model that it began with, None where there was none.
     """
 
     config: Config
@@ -24,6 +25,14 @@ class Recipe:
     data_sha256: str
     split_sha256: str
     versions: dict[str, str]
+    manifest: Path
+    pretrained_sha256: str | None = None
+
+    def pretrained(self) -> Path | None:
+        """Return the model that the run began with, beside its manifest; InputError if it is gone or another one."""
+        from kidney_seg.pretrained import checked_copy
+
+        return None if self.pretrained_sha256 is None else checked_copy(self.manifest, self.pretrained_sha256)
 
     def split_file(self, data: Path) -> Path:
         """Return the run's split file, looked for at its place in the cache `data`, wherever the cache lies now."""
@@ -45,6 +54,8 @@ def read_recipe(path: str | Path) -> Recipe:
             data_sha256=content["data_sha256"],
             split_sha256=content["split_sha256"],
             versions={**content["versions"], "python": content["python"], "devices": ", ".join(content["devices"])},
+            manifest=path,
+            pretrained_sha256=content.get("pretrained_sha256"),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is no manifest of a run that can be repeated (it lacks {error})") from None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_prep.cache import Manifest
@@ -18,6 +19,7 @@ from kidney_seg.interrupt import Stopped, StopRequest
 from kidney_seg.modelfile import save_model
 from kidney_seg.odds import with_odds
 from kidney_seg.pipeline import draw_patients, draw_samples
+from kidney_seg.pretrained import load_pretrained
 from kidney_seg.run import RunFolder, rounds_of
 from kidney_seg.selection import judge, worst_cases
 from kidney_seg.slices import SliceStore
@@ -35,7 +37,8 @@ WORTH_SAYING = 0.03  # share of an epoch spent waiting for data that is mentione
 class Rounds:
     """The rounds of one run, on the patients of `split` (lists by set). `say` gets a line for each piece of news.
 
-    `group`: the processes that train along; this one leads them.
+    `group`: the processes that train along; this one leads them. `pretrained`: the `.keras` file whose weights every
+    start of round 0 begins with, instead of random ones.
     """
 
     def __init__(
@@ -48,8 +51,9 @@ class Rounds:
         say: Callable[[str], None],
         stop: StopRequest | None = None,
         group: Group | None = None,
+        pretrained: Path | None = None,
     ):
-        self.group = group
+        self.group, self.pretrained = group, pretrained
         self.run, self.manifest, self.config, self.seed, self.say = run, manifest, config, seed, say
         self.stop = stop or StopRequest()
         self._drawn = 0.0
@@ -123,7 +127,7 @@ class Rounds:
         return record
 
     def _attempt(self, number: int, attempt: int, best: dict | None, last: dict | None) -> dict:
-        """Train once: from new weights on all patients (a start of round 0), or from earlier ones on a fresh draw."""
+        """Train once: a start of round 0, on all patients, or from earlier weights on a fresh draw."""
         rounds = self.config.rounds
         rate = rounds.peak_rate * rounds.rate_decay**number
         if number == 0:
@@ -135,7 +139,8 @@ class Rounds:
             rate *= 0.5**attempt
         patients = draw_patients(self.patients, share, self.seed, number, attempt)
         batch = self.config.data.batch_size
-        self.say(f"{name}: {steps} steps of {batch} slices of {len(patients)} patients, rate {rate:.2g}")
+        given = ", from pretrained weights" if number == 0 and self.pretrained is not None else ""
+        self.say(f"{name}: {steps} steps of {batch} slices of {len(patients)} patients, rate {rate:.2g}{given}")
         most = EPOCHS * max(1, steps // rounds.steps)
         epochs = max(count for count in range(1, most + 1) if steps % count == 0)
         samples = [
@@ -147,10 +152,12 @@ class Rounds:
         progress = self._resume(place)
         if progress is not None:
             self.say(f"{name}: goes on after step {progress.steps}")
-        elif earlier is None:  # in round 0
-            self.trainer.initialize(1000 * self.seed + attempt)
-        else:
+        elif earlier is not None:
             self.run.load_weights(self.trainer.model, earlier)
+        elif self.pretrained is not None:  # in round 0, as below
+            load_pretrained(self.trainer.model, self.pretrained)
+        else:
+            self.trainer.initialize(1000 * self.seed + attempt)
         begun, at_begin = time.monotonic(), progress.steps if progress else 0
         running = list(progress.rows) if progress else []
 

@@ -1,8 +1,8 @@
 """The run folder: settings, journal and weights of one training, so that it can be stopped, continued and understood.
 
 `config.json` (settings), `manifest.json` (seed, data, split, versions, device), `journal.jsonl` (one line an event),
-`rounds/NN/` (weights and history.csv), `checkpoints/` (of the round in progress), `best.keras`, `evaluation/`. Every
-file appears whole or not at all.
+`pretrained.keras` (its first weights, if given), `rounds/NN/` (weights, history.csv), `checkpoints/` (of the round in
+progress), `best.keras`, `evaluation/`. Every file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kidney_seg.config import Config, differences
 if TYPE_CHECKING:
     import keras
 
-IDENTITY = ("seed", "data_sha256", "split_sha256")  # of manifest.json: what must be the same when a run goes on
+IDENTITY = ("seed", "data_sha256", "split_sha256", "pretrained_sha256")  # what must be the same when a run goes on
 JOURNAL = "journal.jsonl"
 PACKAGES = ("kidney_seg", "tensorflow", "keras", "numpy", "SimpleITK", "h5py", "scipy")
 BACKEND_PACKAGES = ("jax", "jaxlib")
@@ -37,8 +37,8 @@ class RunFolder:
     def __init__(self, root: str | Path, config: Config, identity: dict[str, Any]):
         """Open `root` for a run of `config`; `identity` holds the IDENTITY fields and what else tells of the data.
 
-        InputError, with the differing fields, if the folder holds a run of other settings, seed, data or split; if it
-        holds something else; if another process trains in it.
+        It has no `pretrained_sha256` where the first weights are random. InputError, with the differing fields, if the
+        folder holds a run of others, or of other settings; if it holds something else; if another process trains in it.
         """
         self.root = Path(root)
         self._refuse_foreign(config, identity)
@@ -76,9 +76,9 @@ class RunFolder:
         old = replace(old, rounds=replace(old.rounds, devices=config.rounds.devices))  # a run may go on with others
         found = differences(old, config)
         found += [
-            f"{name}: {manifest.get(name)!r} -> {identity[name]!r}"
+            f"{name}: {manifest.get(name)!r} -> {identity.get(name)!r}"
             for name in IDENTITY
-            if manifest.get(name) != identity[name]
+            if manifest.get(name) != identity.get(name)
         ]
         if found:
             raise InputError(

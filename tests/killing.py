@@ -26,6 +26,17 @@ TINY = Config().with_settings(
 )
 
 
+def settings_of(config: Config) -> list[str]:
+    """Return the settings that are not the defaults, as `--set` takes them."""
+    default = Config().to_dict()
+    return [
+        f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}"
+        for section, values in config.to_dict().items()
+        for name, value in values.items()
+        if value != default[section][name]
+    ]
+
+
 def live(cache: Path, run: Path, kill_after: float | None = None, writing: bool = False) -> bool:
     """Train in a child process, killed after so many seconds; whether it came to its end.
 

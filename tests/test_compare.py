@@ -12,12 +12,19 @@ from kidney_seg.config import Config
 
 
 def write_run(
-    root, name: str, seed: int, tumor: list[float | None], settings: tuple[str, ...] = (), data="d", without=(2,)
+    root,
+    name: str,
+    seed: int,
+    tumor: list[float | None],
+    settings: tuple[str, ...] = (),
+    data="d",
+    without=(2,),
+    **told,
 ):
     run = root / name
     (run / "evaluation" / "test").mkdir(parents=True)
     (run / "config.json").write_text(json.dumps(Config().with_settings(settings).to_dict()))
-    manifest = {"seed": seed, "data_sha256": data, "split_sha256": "s"}
+    manifest = {"seed": seed, "data_sha256": data, "split_sha256": "s", **told}
     (run / "manifest.json").write_text(json.dumps(manifest))
     events = [{"event": "round", "round": number, "steps": 10 + number} for number in range(3)]
     (run / "journal.jsonl").write_text("\n".join(map(json.dumps, events)) + "\n")
@@ -70,6 +77,17 @@ def test_figures_by_hand(runs):
     assert rows["first settings", "kidney"]["mean"] == pytest.approx(0.9)
     assert (rows["first settings", "kidney"]["absent"], second["absent"]) == (0, 1)
     assert {row["mean"] for row in compare(runs, BEFORE) if row["structure"] == "tumor"} == {0.0}
+
+
+def test_runs_that_began_with_other_weights_are_arms_of_their_own(tmp_path):
+    runs = [write_run(tmp_path, "random", 0, [0.2])]
+    for name, sha256 in (("one", "a" * 64), ("two", "a" * 64), ("three", "b" * 64)):
+        runs.append(write_run(tmp_path, name, 1, [0.4], pretrained=f"/at/{name}", pretrained_sha256=sha256))
+    assert [(arm.name, len(arm.runs)) for arm in read_arms(runs)] == [
+        ("first settings", 1),
+        ("pretrained: none → one (SHA-256 aaaaaaaaaaaa)", 2),
+        ("pretrained: none → three (SHA-256 bbbbbbbbbbbb)", 1),
+    ]
 
 
 def test_a_false_alarm_changes_no_dice_and_is_counted(tmp_path):

@@ -26,6 +26,7 @@ from kidney_seg import examples, export, predict, served_graph
 from kidney_seg.config import Config
 from kidney_seg.contract import make_contract
 from kidney_seg.model import build_model
+from kidney_seg.model_card import _data
 from kidney_seg.modelfile import ModelFile, load_model
 from kidney_seg.run import RunFolder
 
@@ -202,7 +203,9 @@ def test_bad_arguments(arguments, words, tmp_path, monkeypatch, capsys):
 
 def test_no_path_of_the_training_is_exported(tmp_path):
     paths = {"data": "/home/somebody/cache", "split": "/home/somebody/cache/split.json"}
+    paths |= {"pretrained": "/home/somebody/run", "pretrained_sha256": "p"}
     RunFolder(tmp_path / "run", Config(), {"seed": 3, "data_sha256": "d", "split_sha256": "s", **paths}).close()
     told = json.dumps(export._manifest(tmp_path / "run", {"model_sha256": "m"}))
-    assert '"seed": 3' in told and '"split_sha256": "s"' in told
+    assert '"seed": 3' in told and '"split_sha256": "s"' in told and '"pretrained_sha256": "p"' in told
+    assert "- began with the weights of another model: SHA-256 `p`" in _data(tmp_path / "run")
     assert "somebody" not in told and str(tmp_path) not in told

@@ -13,10 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import killing
 import pytest
 import test_survival
 
 from data_prep.command import InputError
+from data_prep.grid import GridSettings
+from kidney_seg.model import build_model
+from kidney_seg.modelfile import save_model
 from kidney_seg.processes import GONE, Ended, Group, join
 
 needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed (extra `test`)")
@@ -32,7 +36,7 @@ def free_port() -> int:
 class Training:
     """The command, in as many processes as asked for; what they say goes to files."""
 
-    def __init__(self, cache: Path, run: Path, processes: int = 1, *extra: str):
+    def __init__(self, cache: Path, run: Path, processes: int = 1, *, pretrained: Path):
         command = [
             sys.executable,
             "-m",
@@ -43,8 +47,10 @@ class Training:
             str(run),
             "--seed",
             "3",
+            "--pretrained",
+            str(pretrained),
         ]
-        command += ["--set", *test_survival.settings(), "max_rounds=0", *extra]
+        command += ["--set", *killing.settings_of(killing.TINY), "max_rounds=0"]
         place = f"127.0.0.1:{free_port()}"
         self.processes = []
         self.said = [run.parent / f"said{index}.txt" for index in range(processes)]
@@ -140,15 +146,17 @@ cache = test_survival.cache  # the fixture
 @pytest.mark.slow
 @needs_jax
 def test_stopped_killed_and_gone_on_with_alone(cache: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    both = Training(cache, run, 2)
+    run, model = tmp_path / "run", tmp_path / "model.keras"
+    save_model(build_model(killing.TINY.model), killing.TINY, GridSettings(32), model)
+    both = Training(cache, run, 2, pretrained=model)
+    both.wait_for("from pretrained weights")
     both.wait_for("epoch 1/5")
     both.processes[1].send_signal(signal.SIGTERM)  # a follower's signal stops all
     codes, errors, printed = both.end()
     assert codes == [143, 143], errors
     assert errors[0][-1].startswith("stopped by SIGTERM in round 0, start 1, which is saved")
 
-    both = Training(cache, run, 2)
+    both = Training(cache, run, 2, pretrained=model)
     both.wait_for("goes on after step")
     both.wait_for("epoch 3/5")
     both.processes[1].kill()
@@ -158,7 +166,7 @@ def test_stopped_killed_and_gone_on_with_alone(cache: Path, tmp_path: Path) -> N
     assert len(lines) == 1 and lines[0].startswith("error: process 1 of 2 is gone"), errors
     assert "Traceback" not in "\n".join(errors[0])
 
-    alone = Training(cache, run)
+    alone = Training(cache, run, pretrained=model)
     codes, errors, printed = alone.end()
     assert codes[0] in (0, 1), errors  # 1: this tiny network finds nothing
     assert "goes on after step" in printed and "Table 1" in printed

@@ -73,6 +73,8 @@ def test_other_settings_seed_or_data_are_refused_with_what_differs(run):
         RunFolder(run.root, Config(), IDENTITY | {"seed": 2})
     with pytest.raises(InputError, match=r"data_sha256: 'd' -> 'e'"):
         RunFolder(run.root, Config(), IDENTITY | {"data_sha256": "e"})
+    with pytest.raises(InputError, match=r"pretrained_sha256: None -> 'p'"):
+        RunFolder(run.root, Config(), IDENTITY | {"pretrained_sha256": "p"})
     RunFolder(run.root, Config(), IDENTITY | {"data": "moved elsewhere"}).close()
 
 

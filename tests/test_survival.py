@@ -40,20 +40,10 @@ def undisturbed(cache, tmp_path_factory):
     return killing.result(out)
 
 
-def settings() -> list[str]:
-    default = killing.Config().to_dict()
-    return [
-        f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}"
-        for section, values in killing.TINY.to_dict().items()
-        for name, value in values.items()
-        if value != default[section][name]
-    ]
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_it_within_a_batch_saved(number, cache, undisturbed, tmp_path):
     command = [sys.executable, "-m", "kidney_seg.progressive", "--data", str(cache), "--out", str(tmp_path / "run")]
-    command += ["--seed", "3", "--set", *settings()]
+    command += ["--seed", "3", "--set", *killing.settings_of(killing.TINY)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if "epoch 2/5" in line:
