@@ -37,10 +37,19 @@ def test_other_arms_are_refused_in_one_line(tmp_path):
         find_arms(["nonsense"], "paper")
     path = tmp_path / "mine.json"
     whole = json.loads((FOLDER / "paper.json").read_text())
-    for change, words in (({"preset": "x"}, "preset 'x'"), ({"settings": ["stepz=3"]}, "stepz"), ({"size": 90}, "16")):
+    for change, words in (
+        ({"preset": "x"}, "preset 'x'"),
+        ({"settings": ["stepz=3"]}, "stepz"),
+        ({"size": 90}, "16"),
+        ({"cohort": {"looks": 1}}, "is no arm"),
+    ):
         path.write_text(json.dumps({**whole, **change}))
         with pytest.raises(InputError, match=words):
             read_arm(path)
+    (tmp_path / "untaught.json").write_text(json.dumps(whole))
+    path.write_text(json.dumps({**whole, "teacher": "untaught"}))
+    with pytest.raises(InputError, match="expected an arm with a cohort"):
+        read_arm(path)
     path.write_text("{}")
     with pytest.raises(InputError, match="is no arm"):
         read_arm(path)
@@ -74,7 +83,7 @@ def finish(path, cases, kidney_pixels):
 
 
 def test_slices_are_counted_as_the_table_says(source, tmp_path):
-    arms = find_arms(["demo", "simulated"], "paper")
+    arms = find_arms(["scratch", "simulated"], "paper")
     cache = prepare(str(source), tmp_path, arms[0].grid)
     folds = [json.loads((cache / "folds" / f"fold{fold}.json").read_text())["test"] for fold in range(5)]
     assert sorted(itertools.chain(*folds)) == [f"case_{number:05d}" for number in range(10)]
