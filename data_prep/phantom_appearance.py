@@ -16,14 +16,16 @@ TEXTURED = ("liver", "spleen", "muscle", "kidney")  # tissues with a texture of 
 class Appearance:
     """Looks of one patient; the defaults change nothing, to the bit.
 
-    tumor_contrast_hu: kidney as a whole less tumor; None: drawn by the `Difficulty`. rim_hu: added to the outermost
-    `rim_mm` of the tumor. urine_hu: in pelvis, calyces and ureter; None: water. inner: 0..1, how much fat, vessel and
-    calyx shows inside of the kidneys' labels. coat: factor on the fat around the kidneys; gap_mm: fat that is there
-    in any case. strands_hu: streaks in that fat. bone: factor on what is above 150 HU. texture_hu: deviation within
-    the tissue, by `TEXTURED`, in grains of `texture_mm`. bias_hu: largest shading. blur_mm: of the image in plane,
-    grain_mm: of its noise (standard deviations).
+    noise_hu: standard deviation; tumor_contrast_hu: kidney as a whole less tumor; either is drawn by the `Difficulty`
+    where it is None. rim_hu: added to the outermost `rim_mm` of the tumor. urine_hu: in pelvis, calyces and ureter;
+    None: water. inner: 0..1, how much fat, vessel and calyx shows inside of the kidneys' labels. coat: factor on the
+    fat around the kidneys; gap_mm: fat that is there in any case. strands_hu: streaks in that fat. liver: factor on
+    its width; rise_mm: how much higher the upper organs lie. bone: factor on what is above 150 HU. texture_hu:
+    deviation within the tissue, by `TEXTURED`, in grains of `texture_mm`. bias_hu: largest shading. blur_mm: of the
+    image in plane, grain_mm: of its noise (standard deviations).
     """
 
+    noise_hu: float | None = None
     tumor_contrast_hu: float | None = None
     rim_hu: float = 0.0
     rim_mm: float = 3.0
@@ -32,6 +34,8 @@ class Appearance:
     coat: float = 1.0
     gap_mm: float = 1.5
     strands_hu: float = 0.0
+    liver: float = 1.0
+    rise_mm: float = 0.0
     bone: float = 1.0
     texture_hu: dict[str, float] = field(default_factory=dict)
     texture_mm: float = 5.0

@@ -79,6 +79,16 @@ class Build:
         """The kidney seen as one."""
         return 0.65 * self.hu["cortex"] + 0.35 * self.hu["medulla"]
 
+    def tumor_hu(self, contrast_hu: float, darkest_hu: float) -> float:
+        """Return the gray of a tumor that is darker than the kidney by so much, and not under `darkest_hu`."""
+        if self.look.tumor_contrast_hu is None:
+            return max(self.kidney_hu - contrast_hu, darkest_hu)
+        return self.kidney_hu - self.look.tumor_contrast_hu
+
+    def noise_hu(self, drawn_hu: float) -> float:
+        """Return the deviation of the noise: what was drawn for a plain patient, or its look's own."""
+        return drawn_hu if self.look.noise_hu is None else self.look.noise_hu
+
     def urine_hu(self, plain_hu: float) -> float:
         """Return the gray of urine: `plain_hu`, or that of contrast agent in it."""
         return plain_hu if self.look.urine_hu is None else self.look.urine_hu

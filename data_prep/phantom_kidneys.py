@@ -195,14 +195,10 @@ def paint_tumor(
         canvas.paint("fat", halo, build.hu["fat"], box)
 
     contrast, low_contrast = difficulty.draw_contrast(rng, rank)
-    look = build.look
-    if look.tumor_contrast_hu is None:
-        hu = max(build.kidney_hu - contrast, DARKEST_TUMOR_HU)
-    else:
-        hu = build.kidney_hu - look.tumor_contrast_hu
+    hu = build.tumor_hu(contrast, DARKEST_TUMOR_HU)
     texture = rng.uniform(*difficulty.texture_hu) * canvas.smooth_field(max(0.35 * radius, 5.0), box)
-    if look.rim_hu:
-        texture += rim((edge - distance) * radius, look)
+    if build.look.rim_hu:
+        texture += rim((edge - distance) * radius, build.look)
     canvas.paint("tumor", share, hu + texture, box)
     necrotic = bool(size_ml > 12.0 and rng.random() < 0.4)
     if necrotic:

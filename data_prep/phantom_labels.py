@@ -81,8 +81,8 @@ def simulate_around(
     build = fit_build(rng, draw_build(rng, difficulty), shadow, spine, field_mm)
     if hard:
         build = build.enhanced(float(np.clip(rng.normal(*HARD_ENHANCEMENT), 0.1, 1.2)))
-    build = variation.dressed(build, order, seed, stream(6))
-    noise_hu = float(rng.uniform(*difficulty.noise_hu))
+    build = variation.dressed(build, difficulty, order, seed, stream(6))
+    noise_hu = build.noise_hu(float(rng.uniform(*difficulty.noise_hu)))
     target = Target(labels, spacing_mm, merged, settings)
     origin = np.array([spine[0], spine[1] - build.spine_y_mm, np.mean([body.center_mm[2] for body in bodies])])
     canvas_labels = target.canvas_labels()

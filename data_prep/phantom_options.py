@@ -110,11 +110,13 @@ class Variation:
         """Whether the image of patient `index` holds a second phase."""
         return _place(index, seed, 2, 7**0.5) < self.second_phase
 
-    def dressed(self, build: Build, index: int, seed: int, rng: np.random.Generator) -> Build:
+    def dressed(self, build: Build, difficulty: Difficulty, index: int, seed: int, rng: np.random.Generator) -> Build:
         """Return patient `index` as it is to look: as it was but for `wild`, then drawn by `rng`."""
         from data_prep.phantom_wild import dress, enhancement_at
 
-        return dress(build, enhancement_at(_place(index, seed, 5, 13**0.5)), rng) if self.wild else build
+        if not self.wild:
+            return build
+        return dress(build, enhancement_at(_place(index, seed, 5, 13**0.5)), difficulty, rng)
 
 
 def order_of(index: int, look: int | None) -> int:

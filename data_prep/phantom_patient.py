@@ -63,7 +63,9 @@ def _scan(index: int, seed: int, size: int, slices: int, hard: bool, variation: 
     difficulty = variation.difficulty(hard)
     rng = np.random.default_rng([seed, index])
     size_place, contrast_place = places(index, seed)
-    build = variation.dressed(draw_build(rng, difficulty), index, seed, np.random.default_rng([seed, index, 6]))
+    build = variation.dressed(
+        draw_build(rng, difficulty), difficulty, index, seed, np.random.default_rng([seed, index, 6])
+    )
     if second:
         build = build.in_phase(other_phase(build.phase))
     field_mm = float(np.clip(2 * build.half_width_mm * rng.uniform(1.03, 1.13), 333.0, 486.0))
@@ -82,7 +84,7 @@ def _scan(index: int, seed: int, size: int, slices: int, hard: bool, variation: 
     cysts = paint_cysts(canvas, kidneys, difficulty)
     target_ml = tumor_size_ml(variation.size_place(size_place), difficulty.smallest_tumor_ml)
     drawn = paint_tumor(canvas, build, kidneys, target_ml, contrast_place, difficulty)
-    noise_hu = rng.uniform(*difficulty.noise_hu)
+    noise_hu = build.noise_hu(rng.uniform(*difficulty.noise_hu))
     if second:
         canvas.rng = np.random.default_rng([seed, index, 2])  # another scan: other noise
     add_texture(canvas, build.look)

@@ -146,12 +146,17 @@ def _kidney_hu(
 def _add_inner(canvas: Canvas, build: Build, hu: np.ndarray, depth_mm: np.ndarray, box: Box) -> None:
     """Paint what real labels of kidneys hold deep inside into `hu`: fat of the sinus, vessels, calyces."""
     rng, look = canvas.rng, build.look
-    deep = np.clip((depth_mm - rng.uniform(9.0, 13.0)) / 3.0, 0.0, 1.0)
-    fat = np.clip((canvas.smooth_field(6.0, box) - 1.6 + 0.9 * look.inner) / 0.4, 0.0, 1.0)
+    uneven = canvas.smooth_field(9.0, box)
+    # a core of fat, urine and small vessels, mostly too fine to be told apart
+    start = rng.uniform(10.0, 17.0)
+    core = np.clip((depth_mm + 2.5 * uneven - start) / 7.0, 0.0, 1.0) * np.clip(0.6 + 0.8 * uneven, 0.0, 1.0)
+    hu += look.inner * core * (rng.uniform(-40.0, 40.0) - hu)
+    deep = np.clip((depth_mm - start + 2.0) / 4.0, 0.0, 1.0)
+    fat = np.clip((canvas.smooth_field(6.0, box) - 2.1 + 0.7 * look.inner) / 0.7, 0.0, 1.0)
     hu += deep * fat * (build.hu["fat"] + rng.uniform(30.0, 80.0) - hu)
     vessel = np.clip(1.0 - np.abs(canvas.smooth_field(10.0, box)) / 0.16, 0.0, 1.0)
     hu += 0.8 * look.inner * deep * vessel * (build.hu["vein"] - hu)
-    calyx = np.clip((canvas.smooth_field(7.0, box) - 1.9 + 0.8 * look.inner) / 0.3, 0.0, 1.0)
+    calyx = np.clip((uneven - 1.6 + 0.5 * look.inner) / 0.5, 0.0, 1.0)
     hu += deep * calyx * (build.urine_hu(rng.uniform(5.0, 20.0)) - hu)
 
 
@@ -164,11 +169,7 @@ def _tumor_hu(
     size_ml = np.count_nonzero(depth_mm) * voxel_ml
     radius = max((size_ml * 1000.0 * 3.0 / (4.0 * np.pi)) ** (1 / 3), 4.0)
     contrast, low_contrast = difficulty.draw_contrast(rng, place)
-    look = build.look
-    if look.tumor_contrast_hu is None:
-        base = max(build.kidney_hu - contrast, DARKEST_TUMOR_HU)
-    else:
-        base = build.kidney_hu - look.tumor_contrast_hu
+    base = build.tumor_hu(contrast, DARKEST_TUMOR_HU)
     texture = canvas.smooth_field(max(0.35 * radius, 5.0), box) + 0.5 * canvas.smooth_field(5.0, box)
     hu = base + rng.uniform(*difficulty.texture_hu) * texture
     necrotic = bool(size_ml > 12.0 and rng.random() < 0.4 + 0.4 * (size_ml > 150.0))
@@ -177,6 +178,6 @@ def _tumor_hu(
     if necrotic:
         share = np.clip((depth_mm / depth_mm.max() - edge) / 0.12, 0.0, 1.0)
         hu += share * (dead - hu)
-    if look.rim_hu:
-        hu += rim(depth_mm, look)
+    if build.look.rim_hu:
+        hu += rim(depth_mm, build.look)
     return hu, {"tumor_hu": float(base), "low_contrast": low_contrast, "necrotic": necrotic}

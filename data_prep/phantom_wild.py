@@ -11,18 +11,19 @@ from dataclasses import replace
 import numpy as np
 
 from data_prep.phantom_appearance import TEXTURED, Appearance
-from data_prep.phantom_build import ENHANCEMENT, HARD, Build
+from data_prep.phantom_build import ENHANCEMENT, HARD, Build, Difficulty
 
 WILD = replace(
-    HARD, noise_hu=(3.0, 35.0), bright_cysts=0.3, low_contrast=0.0, brighter=0.0, texture_hu=(3.0, 20.0),
-    halo=0.3, halo_mm=(0.5, 5.0),
+    HARD, noise_hu=(3.0, 35.0), bowel_loops=(60, 130), bright_cysts=0.3, low_contrast=0.0, brighter=0.0,
+    texture_hu=(3.0, 20.0), halo=0.3, halo_mm=(0.5, 5.0),
 )  # fmt: skip
 WITHOUT_AGENT = 0.15  # share of the patients
 MOST_AGENT = 1.2  # times the plain cohort's
 SHIFT_HU = {"fat": 7.0, "muscle": 12.0, "bone": 40.0}  # deviation of a tissue's mean
 OTHER_SHIFT_HU = 18.0
 FOLLOWERS = {"medulla": "cortex", "vein": "aorta"}  # without contrast agent nearly as bright as the other
-DARKEST_HU = 12.0  # of soft tissue: more than water
+GRAIN_MM, COARSE_MM = (0.8, 3.5), 1.6
+DARKEST_HU = 18.0  # of soft tissue: more than water
 DARKER_HU, BRIGHTER_HU = 110.0, 40.0  # tumor against the kidney as a whole
 PLAIN_CONTRAST_HU = 15.0  # likewise, without contrast agent
 
@@ -36,7 +37,7 @@ def enhancement_at(place: float) -> float:
     return 0.0 if place < WITHOUT_AGENT else MOST_AGENT * (place - WITHOUT_AGENT) / (1.0 - WITHOUT_AGENT)
 
 
-def dress(build: Build, enhancement: float, rng: np.random.Generator) -> Build:
+def dress(build: Build, enhancement: float, difficulty: Difficulty, rng: np.random.Generator) -> Build:
     """Return the patient with that much contrast agent, every tissue's gray moved, and an appearance drawn."""
     build = build.enhanced(enhancement)
     agent = min(1.0, 2.0 * enhancement)  # half of the plain amount counts as enhanced
@@ -45,7 +46,12 @@ def dress(build: Build, enhancement: float, rng: np.random.Generator) -> Build:
     brighter = PLAIN_CONTRAST_HU + agent * (BRIGHTER_HU - PLAIN_CONTRAST_HU)
     excreted = rng.random() < 0.2
     urine_hu = float(rng.uniform(80.0, 600.0))
+    low, high = difficulty.noise_hu
+    grain_mm = float(rng.uniform(*GRAIN_MM))
+    # Coarse noise comes of smoothing and is low. A deviation twice as large is as far away as one half as large.
+    high = max(low, high * min(1.0, COARSE_MM / grain_mm)) if high > low else high
     look = Appearance(
+        noise_hu=float(high * (low / high) ** rng.random()) if high > 0 else 0.0,
         # no darker than soft tissue is: drawn evenly from what is left
         tumor_contrast_hu=float(rng.uniform(-brighter, min(darker, build.kidney_hu - DARKEST_HU))),
         rim_hu=float(agent * rng.uniform(10.0, 60.0) * (rng.random() < 0.3)),
@@ -60,7 +66,9 @@ def dress(build: Build, enhancement: float, rng: np.random.Generator) -> Build:
         texture_mm=float(np.exp(rng.uniform(np.log(3.0), np.log(14.0)))),
         bias_hu=float(rng.uniform(0.0, 15.0)),
         blur_mm=float(rng.uniform(0.0, 2.0)),
-        grain_mm=float(rng.uniform(0.8, 3.5)),
+        grain_mm=grain_mm,
+        liver=float(rng.uniform(0.65, 1.0)),
+        rise_mm=float(rng.uniform(-10.0, 50.0)),
     )
     return replace(build, look=look)
 
@@ -71,4 +79,5 @@ def _shifted(hu: dict[str, float], agent: float, rng: np.random.Generator) -> di
     for name, leader in FOLLOWERS.items():
         drawn[name] = agent * drawn[name] + (1.0 - agent) * (drawn[leader] + 0.15 * drawn[name])
     moved = {name: value + drawn[name] for name, value in hu.items()}
+    moved["medulla"] = min(moved["medulla"], moved["cortex"] + 10.0)  # brighter than cortex in no phase
     return {name: value if name == "fat" else max(value, DARKEST_HU) for name, value in moved.items()}
