@@ -50,8 +50,9 @@ def dress(build: Build, enhancement: float, difficulty: Difficulty, rng: np.rand
     grain_mm = float(rng.uniform(*GRAIN_MM))
     # Coarse noise comes of smoothing and is low. A deviation twice as large is as far away as one half as large.
     high = max(low, high * min(1.0, COARSE_MM / grain_mm)) if high > low else high
+    place = rng.random()
     look = Appearance(
-        noise_hu=float(high * (low / high) ** rng.random()) if high > 0 else 0.0,
+        noise_hu=float(high * (low / high) ** place) if high > 0 else 0.0,
         # no darker than soft tissue is: drawn evenly from what is left
         tumor_contrast_hu=float(rng.uniform(-brighter, min(darker, build.kidney_hu - DARKEST_HU))),
         rim_hu=float(agent * rng.uniform(10.0, 60.0) * (rng.random() < 0.3)),
