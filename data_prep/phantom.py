@@ -36,7 +36,19 @@ def make_parser() -> argparse.ArgumentParser:
         help="real label maps, case_NNNNN/segmentation.nii.gz: their kidneys and tumors, under their names"
         " (default: anatomy is simulated, too)",
     )
-    add("--cases", type=int, metavar="N", help=f"number of patients (default: {CASES}; with --labels, all maps)")
+    add(
+        "--looks",
+        type=int,
+        metavar="N",
+        help="with --labels: N patients around each map, case_00000_look0 and so on, one patient to a split"
+        " (default: one, under the map's name)",
+    )
+    add(
+        "--cases",
+        type=int,
+        metavar="N",
+        help=f"number of patients (default: {CASES}); with --labels, of maps (default: all)",
+    )
     add("--seed", type=int, default=0, metavar="S", help="the same seed gives the same voxels (default: %(default)s)")
     add("--jobs", type=int, default=1, metavar="N", help="processes (default: %(default)s)")
 
@@ -50,6 +62,12 @@ def make_parser() -> argparse.ArgumentParser:
     patients = parser.add_argument_group("patients")
     add = patients.add_argument
     add("--hard", action="store_true", help="contrast, sizes and distractors as hard as KiTS")
+    add(
+        "--wild",
+        action="store_true",
+        help="looks drawn far more widely than scanners vary, for pretraining: any amount of contrast agent or none,"
+        " tissues in any order of brightness, any noise and sharpness; instead of --hard, not with --contrast",
+    )
     add(
         "--contrast",
         metavar="HU[:HU]",
@@ -87,14 +105,18 @@ def _cohort(options: argparse.Namespace) -> Cohort:
         single_kidney=options.single_kidney,
         horseshoe=options.horseshoe,
         second_phase=options.second_phase,
+        wild=options.wild,
     )
     if options.slices is not None and (options.labels or options.thickness_mm is not None):
         other = "--labels" if options.labels else "--thickness-mm"
         raise InputError(f"--slices {options.slices} and {other}: that says how many slices there are; leave out one")
     if options.labels:
+        looks = 1 if options.looks is None else options.looks
         return plan_label_cohort(
-            options.out, options.labels, options.cases, options.size, options.seed, options.hard, variation
+            options.out, options.labels, options.cases, options.size, options.seed, options.hard, variation, looks
         )
+    if options.looks is not None:
+        raise InputError(f"--looks {options.looks}: without --labels every patient looks its own way; use --cases")
     given = {"cases": options.cases, "size": options.size, "slices": options.slices}
     given = {name: value for name, value in given.items() if value is not None}
     return plan_cohort(options.out, seed=options.seed, hard=options.hard, variation=variation, **given)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from data_prep.phantom_appearance import PLAIN_APPEARANCE, Appearance
+
 
 @dataclass(frozen=True)
 class Difficulty:
@@ -27,6 +29,14 @@ class Difficulty:
     texture_hu: tuple[float, float]
     halo: float  # share whose tumor is parted from liver and bowel by fat,
     halo_mm: tuple[float, float]  # this thick
+
+    def draw_contrast(self, rng: np.random.Generator, place: float) -> tuple[float, bool]:
+        """Draw kidney less tumor in HU, and whether it is little; `place` (0..1) orders the cohort by contrast."""
+        low = place < self.low_contrast
+        contrast = rng.uniform(*(self.low_contrast_hu if low else self.contrast_hu))
+        if rng.random() < self.brighter:
+            contrast *= -0.5
+        return float(contrast), bool(low)
 
 
 # A small 2-D network learns these from two dozen patients within minutes on a processor.
@@ -57,11 +67,31 @@ class Build:
     hu: dict[str, float]
     pyramids_hu: float  # medulla darker than cortex by this in phase 0
     enhancement: float = 1.0  # what there is of the contrast agent
+    look: Appearance = PLAIN_APPEARANCE
 
     @property
     def spine_y_mm(self) -> float:
         """Center of the vertebral bodies: a hand's breadth in front of the skin of the back."""
         return 0.88 * self.half_depth_mm - 0.35 * self.fat_mm - 57.0
+
+    @property
+    def kidney_hu(self) -> float:
+        """The kidney seen as one."""
+        return 0.65 * self.hu["cortex"] + 0.35 * self.hu["medulla"]
+
+    def tumor_hu(self, contrast_hu: float, darkest_hu: float) -> float:
+        """Return the gray of a tumor that is darker than the kidney by so much, and not under `darkest_hu`."""
+        if self.look.tumor_contrast_hu is None:
+            return max(self.kidney_hu - contrast_hu, darkest_hu)
+        return self.kidney_hu - self.look.tumor_contrast_hu
+
+    def noise_hu(self, drawn_hu: float) -> float:
+        """Return the deviation of the noise: what was drawn for a plain patient, or its look's own."""
+        return drawn_hu if self.look.noise_hu is None else self.look.noise_hu
+
+    def urine_hu(self, plain_hu: float) -> float:
+        """Return the gray of urine: `plain_hu`, or that of contrast agent in it."""
+        return plain_hu if self.look.urine_hu is None else self.look.urine_hu
 
     def enhanced(self, factor: float) -> Build:
         """Return the same patient with that much of the contrast agent: 0 none, 1 as much as it was."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from data_prep.command import InputError, progress
 from data_prep.files import sha256_of
 from data_prep.grid import GridSettings
+from data_prep.kits import patient_of
 from data_prep.phantom_files import claim, is_whole, write_patient
 from data_prep.phantom_maps import LabelMap, choose_maps, find_label_maps
 from data_prep.phantom_options import PLAIN, Variation
@@ -85,6 +86,7 @@ def plan_cohort(
 ) -> Cohort:
     """Return the cohort of patients 0 .. cases - 1 whose anatomy is simulated, case_00000 and so on."""
     _refuse(cases, seed)
+    variation.difficulty(hard)  # refuses what does not go together
     refuse_small(size, slices)
     table = {"cases": cases, "size": size, "slices": slices, "seed": seed, "hard": hard}
     makers = {
@@ -102,31 +104,56 @@ def plan_label_cohort(
     seed: int = 0,
     hard: bool = False,
     variation: Variation = PLAIN,
+    looks: int = 1,
 ) -> Cohort:
     """Return the cohort around `cases` of the label maps in the folder `labels` (None: all), under their names.
 
     Which ones follows from the seed; with `variation.small`, that share of them has a small tumor. `size`: pixels of
-    the images, None for the label maps' own.
+    the images, None for the label maps' own. looks: patients around each label map, each drawn on its own and named
+    case_00001_look0 and so on; with 1 the label map's name is kept.
     """
+    if looks < 1:
+        raise InputError(f"looks {looks}: expected 1 or more patients around each label map")
     maps = find_label_maps(labels)
     _refuse(len(maps) if cases is None else cases, seed)
+    variation.difficulty(hard)  # refuses what does not go together
     if size is not None:
         refuse_small(size)
         GridSettings(size)  # refuses what is not a multiple of 16
     digest = hashlib.sha256("".join(f"{one.name} {sha256_of(one.path)}\n" for one in maps).encode()).hexdigest()
     table = {"label_maps_sha256": digest, "cases": cases, "size": size, "seed": seed, "hard": hard}
     chosen = choose_maps(maps, cases, seed, variation.small)
-    makers = {one.name: partial(_simulate_around, one, seed, size, hard, variation) for one in chosen}
+    makers = {
+        one.name if look is None else f"{one.name}_look{look}": partial(
+            _simulate_around, one, look, seed, size, hard, variation
+        )
+        for one in chosen
+        for look in ([None] if looks == 1 else range(looks))
+    }
+    if looks > 1:
+        _refuse_parted(chosen)
+        table["looks"] = looks
     return Cohort(Path(out), {"label_generator": LABEL_GENERATOR, **table, **variation.record()}, makers)
 
 
-def _simulate_around(label_map: LabelMap, seed: int, size: int | None, hard: bool, variation: Variation) -> Phantom:
+def _refuse_parted(maps: list[LabelMap]) -> None:
+    for one in maps:
+        if patient_of(f"{one.name}_look0") != patient_of(one.name):
+            raise InputError(
+                f"{one.path.parent}: looks of a label map go by one patient's number; expected a name that begins as"
+                " case_00000, rename the folder or leave out --looks"
+            )
+
+
+def _simulate_around(
+    label_map: LabelMap, look: int | None, seed: int, size: int | None, hard: bool, variation: Variation
+) -> Phantom:
     from data_prep.phantom_labels import simulate_around
     from data_prep.volume import read_labels
 
     volume = read_labels(label_map.path)
     return simulate_around(
-        volume.voxels, volume.spacing_mm, label_map.number, seed, size, hard, variation, name=str(label_map.path)
+        volume.voxels, volume.spacing_mm, label_map.number, seed, size, hard, variation, str(label_map.path), look
     )
 
 
@@ -168,10 +195,11 @@ def write_label_cohort(
     hard: bool = False,
     jobs: int = 1,
     variation: Variation = PLAIN,
+    looks: int = 1,
 ) -> list[Path]:
     """Write patients around the real label maps in the folder `labels`; see `plan_label_cohort` and `write_cohort`."""
     if jobs < 1:
         raise InputError(f"jobs {jobs}: expected 1 or more")
-    cohort = plan_label_cohort(out, labels, cases, size, seed, hard, variation)
+    cohort = plan_label_cohort(out, labels, cases, size, seed, hard, variation, looks)
     cohort.write(cohort.missing(), jobs)
     return cohort.folders

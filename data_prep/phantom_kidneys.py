@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.phantom_appearance import rim
 from data_prep.phantom_build import Build, Difficulty
 from data_prep.phantom_canvas import Canvas, coverage
 from data_prep.triples import Box
@@ -13,6 +14,7 @@ from data_prep.triples import Box
 # KiTS19's 210 training tumors: median 30 mL, 15 % under 5 mL, 5 % over 373 mL, smallest 0.82 mL. A log-normal with a
 # deviation of its own on each side of the median meets the first three: ln(30/5)/1.036 and ln(373/30)/1.645.
 MEDIAN_ML, SMALL_DEVIATION, LARGE_DEVIATION = 30.0, 1.729, 1.532
+DARKEST_TUMOR_HU = 55.0
 LARGEST_ML = 420.0  # KiTS goes up to 1464 mL; more than this does not fit beside the other organs
 
 
@@ -73,7 +75,7 @@ def paint_kidney(canvas: Canvas, build: Build, side: float) -> Kidney:
     out /= np.linalg.norm(out)
     axes = np.stack([up, out, np.cross(up, out)])
 
-    fat_mm = float(np.clip(0.45 * build.fat_mm + rng.uniform(-1.0, 5.0), 2.5, 16.0))
+    fat_mm = float(np.clip(0.45 * build.fat_mm + rng.uniform(-1.0, 5.0), 2.5, 16.0)) * build.look.coat
     box = canvas.box(center, radii.max() + fat_mm)
     dx, dy, dz = canvas.offsets(center, box)
     along, outward, across = (dx * v[0] + dy * v[1] + dz * v[2] for v in axes)
@@ -92,7 +94,7 @@ def paint_kidney(canvas: Canvas, build: Build, side: float) -> Kidney:
     canvas.paint("medulla", share * _pyramids(rng, along, bent, across, radius), build.hu["medulla"], box)
     canvas.paint("sinus", whole * sinus, build.hu["fat"] + rng.uniform(15.0, 50.0), box)
     pelvis = np.sqrt((along / (0.55 * wide)) ** 2 + ((outward + 0.66) / 0.42) ** 2 + (across / 0.24) ** 2)
-    canvas.paint("pelvis", coverage(pelvis - 1.0) * room, rng.uniform(2.0, 20.0), box)
+    canvas.paint("pelvis", coverage(pelvis - 1.0) * room, build.urine_hu(rng.uniform(2.0, 20.0)), box)
     kidney = Kidney(side, center, axes, radii, box, share)
     paint_hilum(canvas, build, kidney.side, kidney.center_mm, axes, radii[1])
     return kidney
@@ -126,7 +128,7 @@ def paint_hilum(
         canvas.paint(name, coverage(level) * canvas.room[box], build.hu[name], box)
     down = np.array([side * 36.0, y - 20.0, center_mm[2] - 55.0])
     box, level = canvas.tube([gate - 0.5 * radius_mm * out, down, down - (0.0, 0.0, 60.0)], 2.4)
-    canvas.paint("pelvis", coverage(level) * canvas.room[box], 15.0, box)
+    canvas.paint("pelvis", coverage(level) * canvas.room[box], build.urine_hu(15.0), box)
 
 
 def paint_cysts(canvas: Canvas, kidneys: list[Kidney], difficulty: Difficulty) -> int:
@@ -192,13 +194,11 @@ def paint_tumor(
         halo *= room * (1.0 - parenchyma[box])
         canvas.paint("fat", halo, build.hu["fat"], box)
 
-    low_contrast = rank < difficulty.low_contrast
-    contrast = rng.uniform(*(difficulty.low_contrast_hu if low_contrast else difficulty.contrast_hu))
-    if rng.random() < difficulty.brighter:
-        contrast *= -0.5
-    whole = 0.65 * build.hu["cortex"] + 0.35 * build.hu["medulla"]  # a kidney seen as one
-    hu = max(whole - contrast, 55.0)
+    contrast, low_contrast = difficulty.draw_contrast(rng, rank)
+    hu = build.tumor_hu(contrast, DARKEST_TUMOR_HU)
     texture = rng.uniform(*difficulty.texture_hu) * canvas.smooth_field(max(0.35 * radius, 5.0), box)
+    if build.look.rim_hu:
+        texture += rim((edge - distance) * radius, build.look)
     canvas.paint("tumor", share, hu + texture, box)
     necrotic = bool(size_ml > 12.0 and rng.random() < 0.4)
     if necrotic:
@@ -209,7 +209,7 @@ def paint_tumor(
     return {
         "side": "left" if kidney.side > 0 else "right",
         "tumor_hu": float(hu),
-        "low_contrast": bool(low_contrast),
+        "low_contrast": low_contrast,
         "necrotic": necrotic,
         "label": label,
     }

@@ -18,7 +18,7 @@ from data_prep.phantom_anatomy import (
 )
 from data_prep.phantom_build import Build, draw_build
 from data_prep.phantom_canvas import Canvas
-from data_prep.phantom_options import PLAIN, Variation, places
+from data_prep.phantom_options import PLAIN, Variation, order_of, places
 from data_prep.phantom_patient import Phantom, other_phase, scanned_twice
 from data_prep.phantom_render import Target, render
 from data_prep.phantom_scene import Scene, paint_scene
@@ -38,13 +38,15 @@ def simulate_around(
     hard: bool = False,
     variation: Variation = PLAIN,
     name: str = "this label map",
+    look: int | None = None,
 ) -> Phantom:
     """Return a patient with the kidneys and tumors of `labels`, uint8 [z, y, x] in LPS axial order; cysts are kidney.
 
     The image lies on the labels' own grid. `size`: on that many square pixels, the whole field of view, instead;
     each gets the label that covers most of it. `variation.thickness_mm`: as many slices as are about that thick
     together become one, by the same rule; what is left over goes at the feet. `variation.small` has no meaning
-    here. All follows from labels, (seed, index) and settings. `Phantom.tissues` is None. InputError, with `name`,
+    here. look: which of several patients around these labels, each drawn on its own; None: the only one.
+    All follows from labels, (seed, index, look) and settings. `Phantom.tissues` is None. InputError, with `name`,
     for a map without a kidney (on coarse pixels, too), with too few slices, or for a size that is not a multiple
     of 16. About 2 GB for a thousand slices of 512 x 512.
     """
@@ -58,13 +60,19 @@ def simulate_around(
     labels = labels[len(labels) % merged :]
     if labels.max(initial=0) == CYST:
         labels = np.where(labels == CYST, np.uint8(1), labels)
-    rng = np.random.default_rng([seed, index, 1])
+    order = order_of(index, look)
+
+    def stream(which: int) -> np.random.Generator:
+        # one more than the look: a 0 at the end would be the stream without it
+        return np.random.default_rng([seed, index, which] if look is None else [seed, index, which, look + 1])
+
+    rng = stream(1)
     bodies = find_bodies(labels, spacing_mm)
     if not bodies:
         raise InputError(f"{name}: has no kidney (label 1) of 10 mL or more; leave it out of the folder")
     spine = find_spine(shadow_mm(labels, spacing_mm), bodies)
     kidneys, labels, bodies = _with_other_kidneys(
-        labels, spacing_mm, bodies, spine, variation.kidneys(index, seed), rng
+        labels, spacing_mm, bodies, spine, variation.kidneys(order, seed), rng
     )
 
     difficulty = variation.difficulty(hard)
@@ -73,7 +81,8 @@ def simulate_around(
     build = fit_build(rng, draw_build(rng, difficulty), shadow, spine, field_mm)
     if hard:
         build = build.enhanced(float(np.clip(rng.normal(*HARD_ENHANCEMENT), 0.1, 1.2)))
-    noise_hu = float(rng.uniform(*difficulty.noise_hu))
+    build = variation.dressed(build, difficulty, order, seed, stream(6))
+    noise_hu = build.noise_hu(float(rng.uniform(*difficulty.noise_hu)))
     target = Target(labels, spacing_mm, merged, settings)
     origin = np.array([spine[0], spine[1] - build.spine_y_mm, np.mean([body.center_mm[2] for body in bodies])])
     canvas_labels = target.canvas_labels()
@@ -81,10 +90,10 @@ def simulate_around(
         raise InputError(f"{name}: at {target.spacing_mm[1]:.1f} mm a pixel no kidney is left; choose a larger size")
 
     def scan(build: Build, which: int) -> tuple[np.ndarray, Scene]:
-        own = np.random.default_rng([seed, index, 2])  # the same for both phases: the same patient
+        own = stream(2)  # the same for both phases: the same patient
         canvas = Canvas(own, target.canvas_shape_zyx, target.canvas_spacing_mm, own.uniform(2.0, 4.0), origin)
-        scene = paint_scene(canvas, canvas_labels, bodies, origin, build, difficulty, places(index, seed)[1])
-        return render(scene, target, noise_hu, np.random.default_rng([seed, index, 3 + which])), scene
+        scene = paint_scene(canvas, canvas_labels, bodies, origin, build, difficulty, places(order, seed)[1])
+        return render(scene, target, noise_hu, stream(3 + which), build.look), scene
 
     image, scene = scan(build, 0)
     shown = target.image_labels()
@@ -97,7 +106,9 @@ def simulate_around(
         "tumor_ml": float(np.count_nonzero(both[2]) * voxel_ml),
         "contrast_hu": mean[1] - mean[2] if len(mean) == 2 else None,
         "enhancement": build.enhancement, "kidneys": kidneys,
-        "second_phase": variation.scanned_twice(index, seed),
+        "second_phase": variation.scanned_twice(order, seed),
+        **({} if look is None else {"look": look}),
+        **({"appearance": build.look.record()} if variation.wild else {}),
     }  # fmt: skip
     if facts["second_phase"]:
         later, _ = scan(build.in_phase(other_phase(build.phase)), 1)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 import numpy as np
 
 from data_prep.command import InputError
-from data_prep.phantom_build import EASY, HARD, Difficulty
+from data_prep.phantom_build import EASY, HARD, Build, Difficulty
 
 SMALL_ML = 4 / 3 * math.pi * 2.0**3  # a ball of 4 cm, the limit of stage T1a: 33.5 mL
 LARGEST_CONTRAST_HU, LARGEST_NOISE_HU = 150.0, 100.0
@@ -23,7 +23,8 @@ class Variation:
     small: share of the patients whose tumor has no more than `SMALL_ML`. noise_hu: standard deviation.
     thickness_mm: of the slices. single_kidney, horseshoe: shares of the patients with one kidney, or with
     two that are joined in front of the aorta. second_phase: share whose image goes on with a second scan in
-    another contrast phase, without labels there.
+    another contrast phase, without labels there. wild: contrast agent, gray values, sharpness and noise are drawn
+    from ranges far wider than scanners have.
     """
 
     contrast_hu: tuple[float, float] | None = None
@@ -33,6 +34,7 @@ class Variation:
     single_kidney: float = 0.0
     horseshoe: float = 0.0
     second_phase: float = 0.0
+    wild: bool = False
 
     def __post_init__(self) -> None:
         if self.contrast_hu is not None:
@@ -59,14 +61,21 @@ class Variation:
                 " no patient can be both; expected shares that add up to 1 at most"
             )
 
+        if self.wild and self.contrast_hu is not None:
+            raise InputError("wild and contrast: --wild draws the tumor's contrast as well; leave out one")
+
     def record(self) -> dict:
         """Return what departs from the plain cohort, as JSON has it: empty for the plain one."""
         given = {key: value for key, value in asdict(self).items() if value != _PLAIN[key]}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
 
     def difficulty(self, hard: bool) -> Difficulty:
-        """Return the ranges to draw patients from."""
-        found = HARD if hard else EASY
+        """Return the ranges to draw patients from; InputError for hard and wild at once."""
+        from data_prep.phantom_wild import WILD
+
+        if hard and self.wild:
+            raise InputError("hard and wild: --wild is harder in every respect; leave out --hard")
+        found = WILD if self.wild else HARD if hard else EASY
         if self.contrast_hu is not None:
             found = replace(found, contrast_hu=self.contrast_hu, low_contrast=0.0, brighter=0.0)
         if self.noise_hu is not None:
@@ -100,6 +109,19 @@ class Variation:
     def scanned_twice(self, index: int, seed: int) -> bool:
         """Whether the image of patient `index` holds a second phase."""
         return _place(index, seed, 2, 7**0.5) < self.second_phase
+
+    def dressed(self, build: Build, difficulty: Difficulty, index: int, seed: int, rng: np.random.Generator) -> Build:
+        """Return patient `index` as it is to look: as it was but for `wild`, then drawn by `rng`."""
+        from data_prep.phantom_wild import dress, enhancement_at
+
+        if not self.wild:
+            return build
+        return dress(build, enhancement_at(_place(index, seed, 5, 13**0.5)), difficulty, rng)
+
+
+def order_of(index: int, look: int | None) -> int:
+    """Return the number that stands for one look of a patient in the cohort's orders; the index without looks."""
+    return index if look is None else index + 100_003 * (look + 1)
 
 
 PLAIN = Variation()

@@ -12,9 +12,11 @@ from data_prep.triples import Box
 def paint_organs(canvas: Canvas, build: Build, inside: np.ndarray) -> np.ndarray:
     """Paint liver, gallbladder, spleen, stomach, pancreas; return the share (0..1) that keeps the bowel out."""
     rng, a, b = canvas.rng, build.half_width_mm - build.fat_mm, build.half_depth_mm - 0.8 * build.fat_mm
-    drop = rng.uniform(-14.0, 12.0)  # how far down the upper organs reach
+    drop = rng.uniform(-14.0, 12.0) - build.look.rise_mm  # how far down the upper organs reach
 
-    box, right = canvas.ellipsoid((-0.62 * a, -0.1 * b, 62.0 - drop), (0.74 * a, 1.05 * b, rng.uniform(84.0, 104.0)))
+    box, right = canvas.ellipsoid(
+        (-0.62 * a, -0.1 * b, 62.0 - drop), (0.74 * a * build.look.liver, 1.05 * b, rng.uniform(84.0, 104.0))
+    )
     left_box, left = canvas.ellipsoid((-0.02 * a, -0.62 * b, 88.0 - drop), (0.55 * a, 0.42 * b, 56.0))
     liver = build.hu["liver"] + 4.0 * canvas.smooth_field(18.0)
     # veins of the liver: where a smooth field passes through zero, thin sheets and branches

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.command import InputError
+from data_prep.phantom_appearance import Appearance, add_texture, shading
 from data_prep.phantom_build import draw_build
 from data_prep.phantom_canvas import TISSUES, Canvas
 from data_prep.phantom_horseshoe import paint_isthmus
@@ -62,7 +63,9 @@ def _scan(index: int, seed: int, size: int, slices: int, hard: bool, variation: 
     difficulty = variation.difficulty(hard)
     rng = np.random.default_rng([seed, index])
     size_place, contrast_place = places(index, seed)
-    build = draw_build(rng, difficulty)
+    build = variation.dressed(
+        draw_build(rng, difficulty), difficulty, index, seed, np.random.default_rng([seed, index, 6])
+    )
     if second:
         build = build.in_phase(other_phase(build.phase))
     field_mm = float(np.clip(2 * build.half_width_mm * rng.uniform(1.03, 1.13), 333.0, 486.0))
@@ -81,10 +84,11 @@ def _scan(index: int, seed: int, size: int, slices: int, hard: bool, variation: 
     cysts = paint_cysts(canvas, kidneys, difficulty)
     target_ml = tumor_size_ml(variation.size_place(size_place), difficulty.smallest_tumor_ml)
     drawn = paint_tumor(canvas, build, kidneys, target_ml, contrast_place, difficulty)
-    noise_hu = rng.uniform(*difficulty.noise_hu)
+    noise_hu = build.noise_hu(rng.uniform(*difficulty.noise_hu))
     if second:
         canvas.rng = np.random.default_rng([seed, index, 2])  # another scan: other noise
-    image = _with_noise(canvas, noise_hu)
+    add_texture(canvas, build.look)
+    image = _with_noise(canvas, noise_hu, build.look)
 
     names = [TISSUES.index(name) for name in ("cortex", "medulla", "cyst")]
     labels = np.isin(canvas.tissue, names).astype(np.uint8)
@@ -97,6 +101,7 @@ def _scan(index: int, seed: int, size: int, slices: int, hard: bool, variation: 
         "tumor_target_ml": target_ml, "cysts": cysts, "noise_hu": float(noise_hu), "phase": build.phase,
         "contrast_hu": float(image[labels == 1].mean() - image[labels == 2].mean()),
         "painted_hu": build.hu, "kidneys": which, "second_phase": variation.scanned_twice(index, seed),
+        **({"enhancement": build.enhancement, "appearance": build.look.record()} if variation.wild else {}),
     }  # fmt: skip
     return Phantom(image, labels, canvas.tissue, triple(float(mm) for mm in spacing_mm), facts)
 
@@ -123,13 +128,17 @@ def scanned_twice(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.concatenate([second, first])
 
 
-def _with_noise(canvas: Canvas, noise_hu: float) -> np.ndarray:
+def _with_noise(canvas: Canvas, noise_hu: float, look: Appearance) -> np.ndarray:
     """Return the painted HU as int16 with noise that neighbors share, as a scanner's filter leaves it."""
     from scipy.ndimage import gaussian_filter
 
     # in millimeters, so that the grain does not grow with the voxels
-    sigma = [0.35, *(max(1.9 / mm, 0.3) for mm in canvas.spacing_mm[1:])]
+    sigma = [0.35, *(max(look.grain_mm / mm, 0.3) for mm in canvas.spacing_mm[1:])]
     noise = gaussian_filter(canvas.rng.standard_normal(canvas.shape_zyx, dtype=np.float32), sigma, mode="nearest")
     noise *= noise_hu / noise.std()
-    texture = 2.5 * canvas.smooth_field(14.0)
+    texture = 2.5 * canvas.smooth_field(14.0) + shading(canvas, look)
+    if look.blur_mm:
+        canvas.hu = gaussian_filter(
+            canvas.hu, [0.0, *(look.blur_mm / mm for mm in canvas.spacing_mm[1:])], mode="nearest"
+        )
     return np.clip(np.rint(canvas.hu + noise + texture), -1024, 3071).astype(np.int16)

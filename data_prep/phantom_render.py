@@ -9,11 +9,11 @@ from functools import partial
 import numpy as np
 
 from data_prep.grid import SIZE_STEP, GridSettings, network_pixel_mm, resampling_matrix, shares_to_network
+from data_prep.phantom_appearance import PLAIN_APPEARANCE, Appearance
 from data_prep.phantom_scene import Scene
 
 CANVAS_SIZE, CANVAS_MM = 256, 2.5  # trunks are painted no finer than this, in plane and along z, and interpolated
 BLUR_MM = 0.7  # of the edges between labels, where their grid is finer than what a scanner resolves
-GRAIN_MM = 1.9  # of the noise
 _TIE = 1e-5  # of equal shares the higher label wins, as on the network's grid
 
 
@@ -106,8 +106,17 @@ def largest(shares: np.ndarray) -> np.ndarray:
     return label
 
 
-def render(scene: Scene, target: Target, noise_hu: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the image, int16 HU [z, y, x], of a scene on the target's grid, with noise of that standard deviation."""
+def render(
+    scene: Scene,
+    target: Target,
+    noise_hu: float,
+    rng: np.random.Generator,
+    look: Appearance = PLAIN_APPEARANCE,
+) -> np.ndarray:
+    """Return the image, int16 HU [z, y, x], of a scene on the target's grid, with noise of that standard deviation.
+
+    look: how much the image is blurred, and the grain of its noise.
+    """
     from scipy.ndimage import gaussian_filter
     from scipy.sparse import csr_array
 
@@ -132,8 +141,9 @@ def render(scene: Scene, target: Target, noise_hu: float, rng: np.random.Generat
         if shares is not None:
             kidney, tumor = (shares[..., c] if min(mm[1:]) > 2 * BLUR_MM else blur(shares[..., c]) for c in (0, 1))
             hu = hu + kidney * (at(k, scene.kidney) - hu) + tumor * (at(k, scene.tumor) - hu)
-        noise = gaussian_filter(
-            rng.standard_normal(plane, dtype=np.float32), [max(GRAIN_MM / edge, 0.3) for edge in mm[1:]], mode="nearest"
-        )
+        if look.blur_mm:
+            hu = gaussian_filter(hu, [look.blur_mm / edge for edge in mm[1:]], mode="nearest")
+        grain = [max(look.grain_mm / edge, 0.3) for edge in mm[1:]]
+        noise = gaussian_filter(rng.standard_normal(plane, dtype=np.float32), grain, mode="nearest")
         image[k] = np.clip(np.rint(hu + noise * (noise_hu / noise.std())), -1024, 3071)
     return image

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.phantom_anatomy import Body
+from data_prep.phantom_appearance import add_texture, rim, shading, strands
 from data_prep.phantom_build import Build, Difficulty
 from data_prep.phantom_canvas import Canvas, coverage
 from data_prep.phantom_kidneys import paint_hilum
@@ -55,10 +56,14 @@ def paint_scene(
     around = edt.edt(~mask, anisotropy=canvas.spacing_mm, parallel=1)
     paint_torso(canvas, build, difficulty, around)
     rng = canvas.rng
-    coat = float(np.clip(0.45 * build.fat_mm + rng.uniform(-1.0, 5.0), 2.5, 16.0))
+    coat = float(np.clip(0.45 * build.fat_mm + rng.uniform(-1.0, 5.0), 2.5, 16.0)) * build.look.coat
     uneven = coat * (1.0 + 0.25 * canvas.smooth_field(20.0))
     # next to the kidney there is fat even where nothing else has room: no edge between kidney and bone
-    canvas.paint("fat", np.maximum(coverage(around - uneven) * canvas.room, coverage(around - 1.5)), build.hu["fat"])
+    canvas.paint(
+        "fat",
+        np.maximum(coverage(around - uneven) * canvas.room, coverage(around - build.look.gap_mm)),
+        build.hu["fat"] + strands(canvas, build.look),
+    )
     box = _box_around(mask, canvas.spacing_mm, HILUM_MM + 6.0)
     near, spacing = mask[box], canvas.spacing_mm
     closed = edt.edt(around[box] <= HILUM_MM, anisotropy=spacing, parallel=1) > HILUM_MM
@@ -71,7 +76,8 @@ def paint_scene(
     tumor = np.zeros(canvas.shape_zyx, np.float32)
     depth = edt.edt(labels[box] == 2, anisotropy=spacing, parallel=1)
     tumor[box], drawn = _tumor_hu(canvas, build, difficulty, depth, contrast_place, box)
-    uneven = 2.5 * canvas.smooth_field(14.0)
+    uneven = 2.5 * canvas.smooth_field(14.0) + shading(canvas, build.look)
+    add_texture(canvas, build.look)
     for hu in (canvas.hu, kidney, tumor):
         hu += uneven
     return Scene(canvas, kidney, tumor, {**drawn, "cysts": cysts, "phase": build.phase, "painted_hu": build.hu})
@@ -108,7 +114,7 @@ def _paint_sinuses(
         for _ in range(3):
             calyx = gate + rng.normal(0.0, 1.0, 3) * (4.0, 4.0, 10.0)
             part, level = canvas.ellipsoid(calyx, (6.0, 5.0, 8.0))
-            canvas.paint("pelvis", coverage(level) * canvas.room[part], rng.uniform(2.0, 20.0), part)
+            canvas.paint("pelvis", coverage(level) * canvas.room[part], build.urine_hu(rng.uniform(2.0, 20.0)), part)
 
 
 def _kidney_hu(
@@ -121,6 +127,10 @@ def _kidney_hu(
     columns = np.clip(0.55 + 0.9 * canvas.smooth_field(7.5, box), 0.0, 1.0)
     medulla = np.clip((depth_mm - cortex_mm) / 2.0, 0.0, 1.0) * columns
     hu = cortex + medulla * (build.hu["medulla"] - cortex)
+    if build.look.inner:
+        _add_inner(canvas, build, hu, depth_mm, box)
+    if "kidney" in build.look.texture_hu:
+        hu += build.look.texture_hu["kidney"] * canvas.smooth_field(build.look.texture_mm, box)
     count = int(rng.choice(len(difficulty.cysts), p=difficulty.cysts))
     surface = np.argwhere(mask & (depth_mm < 2.0 * max(canvas.spacing_mm)))
     for _ in range(count):
@@ -133,6 +143,23 @@ def _kidney_hu(
     return hu, count
 
 
+def _add_inner(canvas: Canvas, build: Build, hu: np.ndarray, depth_mm: np.ndarray, box: Box) -> None:
+    """Paint what real labels of kidneys hold deep inside into `hu`: fat of the sinus, vessels, calyces."""
+    rng, look = canvas.rng, build.look
+    uneven = canvas.smooth_field(9.0, box)
+    # a core of fat, urine and small vessels, mostly too fine to be told apart
+    start = rng.uniform(10.0, 17.0)
+    core = np.clip((depth_mm + 2.5 * uneven - start) / 7.0, 0.0, 1.0) * np.clip(0.6 + 0.8 * uneven, 0.0, 1.0)
+    hu += look.inner * core * (rng.uniform(-40.0, 40.0) - hu)
+    deep = np.clip((depth_mm - start + 2.0) / 4.0, 0.0, 1.0)
+    fat = np.clip((canvas.smooth_field(6.0, box) - 2.1 + 0.7 * look.inner) / 0.7, 0.0, 1.0)
+    hu += deep * fat * (build.hu["fat"] + rng.uniform(30.0, 80.0) - hu)
+    vessel = np.clip(1.0 - np.abs(canvas.smooth_field(10.0, box)) / 0.16, 0.0, 1.0)
+    hu += 0.8 * look.inner * deep * vessel * (build.hu["vein"] - hu)
+    calyx = np.clip((uneven - 1.6 + 0.5 * look.inner) / 0.5, 0.0, 1.0)
+    hu += deep * calyx * (build.urine_hu(rng.uniform(5.0, 20.0)) - hu)
+
+
 def _tumor_hu(
     canvas: Canvas, build: Build, difficulty: Difficulty, depth_mm: np.ndarray, place: float, box: Box
 ) -> tuple[np.ndarray, dict]:
@@ -141,11 +168,8 @@ def _tumor_hu(
     voxel_ml = float(np.prod(canvas.spacing_mm)) / 1000.0
     size_ml = np.count_nonzero(depth_mm) * voxel_ml
     radius = max((size_ml * 1000.0 * 3.0 / (4.0 * np.pi)) ** (1 / 3), 4.0)
-    low_contrast = place < difficulty.low_contrast
-    contrast = rng.uniform(*(difficulty.low_contrast_hu if low_contrast else difficulty.contrast_hu))
-    if rng.random() < difficulty.brighter:
-        contrast *= -0.5
-    base = max(0.65 * build.hu["cortex"] + 0.35 * build.hu["medulla"] - contrast, DARKEST_TUMOR_HU)
+    contrast, low_contrast = difficulty.draw_contrast(rng, place)
+    base = build.tumor_hu(contrast, DARKEST_TUMOR_HU)
     texture = canvas.smooth_field(max(0.35 * radius, 5.0), box) + 0.5 * canvas.smooth_field(5.0, box)
     hu = base + rng.uniform(*difficulty.texture_hu) * texture
     necrotic = bool(size_ml > 12.0 and rng.random() < 0.4 + 0.4 * (size_ml > 150.0))
@@ -154,4 +178,6 @@ def _tumor_hu(
     if necrotic:
         share = np.clip((depth_mm / depth_mm.max() - edge) / 0.12, 0.0, 1.0)
         hu += share * (dead - hu)
-    return hu, {"tumor_hu": float(base), "low_contrast": bool(low_contrast), "necrotic": necrotic}
+    if build.look.rim_hu:
+        hu += rim(depth_mm, build.look)
+    return hu, {"tumor_hu": float(base), "low_contrast": low_contrast, "necrotic": necrotic}

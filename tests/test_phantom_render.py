@@ -8,6 +8,7 @@ from label_maps import SPACING_MM, two_kidneys
 from scipy.ndimage import binary_dilation, binary_erosion, generate_binary_structure
 
 from data_prep.grid import GridSettings, labels_to_network
+from data_prep.phantom_appearance import Appearance
 from data_prep.phantom_canvas import Canvas
 from data_prep.phantom_render import Target, largest, render
 from data_prep.phantom_scene import Scene
@@ -113,3 +114,25 @@ def test_noise_has_its_deviation_and_its_seed():
     assert noise.std() == pytest.approx(12.0, rel=0.02)
     assert np.corrcoef(noise[:, :, :-1].ravel(), noise[:, :, 1:].ravel())[0, 1] > 0.1
     assert abs(np.corrcoef(noise[:-1].ravel(), noise[1:].ravel())[0, 1]) < 0.02
+
+
+@pytest.mark.parametrize("grain_mm", [3.0, 3.5])
+def test_noise_has_its_grain_by_hand(grain_mm):
+    # white noise after a Gaussian: neighbors d apart correlate by exp(-d^2 / 4 sigma^2)
+    target = Target(np.zeros((4, 128, 128), np.uint8), SPACING_MM)
+    scene = scene_of(target)
+    scene.canvas.hu[...] = 0
+    noise = render(scene, target, 30.0, np.random.default_rng(7), Appearance(grain_mm=grain_mm)).astype(float)
+    found = np.corrcoef(noise[:, :, :-1].ravel(), noise[:, :, 1:].ravel())[0, 1]
+    assert noise.std() == pytest.approx(30.0, rel=0.02)
+    assert found == pytest.approx(np.exp(-(SPACING_MM[2] ** 2) / (4 * grain_mm**2)), abs=0.04)
+
+
+def test_a_line_is_blurred_by_as_much_as_asked_for():
+    target = Target(np.zeros((4, 128, 128), np.uint8), (4.0, 1.0, 1.0))
+    scene = scene_of(target)
+    scene.canvas.hu[...] = 0
+    scene.canvas.hu[:, :, 64] = 3000
+    row = render(scene, target, 0.0, np.random.default_rng(0), Appearance(blur_mm=2.0))[2, 64].astype(float)
+    assert row.sum() == pytest.approx(3000, abs=8)
+    assert np.sqrt(((np.arange(128) - 64) ** 2 * row).sum() / row.sum()) == pytest.approx(2.0, rel=0.03)
