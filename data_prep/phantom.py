@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from data_prep.cache import read_manifest
 from data_prep.command import InputError, run_command
 from data_prep.phantom_cohort import Cohort, plan_cohort, plan_label_cohort, write_cohort, write_label_cohort
 from data_prep.phantom_files import write_nifti
@@ -42,6 +43,11 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="with --labels: N patients around each map, case_00000_look0 and so on, one patient to a split"
         " (default: one, under the map's name)",
+    )
+    add(
+        "--without",
+        metavar="CACHE",
+        help="with --labels: leave out the label maps of the patients in this cache, on whom a network is to be tested",
     )
     add(
         "--cases",
@@ -112,9 +118,20 @@ def _cohort(options: argparse.Namespace) -> Cohort:
         raise InputError(f"--slices {options.slices} and {other}: that says how many slices there are; leave out one")
     if options.labels:
         looks = 1 if options.looks is None else options.looks
+        without = {entry.patient for entry in read_manifest(options.without).entries} if options.without else ()
         return plan_label_cohort(
-            options.out, options.labels, options.cases, options.size, options.seed, options.hard, variation, looks
+            options.out,
+            options.labels,
+            options.cases,
+            options.size,
+            options.seed,
+            options.hard,
+            variation,
+            looks,
+            without,
         )
+    if options.without is not None:
+        raise InputError(f"--without {options.without}: without --labels no patient is a real one; leave it out")
     if options.looks is not None:
         raise InputError(f"--looks {options.looks}: without --labels every patient looks its own way; use --cases")
     given = {"cases": options.cases, "size": options.size, "slices": options.slices}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -105,16 +105,20 @@ def plan_label_cohort(
     hard: bool = False,
     variation: Variation = PLAIN,
     looks: int = 1,
+    without: Collection[str] = (),
 ) -> Cohort:
     """Return the cohort around `cases` of the label maps in the folder `labels` (None: all), under their names.
 
     Which ones follows from the seed; with `variation.small`, that share of them has a small tumor. `size`: pixels of
     the images, None for the label maps' own. looks: patients around each label map, each drawn on its own and named
-    case_00001_look0 and so on; with 1 the label map's name is kept.
+    case_00001_look0 and so on; with 1 the label map's name is kept. without: patients whose label maps are left out,
+    such as those that a network is to be tested on.
     """
     if looks < 1:
         raise InputError(f"looks {looks}: expected 1 or more patients around each label map")
-    maps = find_label_maps(labels)
+    maps = [one for one in find_label_maps(labels) if patient_of(one.name) not in without]
+    if not maps:
+        raise InputError(f"{labels}: all label maps are of patients to leave out; expected some of other patients")
     _refuse(len(maps) if cases is None else cases, seed)
     variation.difficulty(hard)  # refuses what does not go together
     if size is not None:
@@ -196,10 +200,11 @@ def write_label_cohort(
     jobs: int = 1,
     variation: Variation = PLAIN,
     looks: int = 1,
+    without: Collection[str] = (),
 ) -> list[Path]:
     """Write patients around the real label maps in the folder `labels`; see `plan_label_cohort` and `write_cohort`."""
     if jobs < 1:
         raise InputError(f"jobs {jobs}: expected 1 or more")
-    cohort = plan_label_cohort(out, labels, cases, size, seed, hard, variation, looks)
+    cohort = plan_label_cohort(out, labels, cases, size, seed, hard, variation, looks, without)
     cohort.write(cohort.missing(), jobs)
     return cohort.folders

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,12 @@ from data_prep.command import InputError
 from data_prep.files import read_json, replacing, sha256_of
 from kidney_seg.config import Config, ModelConfig, differences
 from kidney_seg.modelfile import ModelSource, find_source, load_model
+from kidney_seg.run import read_events
 
 if TYPE_CHECKING:
     import keras
 
+MOST_NAMES = 5  # that a line holds
 COPY = "pretrained.keras"  # in the run folder: all that going on and repeating the run need
 FREE = ("size", "hu_window", "foreground_prior", "batch_norm_momentum", "precision")  # the weights are the same in all
 
@@ -32,6 +34,10 @@ class Pretrained:
     def identity(self) -> dict[str, str]:
         """Return what the manifest of a run that begins with it says."""
         return {"pretrained": str(self.given), "pretrained_sha256": self.sha256}
+
+    def seen(self) -> set[str]:
+        """Return the patients that it was trained on, as far as the run folder that it lies in tells."""
+        return {name for event in read_events(self.path.parent) for name in event.get("patients", ())}
 
     def keep(self, run: Path) -> Path:
         """Copy it into the run folder, unless a whole copy is there; returns the copy's path."""
@@ -65,6 +71,18 @@ def find_pretrained(model: str | Path, config: ModelConfig, run: str | Path) -> 
             f"give --set {' '.join(_assignment(name, values[name]) for name in names)}, or another --pretrained"
         )
     return Pretrained(given, source.path, source.sha256)
+
+
+def warning(pretrained: Pretrained, tested: Collection[str]) -> str | None:
+    """Return a line where the model was trained on patients who have the names of some of those to be `tested`."""
+    shared = sorted(pretrained.seen() & set(tested))
+    if not shared:
+        return None
+    names = ", ".join(shared[:MOST_NAMES]) + (" ..." if len(shared) > MOST_NAMES else "")
+    return (
+        f"warning: {pretrained.given} was trained on patients called as {len(shared)} of {len(tested)} test patients "
+        f"({names}); if these are the same people, the test scores will be too good"
+    )
 
 
 def load_pretrained(model: keras.Model, path: Path) -> None:

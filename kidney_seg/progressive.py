@@ -50,12 +50,14 @@ def train(
     """
     from data_prep.files import sha256_of
     from data_prep.split import SPLIT, read_split
-    from kidney_seg.pretrained import find_pretrained
+    from kidney_seg.pretrained import find_pretrained, warning
 
     manifest = _read_data(data, config)
     split_file = Path(split_file or manifest.root / SPLIT)
     split = read_split(split_file, manifest)
     first = find_pretrained(pretrained, config.model, out) if pretrained is not None else None
+    if first is not None and (line := warning(first, split["test"])):
+        say(line)
 
     # TensorFlow loads here, when all that needs no network is known to be right.
     quiet_tensorflow()

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import one_line
+from helpers import one_line, write_cache
 from label_maps import SPACING_MM, two_kidneys, write_maps
 
 from data_prep import phantom_cohort, split
@@ -94,7 +94,6 @@ def test_a_split_never_parts_the_looks_of_a_map(cohort, tmp_path):
     written = json.loads((tmp_path / "cache" / "split.json").read_text())
     found = [{patient_of(name) for name in written[part]} for part in split.SETS]
     assert sum(map(len, found)) == len(set.union(*found)) == 3
-    assert sum(len(written[part]) for part in split.SETS) == 6
 
 
 @pytest.mark.parametrize(
@@ -109,6 +108,21 @@ def test_the_command_refuses_in_one_line(folder, tmp_path, capsys, arguments, wo
     assert main(["--out", str(tmp_path / "cohort"), "--labels", str(folder), *arguments]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert len(lines) == 1 and words in lines[0] and not (tmp_path / "cohort").exists()
+
+
+def test_maps_of_the_patients_in_a_cache_are_left_out(folder, tmp_path, capsys):
+    names = [one.name for one in sorted(folder.iterdir())]
+    voxels = np.zeros((2, 16, 16), np.int16)
+    for known, left in ((names[:1], names[1:]), (names, [])):
+        cases = {name: (voxels, voxels.astype(np.uint8)) for name in known}
+        write_cache(tmp_path / f"cache{len(known)}", cases)
+        command = ["--out", str(tmp_path / "out"), "--labels", str(folder), "--size", "64", "--cases", "2"]
+        code = main([*command, "--without", str(tmp_path / f"cache{len(known)}")])
+        if left:
+            assert code == 0 and sorted(path.parent.name for path in (tmp_path / "out").glob("*/facts.json")) == left
+    assert code == 2 and "all label maps are of patients to leave out" in capsys.readouterr().err
+    assert main(["--out", str(tmp_path / "cohort"), "--without", str(tmp_path / "cache1")]) == 2
+    assert "without --labels no patient is a real one" in capsys.readouterr().err
 
 
 def test_looks_need_label_maps(tmp_path, capsys):

@@ -18,7 +18,7 @@ from kidney_seg import progressive
 from kidney_seg.config import Config
 from kidney_seg.model import build_model
 from kidney_seg.modelfile import load_model, save_model
-from kidney_seg.pretrained import COPY, FREE, find_pretrained, load_pretrained
+from kidney_seg.pretrained import COPY, FREE, find_pretrained, load_pretrained, warning
 from kidney_seg.reproduce import read_recipe
 
 pytestmark = pytest.mark.slow
@@ -137,6 +137,22 @@ def test_the_copy_is_whole_or_not_there(model, tmp_path):
     with pytest.raises(InputError, match="changed while it was copied"):
         found.keep(tmp_path / "new")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_patients_who_were_learned_from_and_are_tested_are_named(finished, cache, model, tmp_path):
+    run, said = finished
+    split = json.loads((cache / "split.json").read_text())
+    found = find_pretrained(run, TINY.model, tmp_path / "next")
+    assert found.seen() == set(split["train"])
+    assert warning(found, split["test"]) is None and not any("warning" in line for line in said)
+    learned = split["train"][0]
+    assert f"1 of 2 test patients ({learned})" in warning(found, [learned, "nobody"])
+    assert warning(find_pretrained(model, TINY.model, tmp_path / "next"), split["train"]) is None  # nothing tells
+    swapped = tmp_path / "swapped.json"
+    swapped.write_text(json.dumps({**split, "train": split["test"], "test": split["train"]}))
+    lines = []
+    progressive.train(cache, tmp_path / "next", TINY, say=lines.append, split_file=swapped, pretrained=run)
+    assert f"{len(split['train'])} of {len(split['train'])} test patients" in lines[0]
 
 
 def test_reproduced_from_what_lies_beside_the_manifest(finished, cache, model, tmp_path, capsys):

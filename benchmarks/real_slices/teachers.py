@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from benchmarks.real_slices.arms import Arm
@@ -10,7 +9,6 @@ from data_prep.build import build
 from data_prep.cache import read_manifest
 from data_prep.command import InputError
 from data_prep.phantom import write_label_cohort
-from data_prep.phantom_maps import find_label_maps
 from data_prep.phantom_options import Variation
 from data_prep.split import make_split, write_split
 
@@ -25,26 +23,18 @@ def cohort_cache(arm: Arm, labels: str | None, known: set[str], out: Path, seed:
     assert arm.cohort is not None
     if labels is None:
         raise InputError(f"arm {arm.name}: is taught by simulated patients; give --labels DIR, a folder of label maps")
-    maps = [one for one in find_label_maps(labels) if one.name not in known]
-    if not maps:
-        raise InputError(f"{labels}: all label maps are of patients in the data; expected some of other patients")
-    chosen = out / f"labels-{hashlib.sha256(' '.join(one.name for one in maps).encode()).hexdigest()[:8]}"
-    for one in maps:
-        link = chosen / one.name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to(one.path.parent.resolve())
     cohort = arm.cohort
     name = f"{cohort.appearance}-{cohort.looks}x{cohort.size}-{cohort.thickness_mm:g}mm-seed{seed}"
     write_label_cohort(
         out / f"patients-{name}",
-        chosen,
+        labels,
         size=cohort.size,
         seed=seed,
         hard=cohort.appearance == "hard",
         jobs=jobs,
         variation=Variation(thickness_mm=cohort.thickness_mm, wild=cohort.appearance == "wild"),
         looks=cohort.looks,
+        without=known,
     )
     cache = out / f"cache-{name}-{arm.grid.size}-{arm.grid.pixel_mm or 'fit'}"
     result = build(out / f"patients-{name}", cache, arm.grid, jobs)
