@@ -13,7 +13,7 @@ from data_prep import phantom_cohort, split
 from data_prep.build import build
 from data_prep.command import InputError
 from data_prep.grid import GridSettings
-from data_prep.kits import find_cases, patient_of
+from data_prep.kits import find_cases
 from data_prep.phantom import main, write_label_cohort
 from data_prep.phantom_labels import simulate_around
 from data_prep.phantom_options import Variation, order_of
@@ -88,12 +88,15 @@ def test_shares_are_drawn_for_each_look():
     assert order_of(7, None) == 7 and len({order_of(n, k) for n in range(300) for k in (None, 0, 1, 2)}) == 1200
 
 
-def test_a_split_never_parts_the_looks_of_a_map(cohort, tmp_path):
+def test_a_split_never_parts_the_looks_of_a_map(cohort, tmp_path, capsys):
     assert not build(cohort, tmp_path / "cache", GridSettings(64)).failures
     assert split.main([str(tmp_path / "cache")]) == 0
     written = json.loads((tmp_path / "cache" / "split.json").read_text())
-    found = [{patient_of(name) for name in written[part]} for part in split.SETS]
-    assert sum(map(len, found)) == len(set.union(*found)) == 3
+    assert sorted(patient for part in split.SETS for patient in written[part]) == [
+        "case_00012", "case_00040", "case_00121",
+    ]  # fmt: skip
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[1:3] for row in rows if row[0] in split.SETS] == [["1", "2"]] * 3  # patients, cases
 
 
 @pytest.mark.parametrize(
