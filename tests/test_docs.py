@@ -70,7 +70,7 @@ def play(words: list[str], server: str = "") -> None:
     if module == "data_prep.build":
         arguments += ["--size", "32", "--pixel-mm", "9", "--rebuild"]
     if module == "data_prep.phantom":
-        arguments += ["--cases", "1" if "--labels" in arguments else "8", "--size", "32"]
+        arguments += ["--cases", "3" if "--labels" in arguments else "8", "--size", "32"]
     if module == "data_prep.check":
         assert importlib.import_module(module).main(arguments) in (0, 1)  # small phantoms are no whole scans
         return
@@ -104,6 +104,8 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("readme")
     cases = write_cohort(root / "KITS", cases=8, size=32, slices=8)
     shutil.copytree(root / "KITS", root / "SLICES")
+    for case in cases[:3]:  # of other patients than the slices
+        shutil.copytree(case, root / "LABELS" / f"case_001{case.name[-2:]}")
     for name in ("DIR/imagesTr", "DIR/labelsTr", "IN"):
         (root / name).mkdir(parents=True)
     for case in cases[:2]:

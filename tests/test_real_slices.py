@@ -141,7 +141,7 @@ def test_teachers_need_label_maps_of_other_patients(source, tmp_path, capsys):
     command = [str(source), "--out", str(tmp_path / "out"), "--arms", "simulated"]
     assert main(command) == 2
     assert "give --labels DIR" in capsys.readouterr().err
-    write_cohort(tmp_path / "maps", cases=2, size=32, slices=4)
+    write_cohort(tmp_path / "maps", cases=2, size=32, slices=8)
     assert main([*command, "--labels", str(tmp_path / "maps")]) == 2
     assert "all label maps are of patients to leave out" in capsys.readouterr().err
 
