@@ -9,7 +9,7 @@ from pathlib import Path
 from data_prep.command import InputError
 from kidney_seg.config import PredictionConfig
 from kidney_seg.modelfile import ModelSource, check_alike
-from kidney_seg.predictor import Forward, Predictor, averaged, keras_forward
+from kidney_seg.predictor import Forward, Predictor, averaged, keras_forward, with_factors
 
 ENGINES = ("keras", "onnx", "auto")
 _NVIDIA = Path("/proc/driver/nvidia/version")  # there where the driver of such a GPU is loaded
@@ -32,16 +32,23 @@ def choose_engine(name: str) -> str:
 
 
 def open_predictor(sources: Sequence[ModelSource], settings: PredictionConfig, engine: str = "keras") -> Predictor:
-    """Return a predictor that averages the models, with the flips of the settings; engine: `keras` or `onnx`.
+    """Return a predictor that averages the models, with odds and flips of the settings; engine: `keras` or `onnx`.
 
     InputError where the models do not fit together (`check_alike`).
     """
     check_alike(sources)
     model = sources[0].config.model
-    networks = [_open(source, settings, engine) for source in sources]
+    networks = [
+        with_factors(_open(source, settings, engine), _factors(source, settings), source.config.model.activation)
+        for source in sources
+    ]
     return Predictor(
         averaged(networks, settings.flips), model.size, model.input_slices, model.classes, settings.slices_per_batch
     )
+
+
+def _factors(source: ModelSource, settings: PredictionConfig) -> list[float]:
+    return [asked / own for asked, own in zip(settings.odds, source.config.prediction.odds, strict=True)]
 
 
 def _open(source: ModelSource, settings: PredictionConfig, engine: str) -> Forward:

@@ -12,6 +12,7 @@ from typing import Any
 from data_prep.command import InputError, require, run_command
 from data_prep.shards import parse
 from data_prep.split import SETS
+from kidney_seg.config import Config
 from kidney_seg.engines import ENGINES, choose_engine
 from kidney_seg.modelfile import ModelSource, check_alike, find_accepted, find_source, load_model
 from kidney_seg.predict_scans import Job, predict_scan, predict_scans
@@ -70,6 +71,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--flips", choices=FLIPS, help="mirrored slices averaged in (default: as the model's settings)")
     parser.add_argument(
+        "--odds",
+        metavar="B,K,T",
+        help="factors on the odds of background, kidney and tumor, instead of the model's own; 1,1,1: as trained",
+    )
+    parser.add_argument(
         "--probabilities", action="store_true", help="keep the tumor's probability, in the folder tumor_probability"
     )
     parser.add_argument(
@@ -113,6 +119,8 @@ def _run(arguments: argparse.Namespace) -> int:
     changes: dict[str, Any] = {"postprocess": False} if arguments.no_postprocess else {}
     if arguments.flips:
         changes["flips"] = arguments.flips
+    if arguments.odds:
+        changes["odds"] = Config().with_settings([f"odds={arguments.odds}"]).prediction.odds
     job = Job(sources, replace(sources[0].config.prediction, **changes), engine)
     failed = predict_scans(job, made, force=arguments.force, scheduler=arguments.scheduler, say=_say)
     if single and failed:

@@ -96,6 +96,23 @@ def _has_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
+def with_factors(forward: Forward, factors: Sequence[float], activation: str) -> Forward:
+    """Return the network with the odds of its classes multiplied, as `kidney_seg.odds` does it in a model.
+
+    activation: of the heads. Factors of 1 return it as it is.
+    """
+    if all(factor == 1 for factor in factors):
+        return forward
+    weights = np.asarray(factors, np.float32)
+
+    def multiplied(batch: np.ndarray) -> np.ndarray:
+        prob = forward(batch)
+        made = prob * weights
+        return made / (made.sum(axis=-1, keepdims=True) if activation == "softmax" else made + 1 - prob)
+
+    return multiplied
+
+
 def averaged(networks: Sequence[Forward], flips: str = "none") -> Forward:
     """Return the mean of several networks' probabilities, each seeing the slices as they are and mirrored.
 

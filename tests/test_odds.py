@@ -1,15 +1,22 @@
 """Odds of classes: worked out from the probabilities, and the same in files, ensembles and judgements."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import simulated_cache
 
 from data_prep.cache import read_labelled_case, read_manifest
 from data_prep.command import InputError
+from data_prep.grid import GridSettings
+from data_prep.phantom import write_cohort
 from data_prep.split import read_split
+from kidney_seg import predict
 from kidney_seg.config import PRESETS, Config
+from kidney_seg.engines import open_predictor
 from kidney_seg.model import build_model
-from kidney_seg.modelfile import find_accepted, load_model
+from kidney_seg.modelfile import find_accepted, find_source, load_model, save_model
 from kidney_seg.odds import set_odds, with_odds
 from kidney_seg.predict import make_predictor
 from kidney_seg.progressive import train
@@ -39,6 +46,28 @@ def test_odds_are_those_of_the_probabilities(activation):
     np.testing.assert_allclose(predict(NOISE), expected, atol=1e-6)
     set_odds(model, (1, 1, 1))
     np.testing.assert_allclose(predict(NOISE), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_prediction_with_other_odds_is_that_of_a_model_with_them(activation, tmp_path):
+    config = Config().with_settings(["size=32", "width_factor=0.1", "odds=1,2,0.5", f"activation={activation}"])
+    model = build_model(config.model)
+    with with_odds(model, config.prediction.odds):
+        save_model(model, config, GridSettings(32), tmp_path / "model.keras")
+    source = find_source(tmp_path / "model.keras")
+    asked = replace(config.prediction, odds=ODDS)
+    for settings in (config.prediction, asked):
+        with with_odds(model, settings.odds):
+            expected = make_predictor(model)(NOISE)
+        np.testing.assert_allclose(open_predictor([source], settings)(NOISE), expected, atol=1e-5)
+    write_cohort(tmp_path / "scans", cases=1, size=32, slices=8)
+    scan = str(tmp_path / "scans" / "case_00000" / "imaging.nii.gz")
+    told = []
+    for name, more in (("own", []), ("flat", ["--odds", "1,1,1"])):
+        assert predict.main([str(source.path), scan, "--out", str(tmp_path / f"{name}.nii.gz"), *more]) == 0
+        told.append(json.loads((tmp_path / f"{name}.json").read_text())["made_by"]["settings"]["odds"])
+    assert told == [[1, 2, 0.5], [1, 1, 1]]
+    assert predict.main([str(source.path), scan, "--out", str(tmp_path / "none.nii.gz"), "--odds", "1,2"]) == 2
 
 
 @pytest.mark.parametrize("text", ["1,2", "1,0,1", "1,-1,1"])

@@ -63,7 +63,8 @@ def score_on_slices(data: str, run: Path) -> None:
     if scores.is_file():
         return
     predictions = run / "real"
-    failed = predict.main([str(run), data, "--out", str(predictions), "--no-postprocess"])
+    # the odds of the preset are for slices of real patients: a teacher is scored as it was trained
+    failed = predict.main([str(run), data, "--out", str(predictions), "--no-postprocess", "--odds", "1,1,1"])
     if failed or evaluate.main([str(predictions), data, "--out", str(scores.parent), "--postprocess"]):
         raise InputError(f"{run}: its predictions of {data} were not made or scored; see above")
 
