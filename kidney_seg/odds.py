@@ -23,8 +23,10 @@ def set_odds(model: keras.Model, odds: Sequence[float]) -> None:
     """Multiply the odds of the classes that `model` (of `build_model`) gives, one factor a class, for good.
 
     Softmax: probabilities are multiplied and divided by their sum; sigmoid: p / (1 - p) of each class is multiplied.
-    Factors of 1 leave the weights as they are.
+    Factors of 1 leave the model as it is, whatever model it is.
     """
+    if all(factor == 1 for factor in odds):
+        return
     bias = _bias(model)
     bias.assign(bias.numpy() + np.log(np.asarray(odds, np.float32)))
 
@@ -32,12 +34,13 @@ def set_odds(model: keras.Model, odds: Sequence[float]) -> None:
 @contextmanager
 def with_odds(model: keras.Model, odds: Sequence[float]) -> Iterator[keras.Model]:
     """`set_odds` until the block ends; then the weights are what they were, bit for bit."""
-    before = _bias(model).numpy()
+    before = None if all(factor == 1 for factor in odds) else _bias(model).numpy()
     set_odds(model, odds)
     try:
         yield model
     finally:
-        _bias(model).assign(before)
+        if before is not None:
+            _bias(model).assign(before)
 
 
 def _bias(model: keras.Model) -> keras.Variable:
