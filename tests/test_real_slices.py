@@ -101,6 +101,9 @@ def test_slices_are_counted_as_the_table_says(source, tmp_path):
     assert (first["false_alarms"], second["false_alarms"]) == (0.0, 1.0)
     assert first["kidney"]["difference"] is None and second["kidney"]["mean"] != first["kidney"]["mean"]
     assert first["tumor"]["mean"] is None  # no slice has one
+    assert [one["slices"] for one in first["kidney"]["by_area"]] == [kidneys, 0, 0, 0]  # 100 pixels are 64 mm2
+    assert first["kidney"]["by_area"][0]["mean"] == pytest.approx(first["kidney"]["mean"])
+    assert results.area_table([first]).splitlines()[1].split()[:2] == ["paper", str(kidneys)]
     lines = results.table([first, second]).splitlines()
     assert lines[1].startswith("paper") and lines[2].split()[-2:] == ["-", "100%"]
     assert results.collect(arms[:1], tmp_path, tmp_path, [2], [0]) == []
@@ -123,7 +126,8 @@ def test_a_pupil_begins_where_its_teacher_ended(source, tmp_path, capsys):
     command += [str(tmp_path / f"{name}.json") for name in ("teacher", "pupil")]
     assert main(command) == 0
     shown = capsys.readouterr().out
-    assert [line.split()[0] for line in shown.splitlines()[-3:]] == ["alone", "teacher", "pupil"]
+    assert [line.split()[0] for line in shown.splitlines()[-3:]] == ["alone", "teacher", "pupil"]  # by area
+    assert [line.split()[0] for line in shown.splitlines()[-8:-5]] == ["alone", "teacher", "pupil"]
     full = tmp_path / "out" / "full"
     manifest = json.loads((full / "pupil" / "fold0-seed0" / "manifest.json").read_text())
     assert manifest["pretrained_sha256"] == sha256_of(full / "teacher" / "seed0" / "best.keras")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.real_slices.arms import find_arms
-from benchmarks.real_slices.results import collect, table
+from benchmarks.real_slices.results import area_table, collect, table
 from benchmarks.real_slices.teachers import cohort_cache, score_on_slices, teach
 from benchmarks.real_slices.training import FOLDS, prepare, run_folder, train_fold
 from data_prep.cache import read_manifest
@@ -64,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         if not rows:
             raise InputError(f"{out}: no finished run of these arms, folds and seeds is here; leave out --results")
         print(table(rows))
+        print(f"\n{area_table(rows)}")
         if options.json:
             write_json(options.json, {"schema": 1, "folds": folds, "seeds": options.seeds, "arms": rows})
             print(options.json)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from benchmarks.real_slices.arms import Arm
@@ -18,6 +20,7 @@ from kidney_seg.intervals import by_patient, mean_interval, paired_difference
 FALSE_ALARM_MM2 = 50.0  # of kidney in a slice that has none
 MISSED = 0.05  # a Dice below it
 STRUCTURES = ("kidney", "tumor")
+AREAS_MM2 = (0, 500, 1500, 4000)  # of the kidney in a slice, from which on it belongs to the next group
 
 
 def slices_of(arm: Arm, root: Path, out: Path, fold: int, seed: int) -> list[dict[str, Any]] | None:
@@ -74,6 +77,7 @@ def collect(
                 "missed": fmean(value < MISSED for value in values) if values else None,
                 "difference": None if means is first else paired_difference(first[name], means[name])[:3],
             }
+        row["kidney"]["by_area"] = _by_area(slices)
         alarms = [one["false_alarm"] for one in slices if one["false_alarm"] is not None]
         row["false_alarms"] = fmean(alarms) if alarms else None
         made.append(row)
@@ -95,6 +99,29 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         alarms, missed = (_figure(value, "{:.0%}") for value in (row["false_alarms"], row["tumor"]["missed"]))
         lines.append(f"{row['arm']:{width}}  {row['runs']}/{row['wanted']}{cells}  {missed:>13}  {alarms:>13}")
     return "\n".join(lines)
+
+
+def area_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the mean and median Dice of the kidney by its area in the slice, as lines of text."""
+    width = max(8, *(len(row["arm"]) for row in rows))
+    lines = [f"{'kidney':{width}}" + "".join(f"  {f'from {area} mm2: n, mean, median':>34}" for area in AREAS_MM2)]
+    for row in rows:
+        cells = "".join(
+            f"{one['slices']:>18} {_figure(one['mean']):>8} {_figure(one['median']):>8}"
+            for one in row["kidney"]["by_area"]
+        )
+        lines.append(f"{row['arm']:{width}}{cells}")
+    return "\n".join(lines)
+
+
+def _by_area(slices: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return `from_mm2`, `slices`, `mean` and `median` Dice of the kidney for each of AREAS_MM2."""
+    made = []
+    for low, high in itertools.pairwise((*AREAS_MM2, math.inf)):
+        dice = [one["kidney"] for one in slices if one["kidney"] is not None and low <= one["truth_mm2"] < high]
+        known = {"mean": fmean(dice), "median": median(dice)} if dice else {"mean": None, "median": None}
+        made.append({"from_mm2": low, "slices": len(dice), **known})
+    return made
 
 
 def _figure(value: float | None, form: str = "{:.3f}") -> str:
