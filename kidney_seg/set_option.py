@@ -24,8 +24,8 @@ def add_set_option(parser: argparse.ArgumentParser, text: str) -> None:
 def complete_setting(prefix: str, **_: object) -> list[str]:
     """Return the words that may stand where `prefix` was typed: `key=`, then true and false where these are the values.
 
-    >>> [word for word in complete_setting("b") if word.startswith("b")]
-    ['batch_norm_momentum=', 'background=', 'batch_size=', 'brightness_hu=']
+    >>> [word for word in complete_setting("ba") if word.startswith("ba")]
+    ['batch_norm_momentum=', 'background=', 'batch_size=']
     >>> complete_setting("background=t")
     ['background=true', 'background=false']
     """
