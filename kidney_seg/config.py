@@ -166,8 +166,8 @@ PRESETS: types.MappingProxyType[str, Config] = types.MappingProxyType(
             data=DataConfig(scale=0.2, rotation_deg=20.0),
             rounds=RoundsConfig(starts=3, start_steps=100, steps=400, max_rounds=3, peak_rate=4e-3, patient_share=0.75),
         ),
-        # For a hundred patients or so, and no GPU: on single slices of KiTS patients as good as `paper`, its steps half
-        # as long (docs/what_helps.md). Meant to begin with a network that simulated patients have taught.
+        # For a hundred patients or so, and no GPU; meant to begin with a network that simulated patients have taught.
+        # On single slices of KiTS patients no difference to `paper` was shown (docs/what_helps.md).
         "few": Config(
             model=ModelConfig(size=128, width_factor=0.5, decoder="inline", batch_norm_momentum=0.9),
             loss=LossConfig(cross_entropy=0.5, coarse_targets="average"),
