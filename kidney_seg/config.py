@@ -180,8 +180,12 @@ PRESETS: types.MappingProxyType[str, Config] = types.MappingProxyType(
                 gamma_change=0.5,
                 noise_hu=20.0,
             ),
-            rounds=RoundsConfig(starts=1, start_steps=900, steps=450, max_rounds=2, peak_rate=2e-3, patient_share=0.75),
-            prediction=PredictionConfig(odds=(1.0, 1.0, 8.0)),
+            # a long first round on all patients, then a short one at a low rate: rounds at the rate of the first, on
+            # three quarters of the patients, took as many steps and made nothing better (docs/what_helps.md)
+            rounds=RoundsConfig(
+                starts=1, start_steps=1500, steps=300, max_rounds=1, peak_rate=2e-3, rate_decay=0.3, patient_share=0.75
+            ),
+            prediction=PredictionConfig(odds=(1.0, 1.0, 8.0), flips="left_right"),
         ),
         "paper": Config(),
     }
