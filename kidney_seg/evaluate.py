@@ -60,7 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.evaluate",
         description="Score predicted label files against the true ones by the rules of KiTS19 and KiTS23. Prints "
-        "Table 1 with 95 %% intervals and the tumors found by size, writes cases.csv and scores.json. A missing "
+        "Table 1 with 95 % intervals and the tumors found by size, writes cases.csv and scores.json. A missing "
         "prediction counts as empty.",
     )
     parser.add_argument(

@@ -12,8 +12,7 @@ from helpers import KITS_AFFINE, save
 from benchmarks.real_slices import results
 from benchmarks.real_slices.__main__ import main
 from benchmarks.real_slices.arms import FOLDER, find_arms, read_arm
-from benchmarks.real_slices.teachers import real_scores
-from benchmarks.real_slices.training import prepare, run_folder
+from benchmarks.real_slices.training import prepare, run_folder, scores_file
 from data_prep.cache import read_manifest
 from data_prep.command import InputError
 from data_prep.files import sha256_of, write_json
@@ -90,9 +89,9 @@ def test_slices_are_counted_as_the_table_says(source, tmp_path):
     alarm = int(results.FALSE_ALARM_MM2 / PIXEL_MM**2)  # the largest area that is none, in pixels
     for arm, pixels in zip(arms[:2], (alarm, alarm + 1), strict=True):
         for fold in (0, 1):
-            finish(run_folder(arm, tmp_path, fold, 0) / "evaluation" / "test" / "scores.json", folds[fold], pixels)
+            finish(scores_file(run_folder(arm, tmp_path, fold, 0)), folds[fold], pixels)
     # a teacher is one run, scored on all slices: of these only the folds' own count
-    finish(real_scores(run_folder(arms[2], tmp_path, 0, 0)), itertools.chain(*folds), alarm)
+    finish(scores_file(run_folder(arms[2], tmp_path, 0, 0), teacher=True), itertools.chain(*folds), alarm)
     first, second, teacher = results.collect(arms, tmp_path, tmp_path, [0, 1], [0])
     assert first["runs"] == first["wanted"] == 2
     kidneys = sum(int(name[-1]) % 2 for name in folds[0] + folds[1])
@@ -107,6 +106,15 @@ def test_slices_are_counted_as_the_table_says(source, tmp_path):
     lines = results.table([first, second]).splitlines()
     assert lines[1].startswith("paper") and lines[2].split()[-2:] == ["-", "100%"]
     assert results.collect(arms[:1], tmp_path, tmp_path, [2], [0]) == []
+    both = arms[0].together((0, 1))
+    finish(scores_file(run_folder(both, tmp_path, 0, 0)), folds[0], 0)
+    for fold in (0, 1):  # of the second seed
+        finish(scores_file(run_folder(arms[0], tmp_path, fold, 1)), folds[fold], alarm)
+    pooled, averaged, taught = results.collect([arms[0], both, arms[2]], tmp_path, tmp_path, [0, 1], [0, 1])
+    assert (pooled["runs"], pooled["wanted"], pooled["kidney"]["slices"]) == (4, 4, 2 * kidneys)
+    assert (averaged["arm"], averaged["runs"], averaged["wanted"]) == (f"{arms[0].name} x2", 1, 2)
+    assert averaged["kidney"]["mean"] == 0.0 and averaged["kidney"]["slices"] < kidneys
+    assert taught["wanted"] == 2  # a teacher is one, whatever the seeds
 
 
 @pytest.mark.slow
@@ -153,5 +161,7 @@ def test_teachers_need_label_maps_of_other_patients(source, tmp_path, capsys):
 def test_folds_that_are_not_there_are_refused(source, tmp_path, capsys):
     assert main([str(source), "--out", str(tmp_path / "out"), "--folds", "5"]) == 2
     assert "from 0 to 4" in capsys.readouterr().err
+    assert main([str(source), "--out", str(tmp_path / "out"), "--together"]) == 2
+    assert "give two --seeds" in capsys.readouterr().err
     assert main([str(source), "--out", str(tmp_path / "out"), "--results"]) == 2
     assert "no finished run" in capsys.readouterr().err

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 
 from benchmarks.real_slices.arms import find_arms
 from benchmarks.real_slices.results import area_table, collect, table
-from benchmarks.real_slices.teachers import cohort_cache, score_on_slices, teach
-from benchmarks.real_slices.training import FOLDS, prepare, run_folder, train_fold
+from benchmarks.real_slices.teachers import cohort_cache, teach
+from benchmarks.real_slices.training import FOLDS, predict_together, prepare, run_folder, score, train_fold
 from data_prep.cache import read_manifest
 from data_prep.command import InputError, run_command
 from data_prep.files import write_json
@@ -35,6 +36,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--against", metavar="NAME", default="paper", help="arm that the others are compared with")
     parser.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)), metavar="K", help="default: all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="S", help="default: 0")
+    parser.add_argument(
+        "--together", action="store_true", help="also average the networks of all --seeds, as an arm of its own (xN)"
+    )
     parser.add_argument("--quick", action="store_true", help="fold 1 alone, a quarter of the steps: to explore")
     parser.add_argument("--results", action="store_true", help="train nothing, print the table of what is there")
     parser.add_argument("--json", metavar="FILE", help="write the table's figures here, too")
@@ -45,22 +49,25 @@ def main(argv: list[str] | None = None) -> int:
         if not all(0 <= fold < FOLDS for fold in folds):
             raise InputError(f"--folds {' '.join(map(str, folds))}: expected numbers from 0 to {FOLDS - 1}")
         arms = find_arms(options.arms, options.against)
+        if options.together and len(options.seeds) < 2:
+            raise InputError("--together: averages the networks of several seeds; give two --seeds or more")
+        groups = [arm.together(options.seeds) for arm in arms if options.together and not arm.cohort]
         out = Path(options.out) / ("quick" if options.quick else "full")
         if not options.results:
             caches = {arm.grid: prepare(options.data, Path(options.out), arm.grid) for arm in arms}
             known = {entry.patient for entry in read_manifest(caches[arms[0].grid]).entries}
             teachers = {arm.name: arm for arm in [arm.teacher or arm for arm in arms] if arm.cohort}
-            for seed in options.seeds:
-                for teacher in teachers.values():
-                    run = run_folder(teacher, out, 0, seed)
-                    cache = cohort_cache(teacher, options.labels, known, Path(options.out), seed, options.jobs)
-                    teach(teacher, cache, run, seed, short=options.quick)
-                    score_on_slices(options.data, run)
-                for fold in folds:
-                    for arm in arms:
-                        if not arm.cohort:
-                            train_fold(arm, caches[arm.grid], out, fold, seed, short=options.quick)
-        rows = collect(arms, Path(options.out), out, folds, options.seeds)
+            for teacher in teachers.values():
+                run = run_folder(teacher, out, 0, 0)
+                cache = cohort_cache(teacher, options.labels, known, Path(options.out), options.jobs)
+                teach(teacher, cache, run, short=options.quick)
+                score(options.data, [str(run)], run, teacher=True)
+            pupils = [arm for arm in arms if not arm.cohort]
+            for seed, fold, arm in itertools.product(options.seeds, folds, pupils):
+                train_fold(arm, caches[arm.grid], out, fold, seed, short=options.quick)
+            for fold, arm in itertools.product(folds, groups):
+                predict_together(arm, options.data, caches[arm.grid], out, fold)
+        rows = collect([*arms, *groups], Path(options.out), out, folds, options.seeds)
         if not rows:
             raise InputError(f"{out}: no finished run of these arms, folds and seeds is here; leave out --results")
         print(table(rows))

@@ -1,13 +1,14 @@
 """Arms of the cross-validation: one JSON file each, in the folder `settings` beside this file.
 
 An arm is trained on every fold, from random weights or from those of its `teacher`, another arm. A teacher is an arm
-with a `cohort`: it is trained once, on simulated patients, and scored on the real slices of the folds.
+with a `cohort`: it is trained once, on simulated patients, and scored on the real slices of the folds. Seeds repeat the
+arms; their teacher stays the same, as a network that was downloaded would.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_prep.command import InputError
@@ -41,7 +42,8 @@ class CohortSettings:
 class Arm:
     """What is tried. name: of its file; why: a sentence; grid: of its cache; settings: as of `--set`, over `preset`.
 
-    cohort: what it is trained on, if not on the real slices; teacher: the arm whose weights it begins with.
+    cohort: what it is trained on, if not on the real slices; teacher: the arm whose weights it begins with. members:
+    seeds whose networks predict together; nothing is trained for that.
     """
 
     name: str
@@ -51,6 +53,16 @@ class Arm:
     settings: tuple[str, ...]
     cohort: CohortSettings | None = None
     teacher: Arm | None = None
+    members: tuple[int, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Its name in tables."""
+        return f"{self.name} x{len(self.members)}" if self.members else self.name
+
+    def together(self, seeds: Sequence[int]) -> Arm:
+        """Return the arm whose predictions are the average of this one's networks of these seeds."""
+        return replace(self, members=tuple(seeds))
 
     def config(self, short: bool = False) -> Config:
         """Return the settings of its runs; `short`: with fewer steps."""

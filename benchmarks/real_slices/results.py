@@ -10,8 +10,7 @@ from statistics import fmean, median
 from typing import Any
 
 from benchmarks.real_slices.arms import Arm
-from benchmarks.real_slices.teachers import real_scores
-from benchmarks.real_slices.training import cache_folder, run_folder
+from benchmarks.real_slices.training import cache_folder, run_folder, scores_file
 from data_prep.cache import read_manifest
 from data_prep.files import read_json
 from data_prep.split import read_split
@@ -29,8 +28,8 @@ def slices_of(arm: Arm, root: Path, out: Path, fold: int, seed: int) -> list[dic
     Each has `patient`, `kidney`, `tumor` (Dice after the rule, None where the truth has none), `false_alarm` (None
     where the slice holds kidney) and `truth_mm2`, the area of kidney and tumor. `root` holds the caches.
     """
-    run, cache = run_folder(arm, out, fold, seed), cache_folder(root, arm.grid)
-    path = real_scores(run) if arm.cohort else run / "evaluation" / "test" / "scores.json"
+    cache = cache_folder(root, arm.grid)
+    path = scores_file(run_folder(arm, out, fold, seed), teacher=bool(arm.cohort))
     if not path.is_file():
         return None
     manifest = read_manifest(cache)
@@ -59,14 +58,15 @@ def collect(
     """Return a row for each arm with finished runs: mean Dice over slices, its interval and difference by patient."""
     made, first = [], None
     for arm in arms:
-        runs = [slices_of(arm, root, out, fold, seed) for seed in seeds for fold in folds]
+        own = seeds[:1] if arm.cohort or arm.members else seeds
+        runs = [slices_of(arm, root, out, fold, seed) for seed in own for fold in folds]
         finished = [run for run in runs if run is not None]
         slices = [one for run in finished for one in run]
         if not slices:
             continue
         means = {name: by_patient(slices, name) for name in STRUCTURES}
         first = first or means
-        row: dict[str, Any] = {"arm": arm.name, "why": arm.why, "runs": len(finished), "wanted": len(runs)}
+        row: dict[str, Any] = {"arm": arm.title, "why": arm.why, "runs": len(finished), "wanted": len(runs)}
         for name in STRUCTURES:
             values = [one[name] for one in slices if one[name] is not None]
             low, high = mean_interval(list(means[name].values()))

@@ -1,10 +1,11 @@
-"""Simulated patients as teachers: a network trained on none but them, and its score on real slices."""
+"""Simulated patients as teachers: a network trained on none but them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from benchmarks.real_slices.arms import Arm
+from benchmarks.real_slices.training import TEACHER_SEED, say_rounds, scores_file
 from data_prep.build import build
 from data_prep.cache import read_manifest
 from data_prep.command import InputError
@@ -15,7 +16,7 @@ from data_prep.split import make_split, write_split
 FRACTIONS = (0.85, 0.1, 0.05)  # the simulated test patients matter little: the real slices are the test
 
 
-def cohort_cache(arm: Arm, labels: str | None, known: set[str], out: Path, seed: int, jobs: int) -> Path:
+def cohort_cache(arm: Arm, labels: str | None, known: set[str], out: Path, jobs: int) -> Path:
     """Simulate the cohort of a teacher and cache it, unless that is done; returns the cache folder, with its split.
 
     Label maps of the `known` patients, those of the real slices, are left out: no kidney that is tested on is learned.
@@ -24,12 +25,12 @@ def cohort_cache(arm: Arm, labels: str | None, known: set[str], out: Path, seed:
     if labels is None:
         raise InputError(f"arm {arm.name}: is taught by simulated patients; give --labels DIR, a folder of label maps")
     cohort = arm.cohort
-    name = f"{cohort.appearance}-{cohort.looks}x{cohort.size}-{cohort.thickness_mm:g}mm-seed{seed}"
+    name = f"{cohort.appearance}-{cohort.looks}x{cohort.size}-{cohort.thickness_mm:g}mm-seed{TEACHER_SEED}"
     write_label_cohort(
         out / f"patients-{name}",
         labels,
         size=cohort.size,
-        seed=seed,
+        seed=TEACHER_SEED,
         hard=cohort.appearance == "hard",
         jobs=jobs,
         variation=Variation(thickness_mm=cohort.thickness_mm, wild=cohort.appearance == "wild"),
@@ -45,30 +46,10 @@ def cohort_cache(arm: Arm, labels: str | None, known: set[str], out: Path, seed:
     return cache
 
 
-def teach(arm: Arm, cache: Path, run: Path, seed: int, short: bool) -> None:
+def teach(arm: Arm, cache: Path, run: Path, short: bool) -> None:
     """Train a teacher on its cohort into the run folder `run`, going on where it stopped; nothing if that is done."""
-    from benchmarks.real_slices.training import say_rounds
     from kidney_seg.progressive import train
 
-    if not (run / "evaluation" / "test" / "scores.json").is_file():
-        print(f"{arm.name}, seed {seed}: {arm.why}", flush=True)
-        train(cache, run, arm.config(short), seed, say_rounds)
-
-
-def score_on_slices(data: str, run: Path) -> None:
-    """Predict and score all real slices with a teacher's run, unless that is done."""
-    from kidney_seg import evaluate, predict
-
-    scores = real_scores(run)
-    if scores.is_file():
-        return
-    predictions = run / "real"
-    # the odds of the preset are for slices of real patients: a teacher is scored as it was trained
-    failed = predict.main([str(run), data, "--out", str(predictions), "--no-postprocess", "--odds", "1,1,1"])
-    if failed or evaluate.main([str(predictions), data, "--out", str(scores.parent), "--postprocess"]):
-        raise InputError(f"{run}: its predictions of {data} were not made or scored; see above")
-
-
-def real_scores(run: Path) -> Path:
-    """Return where the scores of a teacher on the real slices lie."""
-    return run / "evaluation" / "real" / "scores.json"
+    if not scores_file(run).is_file():
+        print(f"{arm.name}: {arm.why}", flush=True)
+        train(cache, run, arm.config(short), TEACHER_SEED, say_rounds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.real_slices.arms import Arm
@@ -12,6 +13,7 @@ from data_prep.folds import make_folds, write_folds
 from data_prep.grid import GridSettings
 
 FOLDS = 5
+TEACHER_SEED = 0
 
 
 def prepare(data: str, out: Path, grid: GridSettings) -> Path:
@@ -30,8 +32,16 @@ def cache_folder(out: Path, grid: GridSettings) -> Path:
 
 
 def run_folder(arm: Arm, out: Path, fold: int, seed: int) -> Path:
-    """Return where the run of an arm on a fold lies; a teacher has one for all folds."""
-    return out / arm.name / (f"seed{seed}" if arm.cohort else f"fold{fold}-seed{seed}")
+    """Return where the run of an arm on a fold lies; a teacher has one for all folds, members together one of all."""
+    if arm.cohort:
+        return out / arm.name / f"seed{TEACHER_SEED}"
+    which = "seeds" + "+".join(map(str, arm.members)) if arm.members else f"seed{seed}"
+    return out / arm.name / f"fold{fold}-{which}"
+
+
+def scores_file(run: Path, teacher: bool = False) -> Path:
+    """Return where the scores of a run lie: of its fold's test patients, of a teacher those of all real slices."""
+    return run / "evaluation" / ("real" if teacher else "test") / "scores.json"
 
 
 def train_fold(arm: Arm, cache: Path, out: Path, fold: int, seed: int, short: bool) -> None:
@@ -42,12 +52,37 @@ def train_fold(arm: Arm, cache: Path, out: Path, fold: int, seed: int, short: bo
     from kidney_seg.progressive import train
 
     run = run_folder(arm, out, fold, seed)
-    if (run / "evaluation" / "test" / "scores.json").is_file():
+    if scores_file(run).is_file():
         return
     print(f"{arm.name}, fold {fold}, seed {seed}: {arm.why}", flush=True)
     pretrained = run_folder(arm.teacher, out, fold, seed) if arm.teacher else None
     split = cache / "folds" / f"fold{fold}.json"
     train(cache, run, arm.config(short), seed, say_rounds, split_file=split, pretrained=pretrained)
+
+
+def predict_together(arm: Arm, data: str, cache: Path, out: Path, fold: int) -> None:
+    """Score the average of an arm's members, which are trained, on a fold's test patients; nothing if that is done."""
+    members = [str(run_folder(arm.together(()), out, fold, seed)) for seed in arm.members]
+    patients = ["--split", str(cache / "folds" / f"fold{fold}.json")]
+    score(data, members, run_folder(arm, out, fold, 0), *patients)
+
+
+def score(data: str, models: Sequence[str], run: Path, *chosen: str, teacher: bool = False) -> None:
+    """Predict cases of `data` with models, averaged, and score them, into the folder `run`; nothing if that is done.
+
+    chosen: options of both commands that say which cases. A teacher is scored as it was trained: the odds of its preset
+    are for slices of real patients.
+    """
+    from kidney_seg import evaluate, predict
+
+    scores, predictions = scores_file(run, teacher), str(run / "real" if teacher else run / "predictions")
+    if scores.is_file():
+        return
+    more = ["--ensemble", *models[1:]] if len(models) > 1 else []
+    more += ["--odds", "1,1,1"] if teacher else []
+    failed = predict.main([models[0], data, "--out", predictions, "--no-postprocess", *more, *chosen])
+    if failed or evaluate.main([predictions, data, "--out", str(scores.parent), "--postprocess", *chosen]):
+        raise InputError(f"{run}: its predictions of {data} were not made or scored; see above")
 
 
 def say_rounds(line: str) -> None:
