@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterable
 from types import ModuleType
@@ -24,15 +25,19 @@ def run_command(body: Callable[[], int]) -> int:
     """Run the body of a command and turn the user's mistakes into one line and an exit code.
 
     Returns the body's own code (0 done, 1 done with a negative answer), 2 for bad input, a full disk or a folder that
-    may not be used, 130 when interrupted from the keyboard. Any other exception is a defect of ours and keeps its
-    traceback.
+    may not be used, 130 when interrupted from the keyboard, 141 without a word when nobody reads the output any more,
+    as after `| head`. Any other exception is a defect of ours and keeps its traceback.
     """
     try:
-        return body()
+        code = body()
+        sys.stdout.flush()
+        return code
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 141
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             remedy = "free some space or choose another folder"
         elif error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR):
@@ -48,6 +53,22 @@ def run_command(body: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("stopped by the user; run the same command again to go on", file=sys.stderr)
         return 130
+
+
+def _nobody_reads() -> bool:
+    """Return whether standard output is a pipe without a reader; if so, drop what was still to be printed."""
+    import select
+
+    try:
+        output = sys.stdout.fileno()
+    except OSError:  # not a file, as in a notebook
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    gone = any(event & select.POLLERR for _, event in poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return gone
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -57,3 +59,14 @@ def test_progress_passes_on_every_item(capsys: pytest.CaptureFixture[str]) -> No
     assert list(progress(iter("abc"), "letters", total=3)) == ["a", "b", "c"]
     captured = capsys.readouterr()
     assert captured.out == "" and "letters" in captured.err
+
+
+@pytest.mark.parametrize(("lines", "fault", "code"), [(1, "", 141), (10000, "", 141), (1, "raise BrokenPipeError", 1)])
+def test_output_that_nobody_reads_ends_it_without_a_word(lines: int, fault: str, code: int) -> None:
+    body = f"print('line\\n' * {lines}); {fault or '0'}"
+    program = f"def body():\n {body}\n return 0\nfrom data_prep.command import run_command; exit(run_command(body))"
+    reading, writing = os.pipe()
+    if not fault:  # else somebody reads: it is another pipe that broke
+        os.close(reading)
+    done = subprocess.run([sys.executable, "-c", program], stdout=writing, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, "BrokenPipeError" in done.stderr) == (code, bool(fault))
