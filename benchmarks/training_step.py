@@ -26,21 +26,19 @@ def rows(quick: bool) -> Iterator[Row]:
         config = config_of(preset, settings)
         arguments = {"preset": preset, "steps": steps}
         ours, torch = "benchmarks.networks:keras_training", "benchmarks.networks:torch_training"
-        found = in_turn(
-            {
-                "PyTorch": Arm(torch, {**arguments, "settings": settings}),
-                "TensorFlow": Arm(ours, {**arguments, "settings": settings}),
-                "TensorFlow, XLA": Arm(ours, {**arguments, "settings": [*settings, "jit_compile=on"]}),
-                "TensorFlow, bfloat16": Arm(ours, {**arguments, "settings": [*settings, "precision=mixed_bfloat16"]}),
-                "product": Arm("benchmarks.machine:matrix_product", {"edge": edge}),
-            },
-            turns,
-            warm_up=1 if quick else 2,
-        )
+        ways = {
+            "PyTorch": Arm(torch, {**arguments, "settings": settings}),
+            "TensorFlow": Arm(ours, {**arguments, "settings": settings}),
+            "TensorFlow, XLA": Arm(ours, {**arguments, "settings": [*settings, "jit_compile=on"]}),
+            "TensorFlow, bfloat16": Arm(ours, {**arguments, "settings": [*settings, "precision=mixed_bfloat16"]}),
+        }
+        if quick:  # what differs from the others is a setting
+            del ways["TensorFlow, bfloat16"]
+        found = in_turn({**ways, "product": Arm("benchmarks.machine:matrix_product", {"edge": edge})}, turns)
         slices = steps * config.data.batch_size
         what = f"training, {preset}, {config.model.size} x {config.model.size}"
         yardstick = ("PyTorch", found["PyTorch"], slices)
-        for name in ("PyTorch", "TensorFlow", "TensorFlow, XLA", "TensorFlow, bfloat16"):
+        for name in ways:
             beside = None if name == "PyTorch" else yardstick
             goal = ">= 1.0" if name == "TensorFlow" else ""
             yield speed_row(f"{what}: {name}", found[name], slices, "slices/s", yardstick=beside, goal=goal)

@@ -22,7 +22,7 @@ from kidney_seg.report_data import Files
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("data_prep", "kidney_seg", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
-SHORT = "starts=1 start_steps=20 steps=4 max_rounds=1 retries=0".split()
+SHORT = "starts=1 start_steps=4 max_rounds=0 retries=0".split()
 EXTRAS = ("completion", "onnx", "serving", "scale", "dicom", "report", "notebooks", "jax", "docs", "test")
 
 
