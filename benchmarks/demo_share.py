@@ -17,8 +17,8 @@ WORK = (
 )
 DEMO = "from kidney_seg.progressive import main; sys.exit(main([]))", "runs/demo"  # code, and its run folder
 QUICK = (
-    "from kidney_seg.small_run import small_run; "
-    "small_run('.', 'starts=1', 'start_steps=2', 'steps=2', 'max_rounds=1', 'width_factor=0.1')",
+    "from kidney_seg.small_run import small_run; small_run('.', 'starts=1', 'start_steps=2', 'max_rounds=0', "
+    "'width_factor=0.1', 'gates=', 'multi_scale_input=false', 'deep_supervision=false')",
     "progressive",
 )
 GOAL = ">= 0.7"

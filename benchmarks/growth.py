@@ -17,7 +17,7 @@ WORK = (
     f"{TIMES} times as many patients: the same ones under {TIMES} names; each in a process of its own, warmed up; "
     f"time: seconds / {TIMES} / seconds of one time; memory: the peaks of both processes"
 )
-PATIENTS, QUICK_PATIENTS = 6, 2
+PATIENTS, QUICK_PATIENTS = 6, 1
 STEPS_A_PATIENT = 20
 TURNS = 7
 GOAL = "<= 1.15"
@@ -85,7 +85,7 @@ def scoring(patients: str) -> Callable[[], object]:
 
 def rows(quick: bool) -> Iterator[Row]:
     """Yield, for each kind of work, the time a patient and the memory of many patients beside those of few."""
-    patients, turns = (QUICK_PATIENTS, 2) if quick else (PATIENTS, TURNS)
+    patients, turns = (QUICK_PATIENTS, 1) if quick else (PATIENTS, TURNS)
     settings, cohort = (TINY, {"size": 32, "slices": 8}) if quick else ([], {})
     steps = 2 if quick else STEPS_A_PATIENT
     size = config_of("demo", settings).model.size
@@ -109,7 +109,7 @@ def rows(quick: bool) -> Iterator[Row]:
             )
             kinds["evaluate"][times] = Arm("benchmarks.growth:scoring", own)
         for name, arms in kinds.items():
-            found = in_turn({str(times): arm for times, arm in arms.items()}, turns)
+            found = in_turn({str(times): arm for times, arm in arms.items()}, turns, warm_up=0 if quick else 2)
             few, many = found["1"], found[str(TIMES)]
             few_name, many_name = f"{name}, {patients} patients", f"{name}, {TIMES * patients} patients"
             yield time_row(few_name, few)

@@ -20,7 +20,7 @@ def rows(quick: bool) -> Iterator[Row]:
     """Yield slices a second of each preset by engine, and the share of the matrix product's rate."""
     from kidney_seg.model import build_model
 
-    sizes, turns, edge = ({"demo": (TINY, 2, 1)}, 2, 256) if quick else (SIZES, TURNS, 3072)
+    sizes, turns, edge = ({"demo": (TINY, 2, 1)}, 1, 256) if quick else (SIZES, TURNS, 3072)
     for preset, (settings, slices, at_once) in sizes.items():
         config = config_of(preset, settings)
         same = {"preset": preset, "settings": settings, "slices": slices}

@@ -113,7 +113,7 @@ def _drop(files: list[Path]) -> None:
 
 def rows(quick: bool) -> Iterator[Row]:
     """Yield slices a second of each preset by where they come from, beside the copy and the training."""
-    turns, patients = (2, QUICK_PATIENTS) if quick else (TURNS, PATIENTS)
+    turns, patients = (1, QUICK_PATIENTS) if quick else (TURNS, PATIENTS)
     sizes, places = ({"demo": (4, 1)}, {"memory": FROM["memory"]}) if quick else (SIZES, FROM)
     settings, cohort = (TINY, {"size": 32, "slices": 8}) if quick else ([], {})
     ours = "benchmarks.inputs:batches"
@@ -132,7 +132,7 @@ def rows(quick: bool) -> Iterator[Row]:
             if training_steps:
                 step = {"preset": preset, "settings": settings, "steps": training_steps}
                 arms["training"] = Arm("benchmarks.networks:keras_training", step)
-            found = in_turn(arms, turns)
+            found = in_turn(arms, turns, warm_up=0 if quick else 2)
             config = config_of(preset, settings)
             what, batch = f"pipeline, {preset}, {config.model.size} px", config.data.batch_size
             slices = steps * batch

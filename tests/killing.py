@@ -22,7 +22,7 @@ from kidney_seg.quiet import quiet_tensorflow
 # The smallest network there is; and a checkpoint after every step, so that many kills meet one being written.
 TINY = Config().with_settings(
     "size=32 width_factor=0.1 batch_norm_momentum=0.9 gates= multi_scale_input=false deep_supervision=false starts=1 "
-    "start_steps=40 steps=40 max_rounds=2 patience=2 retries=0 batch_size=4 peak_rate=0.01 checkpoint_seconds=0".split()
+    "start_steps=40 steps=40 max_rounds=1 patience=2 retries=0 batch_size=4 peak_rate=0.01 checkpoint_seconds=0".split()
 )
 
 
@@ -40,7 +40,7 @@ def settings_of(config: Config) -> list[str]:
 def live(cache: Path, run: Path, kill_after: float | None = None, writing: bool = False) -> bool:
     """Train in a child process, killed after so many seconds; whether it came to its end.
 
-    `writing`: killed at the first sight of a checkpoint half written after these seconds.
+    `writing`: killed while a checkpoint is half written, the first one that is seen after these seconds.
     """
     child = os.fork()
     if child == 0:
@@ -57,23 +57,30 @@ def live(cache: Path, run: Path, kill_after: float | None = None, writing: bool 
                 raise SystemExit(f"the training ended by itself with status {status}")
             return True
         late = kill_after is not None and time.monotonic() - begun >= kill_after
-        if late and (not writing or any((run / "checkpoints").glob(".tmp-*"))):
+        if late and (not writing or _holds_half_a_checkpoint(child, run)):
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return False
         time.sleep(0.0005 if late else 0.01)
 
 
-def result(run: Path) -> dict:
-    """Return what must be equal, bit for bit: the weights of every attempt, the history, and the scores."""
+def _holds_half_a_checkpoint(child: int, run: Path) -> bool:
+    """Hold the child if it seems to write one, and look again: by then, the file may have its name."""
+    half_written = (run / "checkpoints").glob
+    if not any(half_written(".tmp-*")):
+        return False
+    os.kill(child, signal.SIGSTOP)
+    os.waitid(os.P_PID, child, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    if any(half_written(".tmp-*")):
+        return True
+    os.kill(child, signal.SIGCONT)
+    return False
+
+
+def weights_of(run: Path) -> dict[str, str]:
+    """Return the bits of the weights of every attempt, as hexadecimal digits, by the file's path in the run."""
     import h5py
 
-    events: list[dict] = []
-    for line in map(json.loads, (run / "journal.jsonl").read_text().splitlines()):
-        if line["event"] == "taken back":
-            del events[line["to"] :]
-        else:
-            events.append(line)
     weights = {}
     for path in sorted((run / "rounds").glob("*/*.weights.h5")):
         with h5py.File(path) as file:
@@ -82,20 +89,31 @@ def result(run: Path) -> dict:
                 lambda _, item, found=found: found.append(item[()].tobytes() if hasattr(item, "dtype") else b"")
             )
         weights[str(path.relative_to(run))] = b"".join(found).hex()
+    return weights
+
+
+def result(run: Path) -> dict:
+    """Return what must be equal, bit for bit: the weights of every attempt, the history, and the scores."""
+    events: list[dict] = []
+    for line in map(json.loads, (run / "journal.jsonl").read_text().splitlines()):
+        if line["event"] == "taken back":
+            del events[line["to"] :]
+        else:
+            events.append(line)
     histories = [
         [{**row, "seconds": 0, "waited": 0} for row in event["history"]]
         for event in events
         if event["event"] == "attempt"
     ]
     scores = json.loads((run / "evaluation" / "test" / "scores.json").read_text())
-    return {"weights": weights, "histories": histories, "cases": scores["cases"], "summary": scores["summary"]}
+    return {"weights": weights_of(run), "histories": histories, "cases": scores["cases"], "summary": scores["summary"]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cache", type=Path, help="cache of 32 x 32 slices with a split")
     parser.add_argument("folder", type=Path, help="new folder for the runs")
-    parser.add_argument("--kills", type=int, default=25)
+    parser.add_argument("--kills", type=int, default=6)
     parser.add_argument("--seed", type=int, default=int(np.random.SeedSequence().entropy % 10**6))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)

@@ -24,6 +24,7 @@ from data_prep.lock import locked
 from data_prep.workers import Died, in_workers
 
 CASES = 40
+PATIENCE_S = 300  # for what takes a second on a machine of its own
 SETTINGS = GridSettings(256)
 
 
@@ -55,7 +56,7 @@ def _mind_ctrl_c() -> None:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.002)
@@ -71,36 +72,46 @@ def cases_in(cache: Path) -> int:
     return len(list(cache.glob("case_*.h5")))
 
 
+def empty(cache: Path) -> None:
+    for path in cache.iterdir():
+        path.unlink()
+
+
+KILLS, MIDWAY, TRIES = 8, 3, 100
+
+
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_change_nothing(
-    cohort: Path, undisturbed: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_kills_at_random_moments_change_nothing(cohort: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    """The moments are chosen by what is done by then: how fast the machine is does not count."""
     seed = random.randrange(10**6)
     print(f"seed {seed}")  # shown if the test fails
     draw = random.Random(seed)
     cache = tmp_path / "cache"
-    hit = midway = 0
-    while hit < 20:
+    hit = midway = tries = 0
+    while hit < KILLS or midway < MIDWAY:
+        tries += 1
+        assert tries <= TRIES, f"{hit} kills, {midway} of them while cases were built: the others missed it"
         before = cases_in(cache)
         process = start(cohort, cache, "--jobs", draw.choice("112"))
         wait_for_lock(cache, process)
-        time.sleep(draw.uniform(0, 1))
-        if draw.random() < 0.5:
+        wanted = before + draw.randint(0, CASES // 4)
+        wait_for(lambda process=process, wanted=wanted: process.poll() is not None or cases_in(cache) >= wanted)
+        time.sleep(draw.uniform(0, 0.02))  # within a case, too
+        if draw.random() < 0.5 and process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()  # its workers find that out by themselves
-        process.communicate()
+        said = process.communicate()[1]
         if process.returncode == 0:  # it was quicker: begin again
             assert content_of(cache) == undisturbed
-            for path in cache.iterdir():
-                path.unlink()
+            empty(cache)
             continue
+        assert process.returncode == -signal.SIGKILL, said
         hit += 1
         midway += before < cases_in(cache) < CASES
         assert all(is_whole(path) for path in cache.glob("case_*.h5"))
         assert not (cache / "manifest.json").exists() or content_of(cache).items() >= undisturbed.items()
         assert cases_in(cache) >= before
-    assert midway >= 3, "the kills missed the building"
     result = build(cohort, cache, SETTINGS)
     assert result.kept + result.made == CASES
     assert content_of(cache) == undisturbed  # leftovers of killed builds are gone, too
@@ -113,13 +124,17 @@ def test_a_stopped_build_says_so_in_one_line_and_leaves_no_process(
     cohort: Path, undisturbed: dict[str, bytes], tmp_path: Path, jobs: str, number: int, code: int
 ) -> None:
     cache = tmp_path / "cache"
-    process = start(cohort, cache, "--jobs", jobs)
-    wait_for(lambda: cases_in(cache) >= 3)
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # as a terminal does: to all
-    else:
-        process.send_signal(number)
-    said = [line for line in process.communicate()[1].splitlines() if line and not line.startswith("build:")]
+    for _ in range(5):
+        process = start(cohort, cache, "--jobs", jobs)
+        wait_for(lambda process=process: process.poll() is not None or cases_in(cache) >= 3)
+        if number == signal.SIGINT and process.poll() is None:
+            os.killpg(process.pid, number)  # as a terminal does: to all
+        else:
+            process.send_signal(number)
+        said = [line for line in process.communicate()[1].splitlines() if line and not line.startswith("build:")]
+        if process.returncode != 0:
+            break
+        empty(cache)  # it was done before it heard the signal: once more
     assert (process.returncode, said) == (code, ["stopped by the user; run the same command again to go on"])
     with pytest.raises(ProcessLookupError):
         wait_for(lambda: bool(os.killpg(process.pid, 0)))

@@ -22,26 +22,26 @@ AUTHORS = {"gates": (2, 3, 4), "gate3_signal": "up1", "foreground_prior": 0.0}
 MATRIX: dict[str, tuple[dict, dict]] = {
     "paper": ({}, {}),
     "authors, binary": (AUTHORS | {"classes": 1, "activation": "sigmoid"}, {"last_head": "tversky"}),
-    "authors, 3 classes": (AUTHORS | {"activation": "sigmoid"}, {"last_head": "tversky", "cross_entropy": 0.5}),
+    "authors, 3 classes, bfloat16": (
+        AUTHORS | {"activation": "sigmoid", "precision": "mixed_bfloat16"},
+        {"last_head": "tversky", "cross_entropy": 0.5},
+    ),
     "inline, bilinear gates": (
         {"decoder": "inline", "gate_interpolation": "bilinear", "gate3_signal": "up1"},
         {"target": "regions", "cross_entropy": 0.5, "coarse_targets": "average"},
     ),
-    "inline, 3 slices, 1 head": (
-        {"decoder": "inline", "input_slices": 3, "deep_supervision": False},
-        {"sums": "sample", "background": True},
+    "inline, 3 slices, 1 head, float16": (
+        {"decoder": "inline", "input_slices": 3, "deep_supervision": False, "precision": "mixed_float16"},
+        {"loss_function": "tversky", "sums": "sample", "background": True},
     ),
     "plain U-Net": (
         {"gates": (), "multi_scale_input": False, "deep_supervision": False},
         {"loss_function": "dice_cross_entropy"},
     ),
-    "top gate only, other widths": (
-        {"gates": (1,), "widths": (16, 24, 40, 56, 72), "multi_scale_input": False},
+    "top gate only, other widths, 5 slices": (
+        {"gates": (1,), "widths": (16, 24, 40, 56, 72), "multi_scale_input": False, "input_slices": 5},
         {"loss_function": "cross_entropy"},
     ),
-    "5 slices": ({"input_slices": 5}, {"loss_function": "tversky", "sums": "sample"}),
-    "bfloat16": ({"precision": "mixed_bfloat16"}, {}),
-    "float16": ({"precision": "mixed_float16", "decoder": "inline"}, {"cross_entropy": 1.0}),
 }
 
 LOAD = """

@@ -250,7 +250,7 @@ def test_two_hundred_slices_take_seconds() -> None:
     image = np.zeros((200, 512, 512), np.int16)
     start = time.process_time()
     to_network(image, (1.0, 0.8, 0.8), GridSettings(256))
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 15  # of the processor: two on a usual one
 
 
 @pytest.mark.parametrize("size", [16, 64, 256])

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import simulated_cache
+from helpers import SMALLEST, simulated_cache
 
 from data_prep.cache import read_labelled_case, read_manifest
 from data_prep.command import InputError
@@ -79,7 +79,7 @@ def test_odds_that_are_none_are_refused(text):
 @pytest.mark.slow
 def test_a_run_is_judged_and_saved_with_its_odds_and_trained_without(tmp_path):
     cache = simulated_cache(tmp_path)
-    settings = ["size=32", "width_factor=0.1", "starts=1", "start_steps=4", "max_rounds=0", "retries=0"]
+    settings = ["size=32", "width_factor=0.1", "starts=1", "start_steps=4", "max_rounds=0", "retries=0", *SMALLEST]
     plain = PRESETS["demo"].with_settings(settings)
     for name, config in (("plain", plain), ("odds", plain.with_settings(["odds=1,3,30"]))):
         train(cache, tmp_path / name, config, say=lambda line: None)

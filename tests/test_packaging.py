@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from dicom_files import random_hu, save_slices, slices_of
+from helpers import SMALLEST
 
 from data_prep.command import InputError, require
 from data_prep.phantom import write_cohort
@@ -22,7 +23,7 @@ from kidney_seg.report_data import Files
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("data_prep", "kidney_seg", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
-SHORT = "starts=1 start_steps=20 steps=4 max_rounds=1 retries=0".split()
+SHORT = ["starts=1", "start_steps=4", "max_rounds=0", "retries=0", *SMALLEST]
 EXTRAS = ("completion", "onnx", "serving", "scale", "dicom", "report", "notebooks", "jax", "docs", "test")
 
 

@@ -316,16 +316,17 @@ def test_true_labels_lose_next_to_nothing(shared_data, case):
 
 
 @pytest.mark.slow
-def test_all_true_labels_and_200_false_objects(shared_data):
-    """Of all real maps the rule takes .02 mL at most and no tumor; of false objects exactly those beyond 20 mm."""
+def test_true_labels_and_100_false_objects(shared_data):
+    """Of every second map the rule takes .02 mL at most and no tumor; of false objects exactly those beyond 20 mm."""
     paths = real_maps(shared_data)
+    assert len(paths) == 126
     lost_ml, added, beyond = 0.0, 0, 0
-    for number, path in enumerate(paths):
+    for number, path in enumerate(paths[::2]):
         labels, spacing = read_map(path)
         result, _ = apply_rule(labels, spacing)
         lost_ml += np.count_nonzero(result != labels) * math.prod(spacing) / 1000
         assert not (labels[result != labels] == 2).any(), path.parent.name
-        if spacing[-1] >= 3 and added < 200:  # maps of thick slices have fewer voxels to compare
+        if spacing[-1] >= 3 and added < 100:  # maps of thick slices have fewer voxels to compare
             around = np.pad(result, [(math.ceil(45 / mm),) * 2 for mm in spacing])
             noisy, places = false_objects(around, spacing, count=20, seed=number)
             expected = noisy.copy()
@@ -338,9 +339,8 @@ def test_all_true_labels_and_200_false_objects(shared_data):
             assert np.abs(np.subtract.outer(known, measured)).min(axis=1).max() < 1e-3
             added, beyond = added + len(places), beyond + sum(distance > 20 for distance in known)
     assert lost_ml <= 0.02
-    assert len(paths) == 126
-    assert added == 200
-    assert 60 <= beyond <= 140
+    assert added == 100
+    assert 30 <= beyond <= 70
 
 
 def test_all_axes_of_a_real_kidney_give_the_same(shared_data):

@@ -151,7 +151,14 @@ def test_patients_who_were_learned_from_and_are_tested_are_named(finished, cache
     swapped = tmp_path / "swapped.json"
     swapped.write_text(json.dumps({**split, "train": split["test"], "test": split["train"]}))
     lines = []
-    progressive.train(cache, tmp_path / "next", TINY, say=lines.append, split_file=swapped, pretrained=run)
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if line.startswith("round 0"):
+            raise Stop
+
+    with pytest.raises(Stop):
+        progressive.train(cache, tmp_path / "next", TINY, say=say, split_file=swapped, pretrained=run)
     assert f"{len(split['train'])} of {len(split['train'])} test patients" in lines[0]
 
 

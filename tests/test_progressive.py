@@ -22,10 +22,12 @@ from kidney_seg.selection import Judgement
 
 pytestmark = pytest.mark.slow
 
+# without gates and other scales, for TensorFlow takes 10 s to trace them; all heads, for the logs tell of each
 TINY = Config().with_settings(
     "size=32 width_factor=0.1 batch_norm_momentum=0.9 starts=2 start_steps=6 steps=4 max_rounds=2 patience=2 retries=0 "
-    "batch_size=4 peak_rate=0.01".split()
+    "batch_size=4 peak_rate=0.01 gates= multi_scale_input=false".split()
 )
+SHORTEST = TINY.with_settings("deep_supervision=false max_rounds=0 starts=1 start_steps=1".split())
 
 
 @pytest.fixture(scope="module")
@@ -182,12 +184,11 @@ def test_test_patients_are_not_read_before_the_rounds_end(cache, tmp_path):
     split = json.loads((moved / "split.json").read_text())
     for name in split["test"]:
         (moved / f"{name}.h5").write_bytes(b"unreadable")
-    config = TINY.with_settings(["max_rounds=0", "starts=1", "start_steps=1"])
-    assert len(progressive.train(moved, tmp_path / "run", config, say=lambda line: None)["cases"]) == 2
+    assert len(progressive.train(moved, tmp_path / "run", SHORTEST, say=lambda line: None)["cases"]) == 2
 
 
 def test_stop_on_test_is_said_everywhere(cache, tmp_path):
-    config = TINY.with_settings(["max_rounds=0", "starts=1", "start_steps=1", "stop_on=test"])
+    config = SHORTEST.with_settings(["stop_on=test"])
     said = []
     scores = progressive.train(cache, tmp_path / "run", config, say=said.append)
     assert scores["stop_on"] == "test"
@@ -206,7 +207,7 @@ def test_collapsed_rounds_are_tried_again_at_half_the_rate(cache, tmp_path, monk
     judged.score = 0.0
     monkeypatch.setattr(rounds, "judge", judged)
     out = tmp_path / "run"
-    progressive.train(cache, out, TINY.with_settings(["retries=1"]), say=lambda line: None)
+    progressive.train(cache, out, TINY.with_settings(["retries=1", "deep_supervision=false"]), say=lambda line: None)
     attempts = [(entry["round"], entry["attempt"], entry["trouble"]) for entry in events(out, "attempt")]
     assert attempts == [(0, 0, "bad"), (0, 1, "bad"), (0, 2, None), (1, 0, None), (2, 0, "bad"), (2, 1, "bad")]
     rates = [entry["rate"] for entry in events(out, "attempt")]

@@ -53,6 +53,7 @@ def opened(browser):
 
     def open_file(path, provoked=False, **look):
         context = browser.new_context(offline=True, **(look or DESKTOP))
+        context.set_default_timeout(300_000)
         contexts.append(context)
         window = context.new_page()
         if not provoked:
@@ -72,9 +73,12 @@ def opened(browser):
 
 def pixels(window, which=0):
     """The RGB of a canvas of the 3-D views, [y, x, 3]."""
-    window.wait_for_timeout(400)  # a turned view is drawn again, finely, when it rests
     code = "(which) => document.querySelectorAll('.view canvas')[which].toDataURL()"
-    png = base64.b64decode(window.evaluate(code, which).partition(",")[2])
+    before, drawn = "", window.evaluate(code, which)
+    while drawn != before:  # a turned view is drawn again, finely, when it rests, and that takes what it takes
+        window.wait_for_timeout(400)
+        before, drawn = drawn, window.evaluate(code, which)
+    png = base64.b64decode(drawn.partition(",")[2])
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
 
 

@@ -23,7 +23,7 @@ from kidney_seg import predict, serving
 from kidney_seg.serving_client import Patience, segment
 from kidney_seg.slice_png import encode_slice
 
-QUICK = ["--retries", "3", "--timeout", "20"]
+QUICK = ["--retries", "3", "--timeout", "120"]
 
 
 @pytest.fixture(scope="module")
@@ -197,17 +197,17 @@ WRONG = {
 def test_malformed_requests_get_an_error_and_the_server_goes_on(servable, grpc_stub, wrong):
     signature, slices, spacing_mm, words = WRONG[wrong]
     with pytest.raises(grpc.RpcError) as caught:
-        grpc_stub.Predict(request(signature, slices=slices, spacing_mm=spacing_mm), timeout=20)
+        grpc_stub.Predict(request(signature, slices=slices, spacing_mm=spacing_mm), timeout=120)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert words in caught.value.details()
-    answer = grpc_stub.Predict(request("png", slices=FILES, spacing_mm=SPACING), timeout=20)
+    answer = grpc_stub.Predict(request("png", slices=FILES, spacing_mm=SPACING), timeout=120)
     assert len(answer.outputs["labels_bytes"].string_val) == 2
 
 
 def test_missing_inputs_and_unknown_signatures(grpc_stub):
     for wrong in (request("png", slices=FILES), request("nothing", slices=FILES), request("about", question=[b""])):
         with pytest.raises(grpc.RpcError) as caught:
-            grpc_stub.Predict(wrong, timeout=20)
+            grpc_stub.Predict(wrong, timeout=120)
         assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -234,7 +234,7 @@ def test_rest_in_rows_and_columns_without_the_client(servable, exported):
     spacing = [[20.0, 20.0]] * 2
 
     def post(content, code=200):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         connection.request("POST", "/v1/models/kidney_seg:predict", json.dumps(content))
         response = connection.getresponse()
         assert response.status == code

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import killing
@@ -24,13 +24,13 @@ def cache(tmp_path_factory):
     return simulated_cache(tmp_path_factory.mktemp("data"))
 
 
-def test_killed_at_25_random_moments(cache, tmp_path):
-    arguments = [sys.executable, killing.__file__, str(cache), str(tmp_path), "--kills", "25"]
+def test_killed_at_random_moments(cache, tmp_path):
+    arguments = [sys.executable, killing.__file__, str(cache), str(tmp_path), "--kills", "6"]
     done = subprocess.run(arguments, capture_output=True, text=True)
     print(done.stdout)  # the seed, to repeat it
     assert done.returncode == 0, done.stderr[-2000:]
     said = done.stdout.splitlines()[-1]
-    assert said.startswith("25 kills") and ", 0 while a file was written" not in said
+    assert said.startswith("6 kills") and ", 0 while a file was written" not in said
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +41,22 @@ def undisturbed(cache, tmp_path_factory):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_end_it_within_a_batch_saved(number, cache, undisturbed, tmp_path):
+def test_signals_end_it_within_its_round_saved(number, cache, undisturbed, tmp_path):
     command = [sys.executable, "-m", "kidney_seg.progressive", "--data", str(cache), "--out", str(tmp_path / "run")]
     command += ["--seed", "3", "--set", *killing.settings_of(killing.TINY)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
-            if "epoch 2/5" in line:
+            if "epoch 1/5" in line:
                 break
         process.send_signal(number)
-        asked = time.monotonic()
         rest, said = process.communicate()
-        assert time.monotonic() - asked < 30  # a start of 40 steps is over in a second: what matters is how it ends
     assert process.returncode == 128 + number
     last = said.strip().splitlines()[-1]
     assert last == f"stopped by {number.name} in round 0, start 1, which is saved: run the same command again to go on"
-    assert "epoch 3/5" not in rest
+    assert "epoch 5/5" not in rest  # within a batch, as test_interrupt.py shows; how many pass before depends on speed
+    assert list((tmp_path / "run" / "checkpoints").glob("*.npz"))
+    if number == signal.SIGINT:  # what goes on does not know which signal it was
+        return
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stderr[-2000:]  # 1: this tiny network finds nothing
     assert "goes on after step" in done.stdout
@@ -66,53 +67,92 @@ class Enough(Exception):
     """Stands for a crash at a chosen line."""
 
 
-def crash_at(words: str):
+MOMENTS = ("round 0: score", "round 1: epoch 3/5")
+
+
+@pytest.fixture(scope="module")
+def crashed(cache, tmp_path_factory):
+    """The folder of a run as it was at each of the moments, by the line that it said then; the last one ended it."""
+    root, kept = tmp_path_factory.mktemp("crashed"), {}
+
     def say(line: str) -> None:
-        if words in line:
+        for words in MOMENTS:
+            if words in line:
+                kept[words] = shutil.copytree(root / "run", root / f"copy{len(kept)}")
+        if MOMENTS[-1] in line:
             raise Enough
 
-    return say
-
-
-@pytest.mark.parametrize(("damaged", "kind"), [("last", "truncated"), ("both", "a bit flipped inside")])
-def test_damaged_checkpoints_fall_back(kind, damaged, cache, undisturbed, tmp_path):
     with pytest.raises(Enough):
-        train(cache, tmp_path / "run", killing.TINY, seed=3, say=crash_at("round 1: epoch 3/5"))
-    files = sorted((tmp_path / "run" / "checkpoints").glob("*.npz"))
-    assert len(files) == 2
-    for path in files[-1:] if damaged == "last" else files:
-        path.write_bytes(DAMAGES[kind](path.read_bytes()))
-    said = []
-    train(cache, tmp_path / "run", killing.TINY, seed=3, say=said.append)
+        train(cache, root / "run", killing.TINY, seed=3, say=say)
+    return kept
+
+
+@pytest.fixture
+def run(crashed, tmp_path):
+    return shutil.copytree(crashed["round 1: epoch 3/5"], tmp_path / "run")
+
+
+def go_on(cache: Path, run: Path) -> list[str]:
+    """Run the same command again; returns what it said."""
+    said: list[str] = []
+    train(cache, run, killing.TINY, seed=3, say=said.append)
+    return said
+
+
+def damage(path: Path, kind: str) -> None:
+    path.write_bytes(DAMAGES[kind](path.read_bytes()))
+
+
+def replaced(said: list[str], path: Path) -> bool:
+    return any("missing or damaged" in line and str(path) in line for line in said)
+
+
+def damaged_checkpoints(said: list[str]) -> int:
     warned = [line for line in said if "this checkpoint is damaged" in line]
-    assert len(warned) == (1 if damaged == "last" else 2) and all("\n" not in line for line in warned)
-    assert any("goes on after step" in line for line in said) == (damaged == "last")
-    assert killing.result(tmp_path / "run") == undisturbed
+    assert all("\n" not in line for line in warned)
+    return len(warned)
 
 
-@pytest.mark.parametrize("which", ["rounds/00/attempt0.weights.h5", "best.keras"])
-def test_damaged_weights_are_trained_or_written_anew(which, cache, undisturbed, tmp_path):
-    with pytest.raises(Enough):
-        train(cache, tmp_path / "run", killing.TINY, seed=3, say=crash_at("round 1: epoch 3/5"))
-    path = tmp_path / "run" / which
-    path.write_bytes(DAMAGES["a bit flipped inside"](path.read_bytes()))
-    said = []
-    train(cache, tmp_path / "run", killing.TINY, seed=3, say=said.append)
-    assert any("missing or damaged" in line and str(path) in line for line in said)
-    assert killing.result(tmp_path / "run") == undisturbed
+def test_a_truncated_checkpoint_gives_way_to_the_one_before(run, cache, undisturbed):
+    files = sorted((run / "checkpoints").glob("*.npz"))
+    assert len(files) == 2
+    damage(files[-1], "truncated")
+    said = go_on(cache, run)
+    assert damaged_checkpoints(said) == 1 and any("goes on after step" in line for line in said)
+    assert killing.result(run) == undisturbed
 
 
-def test_checkpoints_of_another_round_are_not_taken(cache, undisturbed, tmp_path):
-    with pytest.raises(Enough):
-        train(cache, tmp_path / "run", killing.TINY, seed=3, say=crash_at("round 0: score"))
-    kept = Checkpoints(tmp_path / "run" / "checkpoints")
+def test_without_checkpoints_and_model_the_round_begins_anew(run, cache, undisturbed):
+    for path in [*(run / "checkpoints").glob("*.npz"), run / "best.keras"]:
+        damage(path, "a bit flipped inside")
+    said = go_on(cache, run)
+    assert damaged_checkpoints(said) == 2 and not any("goes on after step" in line for line in said)
+    assert replaced(said, run / "best.keras")
+    assert killing.result(run) == undisturbed
+
+
+def test_damaged_weights_are_trained_anew(run, cache, undisturbed):
+    path = run / "rounds" / "00" / "attempt0.weights.h5"
+    damage(path, "a bit flipped inside")
+    assert replaced(go_on(cache, run), path)
+    assert killing.result(run) == undisturbed
+
+
+def test_checkpoints_of_another_round_are_not_taken(crashed, cache, undisturbed, tmp_path):
+    run = shutil.copytree(crashed["round 0: score"], tmp_path / "run")
+    kept = Checkpoints(run / "checkpoints")
     assert kept.newest(print) is None  # a finished attempt needs none
     kept.save({"round": 7, "attempt": 0, "progress": {}}, {})
-    train(cache, tmp_path / "run", killing.TINY, seed=3, say=lambda line: None)
-    assert killing.result(tmp_path / "run") == undisturbed
+    go_on(cache, run)
+    assert killing.result(run) == undisturbed
 
 
-def test_two_seeds_differ(cache, undisturbed, tmp_path: Path):
-    train(cache, tmp_path / "run", killing.TINY.with_settings(["max_rounds=0"]), seed=4, say=lambda line: None)
+def test_two_seeds_differ(cache, undisturbed, tmp_path):
+    def say(line: str) -> None:
+        if "round 0: score" in line:
+            raise Enough
+
+    with pytest.raises(Enough):
+        train(cache, tmp_path / "run", killing.TINY, seed=4, say=say)
     first = "rounds/00/attempt0.weights.h5"
-    assert killing.result(tmp_path / "run")["weights"][first] != undisturbed["weights"][first]
+    assert killing.weights_of(tmp_path / "run")[first] != undisturbed["weights"][first]

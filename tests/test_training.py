@@ -6,14 +6,14 @@ import copy
 
 import numpy as np
 import pytest
-from helpers import write_cache
+from helpers import SMALLEST, write_cache
 
 from kidney_seg.config import Config
 from kidney_seg.pipeline import draw_samples
 from kidney_seg.slices import SliceStore
 from kidney_seg.training import Trainer, rate_at
 
-CONFIG = Config().with_settings(["size=16", "width_factor=0.1", "batch_size=3"])
+CONFIG = Config().with_settings(["size=16", "width_factor=0.1", "batch_size=3", *SMALLEST])
 
 
 def test_rate_rises_then_falls_to_one_percent():

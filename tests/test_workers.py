@@ -59,4 +59,4 @@ def test_closing_the_iterator_does_not_wait_for_the_tasks() -> None:
     assert next(results) == (0, None)
     begin = time.monotonic()
     results.close()
-    assert time.monotonic() - begin < 60
+    assert time.monotonic() - begin < 300
