@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -130,14 +131,27 @@ def test_a_pupil_begins_where_its_teacher_ended(source, tmp_path, capsys):
     for name, more in arms.items():
         (tmp_path / f"{name}.json").write_text(json.dumps({**common, "settings": settings, **more}))
     command = [str(source), "--out", str(tmp_path / "out"), "--labels", str(tmp_path / "maps"), "--folds", "0"]
-    command += ["--against", str(tmp_path / "teacher.json"), "--arms", str(tmp_path / "pupil.json")]
+    command += [
+        "--against",
+        str(tmp_path / "teacher.json"),
+        "--arms",
+        str(tmp_path / "pupil.json"),
+        "--seeds",
+        "0",
+        "1",
+        "--together",
+    ]
     assert main(command) == 0
-    shown = capsys.readouterr().out
-    assert [line.split()[0] for line in shown.splitlines()[-2:]] == ["teacher", "pupil"]  # by area
-    assert [line.split()[0] for line in shown.splitlines()[-6:-4]] == ["teacher", "pupil"]
+    shown = capsys.readouterr().out.splitlines()
+    for rows in (shown[-3:], shown[-8:-5]):  # by area, and all
+        assert [re.split("  +", row)[0] for row in rows] == ["teacher", "pupil", "pupil x2"]
     full = tmp_path / "out" / "full"
-    manifest = json.loads((full / "pupil" / "fold0-seed0" / "manifest.json").read_text())
-    assert manifest["pretrained_sha256"] == sha256_of(full / "teacher" / "seed0" / "best.keras")
+    for seed in (0, 1):
+        manifest = json.loads((full / "pupil" / f"fold0-seed{seed}" / "manifest.json").read_text())
+        assert manifest["pretrained_sha256"] == sha256_of(full / "teacher" / "seed0" / "best.keras")
+    both = full / "pupil" / "fold0-seeds0+1" / "predictions"
+    asked = json.loads(next(both.glob("case_*.json")).read_text())
+    assert len(asked["made_by"]["models"]) == 2 and len(list(both.glob("*.nii.gz"))) == 2
     learned = read_manifest(next((tmp_path / "out").glob("cache-wild-*")))
     # the slices are of patients 0 to 9: no map of theirs is learned from; each other one looks two ways
     assert sorted(entry.case for entry in learned.entries) == [
