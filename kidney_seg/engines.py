@@ -9,7 +9,7 @@ from pathlib import Path
 from data_prep.command import InputError
 from kidney_seg.config import PredictionConfig
 from kidney_seg.modelfile import ModelSource, check_alike
-from kidney_seg.predictor import Forward, Predictor, averaged, keras_forward, with_factors
+from kidney_seg.predictor import Forward, Predictor, combined, keras_forward
 
 ENGINES = ("keras", "onnx", "auto")
 _NVIDIA = Path("/proc/driver/nvidia/version")  # there where the driver of such a GPU is loaded
@@ -38,17 +38,9 @@ def open_predictor(sources: Sequence[ModelSource], settings: PredictionConfig, e
     """
     check_alike(sources)
     model = sources[0].config.model
-    networks = [
-        with_factors(_open(source, settings, engine), _factors(source, settings), source.config.model.activation)
-        for source in sources
-    ]
-    return Predictor(
-        averaged(networks, settings.flips), model.size, model.input_slices, model.classes, settings.slices_per_batch
-    )
-
-
-def _factors(source: ModelSource, settings: PredictionConfig) -> list[float]:
-    return [asked / own for asked, own in zip(settings.odds, source.config.prediction.odds, strict=True)]
+    networks = [(_open(source, settings, engine), source.config.prediction.odds) for source in sources]
+    forward = combined(networks, settings, model.activation)
+    return Predictor(forward, model.size, model.input_slices, model.classes, settings.slices_per_batch)
 
 
 def _open(source: ModelSource, settings: PredictionConfig, engine: str) -> Forward:

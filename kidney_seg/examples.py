@@ -14,6 +14,7 @@ from data_prep import grid
 from data_prep.command import InputError
 from data_prep.triples import triple
 from kidney_seg.neighbors import neighbor_indices
+from kidney_seg.predictor import combined
 from kidney_seg.sections import HEADS
 
 if TYPE_CHECKING:
@@ -53,8 +54,13 @@ def answers(loaded: ModelFile, example: Example) -> Example:
     where = triple((1.0, *map(float, spacing_mm[0])))
     seen = grid.to_network(slices, where, loaded.grid)
     seen = seen[neighbor_indices(np.arange(len(seen)), len(seen), loaded.config.model.input_slices)]
-    heads = loaded.model.predict_on_batch({"image": np.moveaxis(seen, 1, -1).astype(np.float32)})
-    prob = heads[HEADS[-1]]
+    images = np.moveaxis(seen, 1, -1).astype(np.float32)
+    settings = loaded.config.prediction
+
+    def finest(batch: np.ndarray) -> np.ndarray:
+        return loaded.model.predict_on_batch({"image": batch})[HEADS[-1]]
+
+    prob = combined([(finest, settings.odds)], settings, loaded.config.model.activation)(images)
     mm = grid.network_pixel_mm(slices.shape[1:], where[1:], loaded.grid)
     by_y, by_x = (
         grid.resampling_matrix(loaded.grid.size, mm, count, edge)
@@ -65,7 +71,7 @@ def answers(loaded: ModelFile, example: Example) -> Example:
         "labels": grid.probabilities_to_labels(prob, triple(slices.shape), where, loaded.grid),
         "kidney_probability": back[..., 1],
         "tumor_probability": back[..., 2],
-        **heads,
+        **loaded.model.predict_on_batch({"image": images}),
     }
 
 

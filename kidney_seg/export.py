@@ -84,11 +84,6 @@ def _open(model: str | Path) -> tuple[ModelFile, dict[str, Any], Path | None]:
     loaded = load_model(model)
     if loaded.config.model.classes != len(CLASSES):
         raise InputError(f"{loaded.path}: has {loaded.config.model.classes} classes, served are {', '.join(CLASSES)}")
-    if loaded.config.prediction.flips != "none":
-        raise InputError(
-            f"{loaded.path}: its setting flips={loaded.config.prediction.flips} averages mirrored slices, which the "
-            "served graph does not; train or save it with flips=none"
-        )
     folder = loaded.path.parent
     run = folder if loaded.path.name == "best.keras" and (folder / "manifest.json").is_file() else None
     return loaded, make_contract(loaded, sha256_of(loaded.path)), run

@@ -119,7 +119,7 @@ def find_accepted(run: str | Path) -> list[ModelSource]:
 
 
 def check_alike(sources: Sequence[ModelSource]) -> None:
-    """Raise InputError unless the models can be averaged: same grid, window, slices seen and classes."""
+    """Raise InputError unless the models can be averaged: same grid, window, slices seen, classes and activation."""
     first, *others = sources
     for other in others:
         for what, one, another in (
@@ -127,7 +127,7 @@ def check_alike(sources: Sequence[ModelSource]) -> None:
             ("pixel_mm", first.grid.pixel_mm, other.grid.pixel_mm),
             *(
                 (name, getattr(first.config.model, name), getattr(other.config.model, name))
-                for name in ("classes", "hu_window", "input_slices")
+                for name in ("classes", "hu_window", "input_slices", "activation")
             ),
         ):
             if one != another:

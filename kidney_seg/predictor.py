@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kidney_seg.neighbors import neighbor_indices
-from kidney_seg.sections import FLIPS, HEADS
+from kidney_seg.sections import FLIPS, HEADS, PredictionConfig
 
 if TYPE_CHECKING:
     import keras
@@ -18,7 +18,8 @@ Forward = Callable[[np.ndarray], np.ndarray]  # float32 [n, size, size, input_sl
 
 SLICES_PER_BATCH = 16
 _PIXELS_AT_ONCE = 1 << 18  # on a processor: four slices of 256 x 256; 16 take 1.5 GB, and no less time
-_AXES = types.MappingProxyType(dict(zip(FLIPS, (((),), ((), (2,)), ((), (2,), (1,), (1, 2))), strict=True)))
+VIEWS = types.MappingProxyType(dict(zip(FLIPS, (((),), ((), (2,)), ((), (2,), (1,), (1, 2))), strict=True)))
+"""Axes of [n, y, x, ...] along which slices are mirrored for each setting of `flips`, view by view."""
 
 
 class Predictor:
@@ -96,6 +97,18 @@ def _has_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
+def combined(
+    networks: Sequence[tuple[Forward, Sequence[float]]], settings: PredictionConfig, activation: str
+) -> Forward:
+    """Return several networks, each with the odds that its model has, as one, with odds and flips of `settings`.
+
+    Averaged, over networks and flips, is what they say without odds. The odds are those of the average: a tumor that
+    one of them sees shall count, however little the others see of it. activation: of the heads.
+    """
+    trained = [with_factors(network, [1 / factor for factor in odds], activation) for network, odds in networks]
+    return with_factors(averaged(trained, settings.flips), settings.odds, activation)
+
+
 def with_factors(forward: Forward, factors: Sequence[float], activation: str) -> Forward:
     """Return the network with the odds of its classes multiplied, as `kidney_seg.odds` does it in a model.
 
@@ -118,7 +131,7 @@ def averaged(networks: Sequence[Forward], flips: str = "none") -> Forward:
 
     flips: one of `FLIPS`; mirrored probabilities are mirrored back. One network without flips is returned as it is.
     """
-    views = _AXES[flips]
+    views = VIEWS[flips]
     if len(networks) == len(views) == 1:
         return networks[0]
 

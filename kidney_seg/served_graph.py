@@ -7,11 +7,12 @@ checked inside, so that a server answers with a sentence and goes on.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kidney_seg import contract, served_grid
-from kidney_seg.sections import HEADS
+from kidney_seg.predictor import VIEWS
+from kidney_seg.sections import HEADS, PredictionConfig
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -29,17 +30,22 @@ def build(loaded: ModelFile, promise: dict[str, Any]) -> tuple[Any, dict[str, An
     import keras
     import tensorflow as tf
 
-    model, settings = loaded.model, loaded.grid
-    finest = keras.Model(model.inputs, {HEADS[-1]: model.output[HEADS[-1]]})
-    chunk = loaded.config.prediction.slices_per_batch
+    model, grid, config = loaded.model, loaded.grid, loaded.config
+    finest = keras.Model(model.inputs, model.output[HEADS[-1]])
+    chunk = config.prediction.slices_per_batch
     about = json.dumps(promise)
 
-    def heads_of(network: Any, slices: tf.Tensor, spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _in_chunks(network, served_grid.to_network(slices, spacing_mm, settings), chunk)
+    def all_heads(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return model({"image": images}, training=False)
+
+    def mirrored(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {HEADS[-1]: _combined(finest, images, config.prediction, config.model.activation)}
 
     def labels_of(slices: tf.Tensor, spacing_mm: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        prob = heads_of(finest, slices, spacing_mm)[HEADS[-1]]
-        prob = served_grid.to_source(prob, tf.shape(slices)[1:], spacing_mm, settings)
+        seen = served_grid.to_network(slices, spacing_mm, grid)
+        at_once = max(1, chunk // len(VIEWS[config.prediction.flips]))
+        prob = _in_chunks(mirrored, seen, at_once, model.inputs[0], {HEADS[-1]: finest.output})[HEADS[-1]]
+        prob = served_grid.to_source(prob, tf.shape(slices)[1:], spacing_mm, grid)
         return served_grid.most_probable(prob), prob
 
     def serving_default(slices: tf.Tensor, spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -47,7 +53,8 @@ def build(loaded: ModelFile, promise: dict[str, Any]) -> tuple[Any, dict[str, An
         return {"labels": labels, "kidney_probability": prob[..., 1], "tumor_probability": prob[..., 2]}
 
     def heads(slices: tf.Tensor, spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
-        return heads_of(model, *_checked(slices, spacing_mm))
+        seen = served_grid.to_network(*_checked(slices, spacing_mm), grid)
+        return _in_chunks(all_heads, seen, chunk, model.inputs[0], model.output)
 
     def png(slices: tf.Tensor, spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
         labels, _ = labels_of(*_checked(_decoded(slices), spacing_mm))
@@ -67,7 +74,7 @@ def build(loaded: ModelFile, promise: dict[str, Any]) -> tuple[Any, dict[str, An
         contract.PNG: png,
         contract.ABOUT: answer,
     }
-    made = contract.signatures(settings, loaded.config.model.heads, loaded.config.model.classes)
+    made = contract.signatures(grid, config.model.heads, config.model.classes)
     return module, {name: _signature(bodies[name], made[name]) for name in made}
 
 
@@ -166,31 +173,57 @@ def _decoded(files: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.ensure_shape(gray, (None, None, None, 1))[..., 0], tf.float32) - contract.PNG_ZERO
 
 
-def _in_chunks(network: Any, slices: tf.Tensor, chunk: int) -> dict[str, tf.Tensor]:
-    """Return the network's heads for slices [batch, size, size], `chunk` at a time: that bounds the memory.
+def _combined(network: Any, images: tf.Tensor, settings: PredictionConfig, activation: str) -> tf.Tensor:
+    """`kidney_seg.predictor.combined` of one network; all views of a slice go through it at once."""
+    import tensorflow as tf
 
-    Where the network sees neighbors, they are the slices beside it in the batch, the last repeated at either end.
+    views = VIEWS[settings.flips]
+    prob = network(tf.concat([tf.reverse(images, tf.constant(axes, tf.int32)) for axes in views], 0), training=False)
+    if len(views) == 1:
+        return prob  # its odds are in the model
+    parts = tf.split(_weighed(prob, [1 / factor for factor in settings.odds], activation), len(views))
+    back = [tf.reverse(part, tf.constant(axes, tf.int32)) for part, axes in zip(parts, views, strict=True)]
+    return _weighed(tf.add_n(back) / len(views), settings.odds, activation)
+
+
+def _weighed(prob: tf.Tensor, factors: Sequence[float], activation: str) -> tf.Tensor:
+    import tensorflow as tf
+
+    made = prob * tf.constant(factors, tf.float32)
+    return made / (tf.reduce_sum(made, -1, keepdims=True) if activation == "softmax" else made + 1 - prob)
+
+
+def _in_chunks(
+    network: Callable[[tf.Tensor], Mapping[str, tf.Tensor]],
+    slices: tf.Tensor,
+    chunk: int,
+    image: Any,
+    outputs: Mapping[str, Any],
+) -> dict[str, tf.Tensor]:
+    """Return what a network says of slices [batch, size, size], `chunk` at a time: that bounds the memory.
+
+    image, outputs: the network's input and what it returns, for their shapes. Where it sees neighbors, they are the
+    slices beside it in the batch, the last repeated at either end.
     """
     import tensorflow as tf
 
-    channels = network.inputs[0].shape[-1]
+    channels = image.shape[-1]
     count = tf.shape(slices)[0]
     offsets = tf.range(channels) - channels // 2
 
     def answer(first: tf.Tensor, *made: tf.TensorArray) -> tuple[Any, ...]:
         positions = tf.range(first, tf.minimum(first + chunk, count))
         seen = tf.gather(slices, tf.clip_by_value(positions[:, None] + offsets, 0, count - 1))
-        heads = network({"image": tf.transpose(seen, (0, 2, 3, 1))}, training=False)
+        heads = network(tf.transpose(seen, (0, 2, 3, 1)))
         return first + chunk, *(
-            array.write(first // chunk, heads[name]) for name, array in zip(network.output, made, strict=True)
+            array.write(first // chunk, heads[name]) for name, array in zip(outputs, made, strict=True)
         )
 
     arrays = tuple(
         tf.TensorArray(tf.float32, 0, dynamic_size=True, infer_shape=False, element_shape=output.shape)
-        for output in network.output.values()
+        for output in outputs.values()
     )
     _, *made = tf.while_loop(lambda first, *_: first < count, answer, (tf.constant(0), *arrays), parallel_iterations=1)
     return {
-        name: tf.ensure_shape(array.concat(), network.output[name].shape)
-        for name, array in zip(network.output, made, strict=True)
+        name: tf.ensure_shape(array.concat(), outputs[name].shape) for name, array in zip(outputs, made, strict=True)
     }

@@ -6,7 +6,7 @@ is a lookup that fails, and its name is what the runtime's error quotes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ from data_prep.grid import AIR_HU
 from kidney_seg import contract
 from kidney_seg.onnx_convert import IR_VERSION, OPSET, Graph, add_network
 from kidney_seg.onnx_tensor import BOOL, DOUBLE, FLOAT, INT64, UINT8, Tensor
+from kidney_seg.predictor import VIEWS
 
 if TYPE_CHECKING:
     from kidney_seg.modelfile import ModelFile
@@ -52,8 +53,7 @@ def build(loaded: ModelFile, metadata: Mapping[str, str]) -> bytes:
     neighbors = neighbors.most(0).least(count - 1)
     image = seen.at(neighbors, 0).transposed(0, 2, 3, 1)
 
-    network = Graph("network/", graph.nodes, graph.constants)
-    prob = Tensor(graph, add_network(network, loaded.model, image.name), np.float32)
+    prob = _combined(image, loaded)
     by = [_weights(size, mm, edge, one) for edge, one in zip((height, width), spacings, strict=True)]
     rows = _resample(prob, by[0], 4)
     back = _resample(rows.transposed(0, 2, 1, 3), by[1], 4).transposed(0, 2, 1, 3)
@@ -82,6 +82,37 @@ def build(loaded: ModelFile, metadata: Mapping[str, str]) -> bytes:
     helper.set_model_props(made, dict(metadata))
     onnx.checker.check_model(made, full_check=True)
     return made.SerializeToString()
+
+
+def _combined(image: Tensor, loaded: ModelFile) -> Tensor:
+    """`served_graph._combined`: the network's probabilities, of all views of the slices."""
+    graph, settings = image.graph, loaded.config.prediction
+    views, activation = VIEWS[settings.flips], loaded.config.model.activation
+    seen = graph.add("Concat", [_mirrored(image, axes, loaded.grid.size).name for axes in views], axis=0)
+    network = Graph("network/", graph.nodes, graph.constants)
+    prob = Tensor(graph, add_network(network, loaded.model, seen), np.float32)
+    if len(views) == 1:
+        return prob  # its odds are in the model
+    trained = _weighed(prob, [1 / factor for factor in settings.odds], activation)
+    count = image.shape().at(0, 0)
+    parts = [trained.at(count.upto() + count * number, 0) for number in range(len(views))]
+    total, *rest = (_mirrored(part, axes, loaded.grid.size) for part, axes in zip(parts, views, strict=True))
+    for part in rest:
+        total = total + part
+    return _weighed(total / len(views), settings.odds, activation)
+
+
+def _mirrored(planes: Tensor, axes: Sequence[int], size: int) -> Tensor:
+    for axis in axes:
+        planes = planes.at(np.arange(size)[::-1], axis)
+    return planes
+
+
+def _weighed(prob: Tensor, factors: Sequence[float], activation: str) -> Tensor:
+    made = prob * np.asarray(factors, np.float32)
+    if activation == "softmax":
+        return made / made.reduce("ReduceSum", [3])
+    return made / (made + 1 - prob)
 
 
 def _finish(graph: Graph, classes: list[Tensor]) -> None:

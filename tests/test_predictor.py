@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from threshold_model import SIZE, threshold_model
 
-from kidney_seg.predictor import Predictor, averaged, make_predictor
-from kidney_seg.sections import FLIPS
+from kidney_seg.predictor import Predictor, averaged, combined, make_predictor
+from kidney_seg.sections import FLIPS, PredictionConfig
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,26 @@ def test_an_ensemble_is_the_mean_of_its_networks(noise):
     assert apart.max() > 0.5  # they disagree
     np.testing.assert_allclose(both, (one(noise).astype(np.float64) + other(noise)) / 2, atol=1e-7)
     assert averaged([one.forward]) is one.forward
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [
+        ("softmax", [0.6 / 1.7, 0.3 / 1.7, 0.8 / 1.7]),  # of the mean (.6, .3, .1), 8 times the odds of the last
+        ("sigmoid", [0.6, 0.3, 0.8 / 1.7]),
+    ],
+)
+def test_odds_are_those_of_the_average_whatever_the_models_have(activation, expected):
+    def sure(batch):  # trained to (.5, .3, .2), saved with odds of 4
+        own = [0.5 / 1.6, 0.3 / 1.6, 0.8 / 1.6] if activation == "softmax" else [0.5, 0.3, 0.5]
+        return np.tile(np.float32(own), (*batch.shape[:3], 1))
+
+    def blind(batch):
+        return np.tile(np.float32([0.7, 0.3, 0]), (*batch.shape[:3], 1))
+
+    networks = [(sure, (1, 1, 4)), (blind, (1, 1, 1))]
+    made = combined(networks, PredictionConfig(odds=(1, 1, 8), flips="left_right"), activation)(np.zeros((2, 4, 4, 1)))
+    np.testing.assert_allclose(made, np.broadcast_to(expected, made.shape), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("flips", "share"), [("none", [1, 0, 0, 0]), ("left_right", [0.5, 0.5, 0, 0]), ("both", 0.25)])

@@ -18,6 +18,7 @@ from kidney_seg import examples, export, serving
 from kidney_seg.config import Config
 from kidney_seg.model import build_model
 from kidney_seg.modelfile import load_model, save_model
+from kidney_seg.odds import with_odds
 
 ALONE = """
 import sys
@@ -53,10 +54,12 @@ def test_without_tensorflow(exported, file, tmp_path):
             np.testing.assert_allclose(made[name], wanted[name], atol=examples.TOLERANCE)
 
 
-def test_neighbors_and_pixels_of_a_fixed_size(tmp_path):
-    config = Config().with_settings("size=16 width_factor=0.1 gates= input_slices=3".split())
+@pytest.mark.parametrize("more", ["", "flips=left_right odds=1,2,30", "flips=both odds=1,2,30 activation=sigmoid"])
+def test_neighbors_pixels_of_a_fixed_size_odds_and_flips(more, tmp_path):
+    config = Config().with_settings(f"size=16 width_factor=0.1 gates= input_slices=3 {more}".split())
     keras.utils.set_random_seed(1)
-    save_model(build_model(config.model), config, GridSettings(16, 9.0), tmp_path / "model.keras")
+    with with_odds(build_model(config.model), config.prediction.odds) as model:
+        save_model(model, config, GridSettings(16, 9.0), tmp_path / "model.keras")
     made = export.export_onnx(tmp_path / "model.keras", tmp_path / "model.onnx")  # compares the answers
     assert serving.main(["--check", str(made), "--model", str(tmp_path / "model.keras")]) == 0
 
