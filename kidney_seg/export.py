@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,7 @@ def export_onnx(model: str | Path, path: str | Path, force: bool = False) -> Pat
     import json
 
     from kidney_seg import served_onnx
+    from kidney_seg.modelfile import in_single_precision
 
     path = Path(path)
     if path.suffix != ".onnx":
@@ -66,6 +68,7 @@ def export_onnx(model: str | Path, path: str | Path, force: bool = False) -> Pat
     if path.exists() and not force:
         raise InputError(f"{path}: is there already; choose another --out, or replace it with --force")
     loaded, promise, run = _open(model)
+    loaded = replace(loaded, model=in_single_precision(loaded.model, loaded.config))
     metadata = {
         "contract": json.dumps(promise),
         "config": json.dumps(loaded.config.to_dict()),

@@ -60,6 +60,20 @@ def load_model(path: str | Path) -> ModelFile:
     return ModelFile(source.load(), source.config, source.grid, source.path)
 
 
+def in_single_precision(model: keras.Model, config: Config) -> keras.Model:
+    """Return the network that ONNX stands for: computed in float32 throughout, whatever `precision` it was trained in.
+
+    Half precision is a matter of the device that trained it; the weights are float32.
+    """
+    if config.model.precision == "float32":
+        return model
+    from kidney_seg.model import build_model
+
+    twin = build_model(replace(config.model, precision="float32"))
+    twin.set_weights(model.get_weights())
+    return twin
+
+
 @dataclass(frozen=True)
 class ModelSource:
     """A model that is not loaded yet; nothing of Keras is needed to make one.

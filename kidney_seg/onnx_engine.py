@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import glob
 import hashlib
@@ -10,13 +9,13 @@ import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data_prep.command import InputError
 from data_prep.files import replacing
-from kidney_seg.modelfile import ModelSource
+from kidney_seg.modelfile import ModelSource, in_single_precision
 from kidney_seg.onnx_convert import IMAGE, PROBABILITIES, to_onnx
 from kidney_seg.predictor import Forward, keras_forward
 
@@ -78,7 +77,7 @@ def _make(source: ModelSource) -> bytes:
     from kidney_seg.quiet import quiet_tensorflow
 
     quiet_tensorflow()
-    model = _in_single_precision(source)
+    model = in_single_precision(source.load(), source.config)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         to_onnx(model, path, {"weights_sha256": source.sha256})
@@ -93,18 +92,6 @@ def _make(source: ModelSource) -> bytes:
             f"at most {LARGEST_DIFFERENCE:g}; use --engine keras"
         )
     return content
-
-
-def _in_single_precision(source: ModelSource) -> Any:
-    model = source.load()
-    if source.config.model.precision == "float32":
-        return model
-    from kidney_seg.model import build_model
-
-    # half precision is a matter of the device that trained it; the weights are float32
-    twin = build_model(dataclasses.replace(source.config.model, precision="float32"))
-    twin.set_weights(model.get_weights())
-    return twin
 
 
 def _trial(source: ModelSource) -> np.ndarray:

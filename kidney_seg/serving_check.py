@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,12 @@ def check_export(path: str | Path, model: str | Path | None = None) -> list[str]
     with those that its `.keras` model gave when it was exported, or, where `model` is given, with that one's now; an
     `.onnx` file needs it. InputError where there is nothing to check.
     """
-    from kidney_seg.modelfile import load_model
+    from kidney_seg.modelfile import in_single_precision, load_model
 
     path = Path(path)
     loaded = None if model is None else load_model(model)
+    if loaded is not None and path.suffix == ".onnx":
+        loaded = replace(loaded, model=in_single_precision(loaded.model, loaded.config))
     wanted = None
     if loaded is not None:
         wanted = {name: {**one, **examples.answers(loaded, one)} for name, one in examples.inputs().items()}

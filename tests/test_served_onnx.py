@@ -54,7 +54,9 @@ def test_without_tensorflow(exported, file, tmp_path):
             np.testing.assert_allclose(made[name], wanted[name], atol=examples.TOLERANCE)
 
 
-@pytest.mark.parametrize("more", ["", "flips=left_right odds=1,2,30", "flips=both odds=1,2,30 activation=sigmoid"])
+@pytest.mark.parametrize(
+    "more", ["", "flips=left_right odds=1,2,30 precision=mixed_bfloat16", "flips=both odds=1,2,30 activation=sigmoid"]
+)
 def test_neighbors_pixels_of_a_fixed_size_odds_and_flips(more, tmp_path):
     config = Config().with_settings(f"size=16 width_factor=0.1 gates= input_slices=3 {more}".split())
     keras.utils.set_random_seed(1)
