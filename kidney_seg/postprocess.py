@@ -42,7 +42,8 @@ def remove_distant_objects(
     where equal sizes leave no second largest; one where no other is that large). Every other object stays
     if its distance to the kidneys is at most `distance_mm`: surface to surface, that is from voxel center to
     voxel center where the two come nearest (never from centroid to centroid: a tumor of a liter lies 10 cm
-    off by that). Where no object has `kidney_ml` the labels stay as they are: the rule never empties a map.
+    off by that). Where no object has `kidney_ml` the labels stay as they are: the rule never empties a map. Nor is
+    anything removed from a single slice, which tells no volume: a section of the second kidney can have less there.
 
     It only removes, kept voxels keep their labels, twice is the same as once, and the input is not changed.
     What it cannot mend: bowel or spleen larger than a kidney passes for a kidney (see `find_objects`).
@@ -75,11 +76,10 @@ def apply_rule(
     kidney_ml: float = KIDNEY_ML,
 ) -> tuple[np.ndarray, list[Component]]:
     """Return (`remove_distant_objects`, `find_objects`) of a label map, at the price of the latter."""
-    result, bodies, distances = _apply(labels, spacing_mm, distance_mm, kidney_ml, beyond=True)
+    result, bodies, distances, removed = _apply(labels, spacing_mm, distance_mm, kidney_ml, beyond=True)
     if bodies is None:
         return result, []
     tumor_voxels = np.bincount(bodies.ids[np.asarray(labels)[bodies.box] == 2], minlength=bodies.voxels.size)
-    removed = _too_far(distances, distance_mm)
     roles = np.where(bodies.is_kidney, "kidney", np.where(removed, "removed", "kept"))
     report = [
         Component(
@@ -96,8 +96,8 @@ def apply_rule(
 
 def _apply(
     labels: np.ndarray, spacing_mm: Sequence[float], distance_mm: float, kidney_ml: float, beyond: bool
-) -> tuple[np.ndarray, Bodies | None, np.ndarray]:
-    """Return the cleaned labels, the objects of the given ones, None without any, and their distances."""
+) -> tuple[np.ndarray, Bodies | None, np.ndarray, np.ndarray]:
+    """Return the cleaned labels; the objects of the given ones, None without any; their distances; the removed ones."""
     labels, spacing = np.asarray(labels), tuple(float(mm) for mm in spacing_mm)
     if labels.ndim != 3 or labels.dtype.kind not in "iub":
         raise ValueError(f"labels must be integers [z, y, x], found {labels.dtype} of shape {labels.shape}")
@@ -109,16 +109,15 @@ def _apply(
     result = labels.copy()
     bodies = find_bodies(labels, spacing, kidney_ml)
     if bodies is None:
-        return result, None, np.zeros(1)
+        return result, None, np.zeros(1), np.zeros(1, bool)
     distances = distances_mm(bodies, spacing, distance_mm, beyond)
-    for number in np.flatnonzero(_too_far(distances, distance_mm)):
+    removed = distances > distance_mm * (1 + TOLERANCE)  # false for NaN: nothing to measure from
+    if 1 in labels.shape:
+        removed[:] = False
+    for number in np.flatnonzero(removed):
         box = bodies.boxes[number]
         result[bodies.box][box][bodies.ids[box] == number] = 0
-    return result, bodies, distances
-
-
-def _too_far(distances: np.ndarray, distance_mm: float) -> np.ndarray:
-    return distances > distance_mm * (1 + TOLERANCE)  # false for NaN: nothing to measure from
+    return result, bodies, distances, removed
 
 
 def format_objects(objects: Sequence[Component], distance_mm: float, kidney_ml: float, most: int = 12) -> str:

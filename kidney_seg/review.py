@@ -97,6 +97,8 @@ def _reason(item: Component, distance_mm: float, kidney_ml: float) -> str:
         return f"one of the two largest objects of at least {kidney_ml:g} mL"
     if math.isnan(item.distance_mm):
         return f"no object has {kidney_ml:g} mL, so there is no kidney to measure from"
+    if item.role == "kept" and item.distance_mm > distance_mm * (1 + TOLERANCE):
+        return f"{item.distance_mm:.1f} mm from the nearest kidney; a single slice tells no volume, so it stays"
     limit = "more than" if item.role == "removed" else "not more than"
     return f"{item.distance_mm:.1f} mm from the nearest kidney, {limit} {distance_mm:g} mm"
 

@@ -42,6 +42,16 @@ def flags(described):
     return [flag["flag"] for flag in described["flags"]]
 
 
+def test_a_far_object_of_a_single_slice_stays_and_says_why():
+    section = np.zeros((1, 60, 150), np.uint8)
+    block(block(section, (0, 1), (5, 55), (10, 60)), (0, 1), (10, 40), (100, 150))
+    rule = review(section, (10.0, 1.0, 1.0))["rule"]
+    assert rule["removed_objects"] == 0
+    assert rule["components"][1]["reason"] == (
+        "41.0 mm from the nearest kidney; a single slice tells no volume, so it stays"
+    )
+
+
 def test_kidneys_and_a_tumor():
     labels = two_kidneys()
     block(labels, (10, 20), (25, 35), (130, 144), 2)  # 10 x 10 x 14, 4 columns outside of the kidney

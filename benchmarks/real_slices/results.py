@@ -25,7 +25,7 @@ AREAS_MM2 = (0, 500, 1500, 4000)  # of the kidney in a slice, from which on it b
 def slices_of(arm: Arm, root: Path, out: Path, fold: int, seed: int) -> list[dict[str, Any]] | None:
     """Return the scored slices of a fold's test patients, None if they are not scored yet.
 
-    Each has `patient`, `kidney`, `tumor` (Dice after the rule, None where the truth has none), `false_alarm` (None
+    Each has `patient`, `kidney`, `tumor` (Dice, None where the truth has none), `false_alarm` (None
     where the slice holds kidney) and `truth_mm2`, the area of kidney and tumor. `root` holds the caches.
     """
     cache = cache_folder(root, arm.grid)
@@ -40,11 +40,11 @@ def slices_of(arm: Arm, root: Path, out: Path, fold: int, seed: int) -> list[dic
         if row["patient"] not in tested:
             continue
         mm2_per_ml = 1000 / thickness[row["case"]]
-        area = row["postprocessed_predicted_kidney_ml"] * mm2_per_ml
+        area = row["predicted_kidney_ml"] * mm2_per_ml
         made.append(
             {
                 "patient": row["patient"],
-                **{name: row[f"postprocessed_{name}_dice"] if row[f"{name}_ml"] > 0 else None for name in STRUCTURES},
+                **{name: row[f"{name}_dice"] if row[f"{name}_ml"] > 0 else None for name in STRUCTURES},
                 "false_alarm": None if row["kidney_ml"] > 0 else float(area > FALSE_ALARM_MM2),
                 "truth_mm2": row["kidney_ml"] * mm2_per_ml,
             }

@@ -81,7 +81,7 @@ def score(data: str, models: Sequence[str], run: Path, *chosen: str, teacher: bo
     more = ["--ensemble", *models[1:]] if len(models) > 1 else []
     more += ["--odds", "1,1,1"] if teacher else []
     failed = predict.main([models[0], data, "--out", predictions, "--no-postprocess", *more, *chosen])
-    if failed or evaluate.main([predictions, data, "--out", str(scores.parent), "--postprocess", *chosen]):
+    if failed or evaluate.main([predictions, data, "--out", str(scores.parent), *chosen]):
         raise InputError(f"{run}: its predictions of {data} were not made or scored; see above")
 
 
