@@ -59,14 +59,15 @@ def signatures(grid: GridSettings, heads: Mapping[str, Any] | tuple[str, ...], c
     }
 
 
-def make_contract(loaded: ModelFile, model_sha256: str) -> dict[str, Any]:
+def make_contract(loaded: ModelFile) -> dict[str, Any]:
     """Return the contract of a loaded model as a dictionary that JSON can hold; `read_contract` reads it."""
     model = loaded.config.model
     made = signatures(loaded.grid, model.heads, model.classes)
     return {
         "schema": SCHEMA,
         "classes": list(CLASSES),
-        "model_sha256": model_sha256,
+        "model_sha256": loaded.sha256,
+        "ensemble_sha256": [other.sha256 for other in loaded.others],
         "grid": asdict(loaded.grid),
         "input_slices": model.input_slices,
         "batching": model.input_slices == 1,

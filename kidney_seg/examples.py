@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from data_prep import grid
 from data_prep.command import InputError
 from data_prep.triples import triple
 from kidney_seg.neighbors import neighbor_indices
-from kidney_seg.predictor import combined
+from kidney_seg.predictor import Forward, combined
 from kidney_seg.sections import HEADS
 
 if TYPE_CHECKING:
@@ -48,19 +48,16 @@ def inputs() -> dict[str, Example]:
 def answers(loaded: ModelFile, example: Example) -> Example:
     """Return what the `.keras` model says of slices, by the way that `kidney_seg.predict` goes.
 
-    `labels` uint8 [n, y, x], `kidney_probability`, `tumor_probability` float32 [n, y, x], and every head.
+    `labels` uint8 [n, y, x], `kidney_probability`, `tumor_probability` float32 [n, y, x], and every head of the first
+    network, which is asked once and nothing mirrored.
     """
     slices, spacing_mm = example["slices"], example["spacing_mm"]
     where = triple((1.0, *map(float, spacing_mm[0])))
     seen = grid.to_network(slices, where, loaded.grid)
     seen = seen[neighbor_indices(np.arange(len(seen)), len(seen), loaded.config.model.input_slices)]
     images = np.moveaxis(seen, 1, -1).astype(np.float32)
-    settings = loaded.config.prediction
-
-    def finest(batch: np.ndarray) -> np.ndarray:
-        return loaded.model.predict_on_batch({"image": batch})[HEADS[-1]]
-
-    prob = combined([(finest, settings.odds)], settings, loaded.config.model.activation)(images)
+    networks = [(_finest(member.model), member.config.prediction.odds) for member in loaded.members]
+    prob = combined(networks, loaded.config.prediction, loaded.config.model.activation)(images)
     mm = grid.network_pixel_mm(slices.shape[1:], where[1:], loaded.grid)
     by_y, by_x = (
         grid.resampling_matrix(loaded.grid.size, mm, count, edge)
@@ -73,6 +70,10 @@ def answers(loaded: ModelFile, example: Example) -> Example:
         "tumor_probability": back[..., 2],
         **loaded.model.predict_on_batch({"image": images}),
     }
+
+
+def _finest(model: Any) -> Forward:
+    return lambda images: model.predict_on_batch({"image": images})[HEADS[-1]]
 
 
 def save(loaded: ModelFile, path: str | Path) -> None:

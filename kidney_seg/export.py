@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.command import InputError, run_command
-from data_prep.files import read_json, replacing, sha256_of, write_json
+from data_prep.files import read_json, replacing, write_json
 from kidney_seg import examples, served_graph, serving_check, versions, warmup
 from kidney_seg.contract import CLASSES, make_contract
 from kidney_seg.model_card import write_card
@@ -26,14 +26,16 @@ FORMATS = ("saved_model", "onnx")
 EXTRA = "assets.extra"  # TF Serving's name for what it does not load itself
 
 
-def export_saved_model(model: str | Path, root: str | Path) -> Path:
+def export_saved_model(model: str | Path, root: str | Path, ensemble: Sequence[str] = ()) -> Path:
     """Export a run folder's best model or a `.keras` file as the next version of `root`; return the version's folder.
+
+    ensemble: models that are averaged with it, or `accepted`, as `predict --ensemble` has them.
 
     InputError if the model cannot be served, if `root` is a file, or if the export would not give the same answers.
     """
     import tensorflow as tf
 
-    loaded, promise, run = _open(model)
+    loaded, promise, run = _open(model, ensemble)
     module, signatures = served_graph.build(loaded, promise)
 
     def write(folder: Path) -> None:
@@ -51,7 +53,7 @@ def export_saved_model(model: str | Path, root: str | Path) -> Path:
     return versions.publish(root, write)
 
 
-def export_onnx(model: str | Path, path: str | Path, force: bool = False) -> Path:
+def export_onnx(model: str | Path, path: str | Path, force: bool = False, ensemble: Sequence[str] = ()) -> Path:
     """Export a run folder's best model or a `.keras` file as one `.onnx` file, whole or not at all; return its path.
 
     Contract, config and model card are kept in the file's metadata, under these names. InputError as for
@@ -60,15 +62,14 @@ def export_onnx(model: str | Path, path: str | Path, force: bool = False) -> Pat
     import json
 
     from kidney_seg import served_onnx
-    from kidney_seg.modelfile import in_single_precision
 
     path = Path(path)
     if path.suffix != ".onnx":
         raise InputError(f"--out {path}: expected a name that ends in .onnx")
     if path.exists() and not force:
         raise InputError(f"{path}: is there already; choose another --out, or replace it with --force")
-    loaded, promise, run = _open(model)
-    loaded = replace(loaded, model=in_single_precision(loaded.model, loaded.config))
+    loaded, promise, run = _open(model, ensemble)
+    loaded = loaded.in_single_precision()
     metadata = {
         "contract": json.dumps(promise),
         "config": json.dumps(loaded.config.to_dict()),
@@ -81,15 +82,15 @@ def export_onnx(model: str | Path, path: str | Path, force: bool = False) -> Pat
     return path
 
 
-def _open(model: str | Path) -> tuple[ModelFile, dict[str, Any], Path | None]:
-    from kidney_seg.modelfile import load_model
+def _open(model: str | Path, ensemble: Sequence[str]) -> tuple[ModelFile, dict[str, Any], Path | None]:
+    from kidney_seg.modelfile import load_ensemble
 
-    loaded = load_model(model)
+    loaded = load_ensemble(model, ensemble)
     if loaded.config.model.classes != len(CLASSES):
         raise InputError(f"{loaded.path}: has {loaded.config.model.classes} classes, served are {', '.join(CLASSES)}")
     folder = loaded.path.parent
     run = folder if loaded.path.name == "best.keras" and (folder / "manifest.json").is_file() else None
-    return loaded, make_contract(loaded, sha256_of(loaded.path)), run
+    return loaded, make_contract(loaded), run
 
 
 def _manifest(run: Path | None, promise: dict[str, Any]) -> dict[str, Any]:
@@ -120,6 +121,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--format", choices=FORMATS, default=FORMATS[0], help="a SavedModel for TF Serving (default), or one ONNX file"
     )
+    parser.add_argument("--ensemble", metavar="WHAT", nargs="+", help="average, as `predict --ensemble` does")
     parser.add_argument("--force", action="store_true", help="replace an .onnx file that is there already")
     return parser
 
@@ -131,9 +133,9 @@ def main(argv: list[str] | None = None) -> int:
     def body() -> int:
         quiet_tensorflow()
         if arguments.format == "onnx":
-            print(export_onnx(arguments.model, arguments.out, arguments.force))
+            print(export_onnx(arguments.model, arguments.out, arguments.force, arguments.ensemble or []))
         else:
-            print(export_saved_model(arguments.model, arguments.out))
+            print(export_saved_model(arguments.model, arguments.out, arguments.ensemble or []))
         return 0
 
     return run_command(body)

@@ -35,13 +35,15 @@ def write_card(config: Config, contract: Mapping[str, Any], run: Path | None, ex
         f"- attention U-Net, {grid['size']} x {grid['size']} pixels over {pixel}, HU {model.hu_window[0]:g} to "
         f"{model.hu_window[1]:g}",
         f"- SHA-256 of the `.keras` file: `{contract['model_sha256']}`",
+        *(f"- averaged with another of SHA-256 `{other}`" for other in contract["ensemble_sha256"]),
     ]
     if contract["input_slices"] > 1:
         lines += [
             f"- sees {contract['input_slices']} neighboring slices: **the slices of one request must be neighbors in "
             "one scan, in order. Never switch on batching across requests in the server.**",
         ]
-    lines += ["", "## Data", "", *_data(run), "", "## Scores", "", *_scores(run), "", "## Limits", ""]
+    scores = _scores(run, of_many=bool(contract["ensemble_sha256"]))
+    lines += ["", "## Data", "", *_data(run), "", "## Scores", "", *scores, "", "## Limits", ""]
     lines += [
         "- Trained and scored on what is named above and on nothing else: other scanners, contrast phases, ages and",
         "  diseases were not measured. Without contrast agent kidneys may be missed altogether.",
@@ -68,7 +70,7 @@ def _data(run: Path | None) -> list[str]:
     return [*lines, f"- trained with {versions}"]
 
 
-def _scores(run: Path | None) -> list[str]:
+def _scores(run: Path | None, of_many: bool) -> list[str]:
     if run is None or not (run / SCORES).is_file():
         return ["None: the run was not evaluated when this was exported."]
     scores = read_json(run / SCORES, "scores of the test set")
@@ -84,6 +86,8 @@ def _scores(run: Path | None) -> list[str]:
         for name, row in scores["summary"].get(f"{prefix}all", {}).items():
             if name != "average" and row["n"]:
                 lines.append(f"| {name}, {what} | {row['mean']:.3f} | {row['median']:.3f} | {row['n']} |")
+    if of_many:
+        lines += ["", "They are the first model's, by itself: the average was not scored when this was exported."]
     if scores.get("stop_on") == "test":
         lines += ["", "The rounds of training were chosen on these very patients: the figures are optimistic."]
     return lines

@@ -17,17 +17,33 @@ from kidney_seg.config import Config
 if TYPE_CHECKING:
     import keras
 
+ACCEPTED = "accepted"  # of --ensemble
 SETTINGS_MEMBER = "kidney_seg.json"  # beside Keras' own members of the zip file, which ignores it
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A loaded model: `model` is as `build_model` says, `config` the run's, `grid` that of its training slices."""
+    """A loaded model: `model` is as `build_model` says, `config` the run's, `grid` that of its training slices.
+
+    path: of its file; sha256: of the file that its weights come from; others: models that are averaged with it.
+    """
 
     model: Any
     config: Config
     grid: GridSettings
     path: Path
+    sha256: str = ""
+    others: tuple[ModelFile, ...] = ()
+
+    @property
+    def members(self) -> tuple[ModelFile, ...]:
+        """The models that predict together: this one, and the others."""
+        return (self, *self.others)
+
+    def in_single_precision(self) -> ModelFile:
+        """Return it, and its others, with the networks that ONNX stands for (`in_single_precision`)."""
+        others = tuple(other.in_single_precision() for other in self.others)
+        return replace(self, model=in_single_precision(self.model, self.config), others=others)
 
 
 def save_model(model: keras.Model, config: Config, grid: GridSettings, path: str | Path) -> None:
@@ -56,8 +72,17 @@ def load_model(path: str | Path) -> ModelFile:
 
     InputError if there is none, if it is damaged, or if it was not written by `save_model`.
     """
-    source = find_source(path)
-    return ModelFile(source.load(), source.config, source.grid, source.path)
+    return _load(find_source(path))
+
+
+def load_ensemble(path: str | Path, ensemble: Sequence[str] = ()) -> ModelFile:
+    """Load a model with those that it is averaged with (`find_ensemble`)."""
+    first, *others = [_load(source) for source in find_ensemble(path, ensemble)]
+    return replace(first, others=tuple(others))
+
+
+def _load(source: ModelSource) -> ModelFile:
+    return ModelFile(source.load(), source.config, source.grid, source.path, source.sha256)
 
 
 def in_single_precision(model: keras.Model, config: Config) -> keras.Model:
@@ -106,6 +131,20 @@ def find_source(path: str | Path) -> ModelSource:
     path = find_model(path)
     settings = _read_settings(path)
     return ModelSource(path, sha256_of(path), Config.from_dict(settings["config"]), GridSettings(**settings["grid"]))
+
+
+def find_ensemble(path: str | Path, ensemble: Sequence[str]) -> list[ModelSource]:
+    """Return the models that predict together: `path` and those of `ensemble`, or, if that is `accepted`, `path`'s own.
+
+    InputError if they cannot be averaged (`check_alike`), and as `find_accepted` and `find_source` say.
+    """
+    if ACCEPTED in ensemble:
+        if len(ensemble) > 1:
+            raise InputError(f"--ensemble {' '.join(ensemble)}: expected `{ACCEPTED}` alone, or further models")
+        return find_accepted(path)
+    sources = [find_source(one) for one in (path, *ensemble)]
+    check_alike(sources)
+    return sources
 
 
 def find_accepted(run: str | Path) -> list[ModelSource]:

@@ -14,7 +14,7 @@ from data_prep.shards import parse
 from data_prep.split import SETS
 from kidney_seg.config import Config
 from kidney_seg.engines import ENGINES, choose_engine
-from kidney_seg.modelfile import ModelSource, check_alike, find_accepted, find_source, load_model
+from kidney_seg.modelfile import find_ensemble, load_model
 from kidney_seg.predict_scans import Job, predict_scan, predict_scans
 from kidney_seg.prediction_files import Outputs, outputs_of
 from kidney_seg.prediction_inputs import Scan, find_scans
@@ -32,8 +32,6 @@ __all__ = [
     "predict_scans",
     "predict_volume",
 ]
-
-ACCEPTED = "accepted"  # of --ensemble
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -115,7 +113,7 @@ def _run(arguments: argparse.Namespace) -> int:
     engine = arguments.engine if arguments.scheduler else choose_engine(arguments.engine)
     if any(outputs.seg for _, outputs in made):
         require("highdicom", "dicom")  # before hours of work, not after
-    sources = _sources(arguments.model, arguments.ensemble or [])
+    sources = find_ensemble(arguments.model, arguments.ensemble or [])
     changes: dict[str, Any] = {"postprocess": False} if arguments.no_postprocess else {}
     if arguments.flips:
         changes["flips"] = arguments.flips
@@ -145,16 +143,6 @@ def _outputs(scans: Sequence[Scan], single: bool, arguments: argparse.Namespace)
     else:
         files = [out]
     return [outputs_of(file, probabilities=arguments.probabilities, dicom_seg=seg) for file in files]
-
-
-def _sources(model: str, ensemble: Sequence[str]) -> list[ModelSource]:
-    if ACCEPTED in ensemble:
-        if len(ensemble) > 1:
-            raise InputError(f"--ensemble {' '.join(ensemble)}: expected `{ACCEPTED}` alone, or further models")
-        return find_accepted(model)
-    sources = [find_source(path) for path in (model, *ensemble)]
-    check_alike(sources)
-    return sources
 
 
 def _say(line: str) -> None:

@@ -31,20 +31,23 @@ def build(loaded: ModelFile, promise: dict[str, Any]) -> tuple[Any, dict[str, An
     import tensorflow as tf
 
     model, grid, config = loaded.model, loaded.grid, loaded.config
-    finest = keras.Model(model.inputs, model.output[HEADS[-1]])
+    networks = [
+        (keras.Model(member.model.inputs, member.model.output[HEADS[-1]]), member.config.prediction.odds)
+        for member in loaded.members
+    ]
     chunk = config.prediction.slices_per_batch
     about = json.dumps(promise)
 
     def all_heads(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return model({"image": images}, training=False)
 
-    def mirrored(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {HEADS[-1]: _combined(finest, images, config.prediction, config.model.activation)}
+    def together(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {HEADS[-1]: _combined(networks, images, config.prediction, config.model.activation)}
 
     def labels_of(slices: tf.Tensor, spacing_mm: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         seen = served_grid.to_network(slices, spacing_mm, grid)
         at_once = max(1, chunk // len(VIEWS[config.prediction.flips]))
-        prob = _in_chunks(mirrored, seen, at_once, model.inputs[0], {HEADS[-1]: finest.output})[HEADS[-1]]
+        prob = _in_chunks(together, seen, at_once, model.inputs[0], {HEADS[-1]: model.output[HEADS[-1]]})[HEADS[-1]]
         prob = served_grid.to_source(prob, tf.shape(slices)[1:], spacing_mm, grid)
         return served_grid.most_probable(prob), prob
 
@@ -67,7 +70,8 @@ def build(loaded: ModelFile, promise: dict[str, Any]) -> tuple[Any, dict[str, An
         return {"contract_bytes": tf.fill(tf.shape(ask), about)}
 
     module = tf.Module(name="kidney_seg")
-    module.weights = [variable.value for variable in model.variables]  # not the Keras model: it would ask for Keras
+    variables = [variable.value for member in loaded.members for variable in member.model.variables]
+    module.weights = variables  # not the Keras models: they would ask for Keras
     bodies: dict[str, Callable[..., dict[str, tf.Tensor]]] = {
         contract.DEFAULT: serving_default,
         contract.HEADS: heads,
@@ -173,17 +177,22 @@ def _decoded(files: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.ensure_shape(gray, (None, None, None, 1))[..., 0], tf.float32) - contract.PNG_ZERO
 
 
-def _combined(network: Any, images: tf.Tensor, settings: PredictionConfig, activation: str) -> tf.Tensor:
-    """`kidney_seg.predictor.combined` of one network; all views of a slice go through it at once."""
+def _combined(
+    networks: Sequence[tuple[Any, Sequence[float]]], images: tf.Tensor, settings: PredictionConfig, activation: str
+) -> tf.Tensor:
+    """`kidney_seg.predictor.combined`; all views of a slice go through a network at once."""
     import tensorflow as tf
 
     views = VIEWS[settings.flips]
-    prob = network(tf.concat([tf.reverse(images, tf.constant(axes, tf.int32)) for axes in views], 0), training=False)
-    if len(views) == 1:
-        return prob  # its odds are in the model
-    parts = tf.split(_weighed(prob, [1 / factor for factor in settings.odds], activation), len(views))
-    back = [tf.reverse(part, tf.constant(axes, tf.int32)) for part, axes in zip(parts, views, strict=True)]
-    return _weighed(tf.add_n(back) / len(views), settings.odds, activation)
+    seen = tf.concat([tf.reverse(images, tf.constant(axes, tf.int32)) for axes in views], 0)
+    if len(networks) == len(views) == 1:
+        return networks[0][0](seen, training=False)  # its odds are in the model
+    made = []
+    for network, odds in networks:
+        prob = _weighed(network(seen, training=False), [1 / factor for factor in odds], activation)
+        parts = tf.split(prob, len(views))
+        made += [tf.reverse(part, tf.constant(axes, tf.int32)) for part, axes in zip(parts, views, strict=True)]
+    return _weighed(tf.add_n(made) / len(made), settings.odds, activation)
 
 
 def _weighed(prob: tf.Tensor, factors: Sequence[float], activation: str) -> tf.Tensor:

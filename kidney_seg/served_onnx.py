@@ -85,21 +85,22 @@ def build(loaded: ModelFile, metadata: Mapping[str, str]) -> bytes:
 
 
 def _combined(image: Tensor, loaded: ModelFile) -> Tensor:
-    """`served_graph._combined`: the network's probabilities, of all views of the slices."""
-    graph, settings = image.graph, loaded.config.prediction
+    """`served_graph._combined` in ONNX's operators."""
+    graph, settings, size = image.graph, loaded.config.prediction, loaded.grid.size
     views, activation = VIEWS[settings.flips], loaded.config.model.activation
-    seen = graph.add("Concat", [_mirrored(image, axes, loaded.grid.size).name for axes in views], axis=0)
-    network = Graph("network/", graph.nodes, graph.constants)
-    prob = Tensor(graph, add_network(network, loaded.model, seen), np.float32)
-    if len(views) == 1:
-        return prob  # its odds are in the model
-    trained = _weighed(prob, [1 / factor for factor in settings.odds], activation)
+    seen = graph.add("Concat", [_mirrored(image, axes, size).name for axes in views], axis=0)
     count = image.shape().at(0, 0)
-    parts = [trained.at(count.upto() + count * number, 0) for number in range(len(views))]
-    total, *rest = (_mirrored(part, axes, loaded.grid.size) for part, axes in zip(parts, views, strict=True))
-    for part in rest:
-        total = total + part
-    return _weighed(total / len(views), settings.odds, activation)
+    made = []
+    for number, member in enumerate(loaded.members):
+        network = Graph(f"network{number}/", graph.nodes, graph.constants)
+        prob = Tensor(graph, add_network(network, member.model, seen), np.float32)
+        if len(loaded.members) == len(views) == 1:
+            return prob  # its odds are in the model
+        trained = _weighed(prob, [1 / factor for factor in member.config.prediction.odds], activation)
+        parts = [trained.at(count.upto() + count * view, 0) for view in range(len(views))]
+        made += [_mirrored(part, axes, size) for part, axes in zip(parts, views, strict=True)]
+    total = Tensor(graph, graph.add("Sum", [one.name for one in made]), np.float32)
+    return _weighed(total / len(made), settings.odds, activation)
 
 
 def _mirrored(planes: Tensor, axes: Sequence[int], size: int) -> Tensor:

@@ -92,6 +92,7 @@ def make_parser() -> argparse.ArgumentParser:
     check = parser.add_argument_group("instead of a volume")
     check.add_argument("--check", metavar="DIR", help="an exported model: version folder, folder of them, .onnx file")
     check.add_argument("--model", metavar="RUN", help="with --check: compare with this run or .keras file")
+    check.add_argument("--ensemble", metavar="WHAT", nargs="+", help="with --model: averaged, as it was exported")
     return parser
 
 
@@ -135,7 +136,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from kidney_seg.serving_check import check_export
 
     quiet_tensorflow()
-    problems = check_export(arguments.check, arguments.model)
+    problems = check_export(arguments.check, arguments.model, arguments.ensemble or [])
     for problem in problems:
         print(f"wrong: {problem}")
     if not problems:

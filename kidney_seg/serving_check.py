@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_prep.command import InputError, require
-from data_prep.files import read_json, sha256_of
+from data_prep.files import read_json
 from kidney_seg import contract as contracts
 from kidney_seg import examples
 
@@ -21,34 +20,37 @@ if TYPE_CHECKING:
 Call = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]  # signature, inputs -> outputs
 
 
-def check_export(path: str | Path, model: str | Path | None = None) -> list[str]:
+def check_export(path: str | Path, model: str | Path | None = None, ensemble: Sequence[str] = ()) -> list[str]:
     """Check an exported model and return what is wrong with it, one line each; none where it holds the contract.
 
     path: a version folder, a folder of versions (the newest is taken), or an `.onnx` file. Its answers are compared
-    with those that its `.keras` model gave when it was exported, or, where `model` is given, with that one's now; an
-    `.onnx` file needs it. InputError where there is nothing to check.
+    with those that its `.keras` model gave when it was exported, or, where `model` is given, with that one's now
+    (averaged with `ensemble`, as it was exported); an `.onnx` file needs it. InputError where there is nothing to
+    check.
     """
-    from kidney_seg.modelfile import in_single_precision, load_model
+    from kidney_seg.modelfile import load_ensemble
 
     path = Path(path)
-    loaded = None if model is None else load_model(model)
+    loaded = None if model is None else load_ensemble(model, ensemble)
     if loaded is not None and path.suffix == ".onnx":
-        loaded = replace(loaded, model=in_single_precision(loaded.model, loaded.config))
+        loaded = loaded.in_single_precision()
     wanted = None
     if loaded is not None:
         wanted = {name: {**one, **examples.answers(loaded, one)} for name, one in examples.inputs().items()}
     if path.suffix == ".onnx":
         if wanted is None:
             raise InputError(f"{path}: give the run or .keras file that it was made of with --model")
-        problems, made_of = check_onnx(path, wanted), _onnx_contract(path).get("model_sha256")
+        problems, content = check_onnx(path, wanted), _onnx_contract(path)
     else:
         from kidney_seg.versions import latest
 
         folder = latest(path)
         problems = check_saved_model(folder, wanted)
-        made_of = read_json(folder / "assets.extra" / "contract.json", "contract").get("model_sha256")
-    if loaded is not None and made_of != sha256_of(loaded.path):
-        problems.insert(0, f"was exported from another model than {loaded.path} (SHA-256 {made_of})")
+        content = read_json(folder / "assets.extra" / "contract.json", "contract")
+    made_of = [content.get("model_sha256"), *content.get("ensemble_sha256", ())]
+    if loaded is not None and made_of != [member.sha256 for member in loaded.members]:
+        paths = ", ".join(str(member.path) for member in loaded.members)
+        problems.insert(0, f"was exported from another model than {paths} (SHA-256 {', '.join(map(str, made_of))})")
     return problems
 
 

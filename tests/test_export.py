@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from kidney_seg.model_card import _data
 from kidney_seg.modelfile import ModelFile, load_model
 from kidney_seg.odds import set_odds
 from kidney_seg.run import RunFolder
+
+ENSEMBLE = "flips=left_right odds=1,2,30"
 
 # TensorFlow brings Keras along by itself; here it cannot be found, nor can anything of ours.
 BARE = """
@@ -168,16 +171,19 @@ def test_an_interrupted_export_leaves_no_version(exported, tmp_path):
     assert sorted(one.name for one in root.iterdir()) == ["1", "2"]
 
 
-@pytest.mark.parametrize(
-    "more", ["", "odds=1,2,30", "flips=left_right odds=1,2,30", "flips=both odds=1,2,30 activation=sigmoid"]
-)
+@pytest.mark.parametrize("more", ["", "odds=1,2,30", ENSEMBLE, "flips=both odds=1,2,30 activation=sigmoid"])
 def test_neighbors_pixels_of_a_fixed_size_odds_and_flips(more):
     settings = f"size=16 width_factor=0.1 gates= input_slices=3 slices_per_batch=3 {more}"
     config = Config().with_settings(settings.split())
     keras.utils.set_random_seed(1)
     loaded = ModelFile(build_model(config.model), config, GridSettings(16, 9.0), Path("model.keras"))
     set_odds(loaded.model, config.prediction.odds)
-    _, signatures = served_graph.build(loaded, make_contract(loaded, "0"))
+    if more == ENSEMBLE:
+        other = config.with_settings(["odds=1,1,4", "width_factor=0.2"])
+        with_it = ModelFile(build_model(other.model), other, loaded.grid, loaded.path)
+        set_odds(with_it.model, other.prediction.odds)
+        loaded = replace(loaded, others=(with_it,))
+    _, signatures = served_graph.build(loaded, make_contract(loaded))
     rng = np.random.default_rng(1)
     example = {"slices": rng.integers(-200, 400, (7, 30, 41)).astype(np.int16), "spacing_mm": np.full((7, 2), (6.0, 5))}
     wanted = examples.answers(loaded, example)

@@ -66,6 +66,23 @@ def test_neighbors_pixels_of_a_fixed_size_odds_and_flips(more, tmp_path):
     assert serving.main(["--check", str(made), "--model", str(tmp_path / "model.keras")]) == 0
 
 
+def test_an_ensemble(tmp_path, capsys):
+    paths = [str(tmp_path / f"{name}.keras") for name in ("first", "second")]
+    for seed, (path, more) in enumerate(zip(paths, ([], ["width_factor=0.2", "odds=1,1,1"]), strict=True)):
+        keras.utils.set_random_seed(seed)
+        config = Config().with_settings(["size=16", "width_factor=0.1", "gates=", "odds=1,2,30", *more])
+        with with_odds(build_model(config.model), config.prediction.odds) as model:
+            save_model(model, config, GridSettings(16, 9.0), path)
+    made = str(tmp_path / "both.onnx")
+    assert export.main([paths[0], "--format", "onnx", "--out", made, "--ensemble", paths[1]]) == 0
+    assert serving.main(["--check", made, "--model", paths[0], "--ensemble", paths[1]]) == 0
+    capsys.readouterr()
+    assert serving.main(["--check", made, "--model", paths[0]]) == 1  # one of them alone says something else
+    said = capsys.readouterr().out
+    assert "was exported from another model" in said
+    assert "tumor_probability: differs" in said
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
