@@ -64,8 +64,9 @@ def make_predictor(model: keras.Model, slices_per_batch: int = SLICES_PER_BATCH)
 def keras_forward(model: keras.Model, slices_per_batch: int) -> Forward:
     """Return a Keras model's finest head as a function of any number of slices, `slices_per_batch` at once.
 
-    On a processor fewer at once where they are large, for the sake of memory; it takes the same time. Always the same
-    number, filled up with zeros, so that the network is traced once.
+    On a processor fewer at once where they are large, for the sake of memory; it takes the same time. What is left over
+    is filled up with zeros to a number that the network was traced for: 1, 2, 4, ..., as slices come, so that cases
+    of one slice each do not pay for many, and volumes have one trace.
     """
     import keras
 
@@ -75,11 +76,16 @@ def keras_forward(model: keras.Model, slices_per_batch: int) -> Forward:
     if not _has_gpu():
         at_once = max(1, min(at_once, _PIXELS_AT_ONCE // (height * width)))
 
+    traced: set[int] = set()
+
     def forward(batch: np.ndarray) -> np.ndarray:
         made = []
         for first in range(0, len(batch), at_once):
             piece = batch[first : first + at_once]
-            full = np.zeros((at_once, *batch.shape[1:]), np.float32)
+            doubled = min(1 << (len(piece) - 1).bit_length(), at_once)
+            count = min((size for size in traced if size >= len(piece)), default=doubled)
+            traced.add(count)
+            full = np.zeros((count, *batch.shape[1:]), np.float32)
             full[: len(piece)] = piece
             made.append(finest.predict_on_batch(full)[: len(piece)])
         return np.concatenate(made)

@@ -28,6 +28,19 @@ def test_batches_do_not_change_the_answer(noise):
     assert make_predictor(model)(noise[:0]).shape == (0, SIZE, SIZE, 3)
 
 
+def test_single_slices_are_not_filled_up_and_traces_are_few(noise, monkeypatch):
+    model, asked = threshold_model(), []
+    predict = keras.Model.predict_on_batch
+    monkeypatch.setattr(keras.Model, "predict_on_batch", lambda self, x: asked.append(len(x)) or predict(self, x))
+    predictor = make_predictor(model, 4)
+    expected = np.digitize(noise, (50, 150))
+    certain = ~np.isin(noise, (50, 150))
+    for count in (1, 1, 3, 2, 5, 1):
+        made = predictor(noise[:count]).argmax(axis=-1)
+        np.testing.assert_array_equal(made[certain[:count]], expected[:count][certain[:count]])
+    assert asked == [1, 1, 4, 4, 4, 1, 1]
+
+
 def seen() -> keras.Model:
     """A network that answers with the five slices that it sees."""
     image = keras.Input((SIZE, SIZE, 5), name="image")
