@@ -36,17 +36,19 @@ def test_other_arms_are_refused_in_one_line(tmp_path):
     with pytest.raises(InputError, match="nonsense: there is no such arm; expected a"):
         find_arms(["nonsense"], "paper")
     path = tmp_path / "mine.json"
+    (tmp_path / "untaught.json").write_text((FOLDER / "paper.json").read_text())
     whole = json.loads((FOLDER / "paper.json").read_text())
     for change, words in (
         ({"preset": "x"}, "preset 'x'"),
         ({"settings": ["stepz=3"]}, "stepz"),
         ({"size": 90}, "16"),
         ({"cohort": {"looks": 1}}, "is no arm"),
+        ({"networks": ["untaught"], "size": 64}, "on the same grid"),
+        ({"networks": ["untaught"], "teacher": "untaught"}, "untaught"),
     ):
         path.write_text(json.dumps({**whole, **change}))
         with pytest.raises(InputError, match=words):
             read_arm(path)
-    (tmp_path / "untaught.json").write_text(json.dumps(whole))
     path.write_text(json.dumps({**whole, "teacher": "untaught"}))
     with pytest.raises(InputError, match="expected an arm with a cohort"):
         read_arm(path)
@@ -124,18 +126,21 @@ def test_a_pupil_begins_where_its_teacher_ended(source, tmp_path, capsys):
     arms = {
         "teacher": {"cohort": {"looks": 2, "size": 32, "thickness_mm": 4, "appearance": "wild"}},
         "pupil": {"teacher": "teacher"},
+        "average": {"networks": ["pupil"]},
     }
     common = {"why": "to test", "preset": "demo", "size": 32, "pixel_mm": 1.0}
     settings = ["width_factor=0.05", "starts=1", "start_steps=2", "max_rounds=0"]
     settings += ["gates=", "multi_scale_input=false", "deep_supervision=false"]  # the fewest layers are traced soonest
     for name, more in arms.items():
-        (tmp_path / f"{name}.json").write_text(json.dumps({**common, "settings": settings, **more}))
+        how = ["flips=both", "odds=1,1,9"] if name == "average" else []
+        (tmp_path / f"{name}.json").write_text(json.dumps({**common, "settings": settings + how, **more}))
     command = [str(source), "--out", str(tmp_path / "out"), "--labels", str(tmp_path / "maps"), "--folds", "0"]
     command += [
         "--against",
         str(tmp_path / "teacher.json"),
         "--arms",
         str(tmp_path / "pupil.json"),
+        str(tmp_path / "average.json"),
         "--seeds",
         "0",
         "1",
@@ -143,8 +148,8 @@ def test_a_pupil_begins_where_its_teacher_ended(source, tmp_path, capsys):
     ]
     assert main(command) == 0
     shown = capsys.readouterr().out.splitlines()
-    for rows in (shown[-3:], shown[-8:-5]):  # by area, and all
-        assert [re.split("  +", row)[0] for row in rows] == ["teacher", "pupil", "pupil x2"]
+    for rows in (shown[-5:], shown[-12:-7]):  # by area, and all
+        assert [re.split("  +", row)[0] for row in rows] == ["teacher", "pupil", "average", "pupil x2", "average x2"]
     full = tmp_path / "out" / "full"
     for seed in (0, 1):
         manifest = json.loads((full / "pupil" / f"fold0-seed{seed}" / "manifest.json").read_text())
@@ -152,6 +157,11 @@ def test_a_pupil_begins_where_its_teacher_ended(source, tmp_path, capsys):
     both = full / "pupil" / "fold0-seeds0+1" / "predictions"
     asked = json.loads(next(both.glob("case_*.json")).read_text())
     assert len(asked["made_by"]["models"]) == 2 and len(list(both.glob("*.nii.gz"))) == 2
+    for where, models in (("seed1", 1), ("seeds0+1", 2)):  # nothing is trained for it
+        made = next((full / "average").glob(f"fold0-{where}/predictions/case_*.json"))
+        made_by = json.loads(made.read_text())["made_by"]
+        assert (made_by["settings"]["flips"], made_by["settings"]["odds"]) == ("both", [1, 1, 9])
+        assert len(made_by["models"]) == models and not (made.parents[1] / "best.keras").exists()
     learned = read_manifest(next((tmp_path / "out").glob("cache-wild-*")))
     # the slices are of patients 0 to 9: no map of theirs is learned from; each other one looks two ways
     assert sorted(entry.case for entry in learned.entries) == [

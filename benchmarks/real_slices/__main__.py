@@ -56,17 +56,20 @@ def main(argv: list[str] | None = None) -> int:
         if not options.results:
             caches = {arm.grid: prepare(options.data, Path(options.out), arm.grid) for arm in arms}
             known = {entry.patient for entry in read_manifest(caches[arms[0].grid]).entries}
-            teachers = {arm.name: arm for arm in [arm.teacher or arm for arm in arms] if arm.cohort}
+            trained = {one.name: one for arm in arms for one in arm.trained}
+            teachers = {arm.name: arm for arm in [arm.teacher or arm for arm in trained.values()] if arm.cohort}
             for teacher in teachers.values():
                 run = run_folder(teacher, out, 0, 0)
                 cache = cohort_cache(teacher, options.labels, known, Path(options.out), options.jobs)
                 teach(teacher, cache, run, short=options.quick)
                 score(options.data, [str(run)], run, teacher=True)
-            pupils = [arm for arm in arms if not arm.cohort]
+            pupils = [arm for arm in trained.values() if not arm.cohort]
             for seed, fold, arm in itertools.product(options.seeds, folds, pupils):
                 train_fold(arm, caches[arm.grid], out, fold, seed, short=options.quick)
-            for fold, arm in itertools.product(folds, groups):
-                predict_together(arm, options.data, caches[arm.grid], out, fold)
+            averages = [(arm, seed) for arm in arms for seed in options.seeds if arm.networks]
+            averages += [(group, options.seeds[0]) for group in groups]
+            for fold, (arm, seed) in itertools.product(folds, averages):
+                predict_together(arm, options.data, caches[arm.grid], out, fold, seed)
         rows = collect([*arms, *groups], Path(options.out), out, folds, options.seeds)
         if not rows:
             raise InputError(f"{out}: no finished run of these arms, folds and seeds is here; leave out --results")

@@ -2,7 +2,8 @@
 
 An arm is trained on every fold, from random weights or from those of its `teacher`, another arm. A teacher is an arm
 with a `cohort`: it is trained once, on simulated patients, and scored on the real slices of the folds. Seeds repeat the
-arms; their teacher stays the same, as a network that was downloaded would.
+arms; their teacher stays the same, as a network that was downloaded would. An arm with `networks` trains none: it
+averages those of other arms, and its settings say how it predicts.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class CohortSettings:
 class Arm:
     """What is tried. name: of its file; why: a sentence; grid: of its cache; settings: as of `--set`, over `preset`.
 
-    cohort: what it is trained on, if not on the real slices; teacher: the arm whose weights it begins with. members:
-    seeds whose networks predict together; nothing is trained for that.
+    cohort: what it is trained on, if not on the real slices; teacher: the arm whose weights it begins with. networks:
+    arms whose networks predict together; members: seeds whose networks do. Nothing is trained for either.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Arm:
     settings: tuple[str, ...]
     cohort: CohortSettings | None = None
     teacher: Arm | None = None
+    networks: tuple[Arm, ...] = ()
     members: tuple[int, ...] = ()
 
     @property
@@ -63,6 +65,11 @@ class Arm:
     def together(self, seeds: Sequence[int]) -> Arm:
         """Return the arm whose predictions are the average of this one's networks of these seeds."""
         return replace(self, members=tuple(seeds))
+
+    @property
+    def trained(self) -> tuple[Arm, ...]:
+        """The arms whose networks it predicts with: itself, unless it has `networks`."""
+        return self.networks or (replace(self, members=()),)
 
     def config(self, short: bool = False) -> Config:
         """Return the settings of its runs; `short`: with fewer steps."""
@@ -77,23 +84,28 @@ class Arm:
 def read_arm(path: Path) -> Arm:
     """Read an arm's file: `why`, `preset`, `size`, `pixel_mm` (null: the whole field), `settings`; InputError else.
 
-    `cohort` and `teacher`, an arm's file beside this one without its `.json`, may be there, too.
+    `cohort`, `teacher` and `networks` may be there, too; the latter two name arms' files beside this one without their
+    `.json`.
     """
     content = read_json(path, "arm")
     try:
         grid = GridSettings(content["size"], content["pixel_mm"])
         cohort = CohortSettings(**content["cohort"]) if "cohort" in content else None
         teacher = read_arm(path.with_name(f"{content['teacher']}.json")) if "teacher" in content else None
-        arm = Arm(path.stem, content["why"], grid, content["preset"], tuple(content["settings"]), cohort, teacher)
+        networks = tuple(read_arm(path.with_name(f"{name}.json")) for name in content.get("networks", ()))
+        settings = tuple(content["settings"])
+        arm = Arm(path.stem, content["why"], grid, content["preset"], settings, cohort, teacher, networks)
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{path}: is no arm ({error!r}); expected why, preset, size, pixel_mm and settings, with a cohort of "
-            "appearance, looks, size and thickness_mm, or the name of a teacher, or neither"
+            "appearance, looks, size and thickness_mm, or the name of a teacher, or names of networks, or none of them"
         ) from None
     if arm.preset not in PRESETS:
         raise InputError(f"{path}: preset {arm.preset!r}; expected one of {', '.join(PRESETS)}")
     if teacher is not None and (teacher.cohort is None or cohort is not None):
         raise InputError(f"{path}: teacher {teacher.name!r}; expected an arm with a cohort, of an arm without one")
+    if networks and (cohort or teacher or any(one.networks or one.cohort or one.grid != grid for one in networks)):
+        raise InputError(f"{path}: networks: expected arms trained on real slices, on the same grid, and no teacher")
     arm.config()
     return arm
 

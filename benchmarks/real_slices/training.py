@@ -32,7 +32,10 @@ def cache_folder(out: Path, grid: GridSettings) -> Path:
 
 
 def run_folder(arm: Arm, out: Path, fold: int, seed: int) -> Path:
-    """Return where the run of an arm on a fold lies; a teacher has one for all folds, members together one of all."""
+    """Return where the run of an arm on a fold lies; a teacher has one for all folds, members together one of all.
+
+    Where nothing is trained, it holds predictions and scores.
+    """
     if arm.cohort:
         return out / arm.name / f"seed{TEACHER_SEED}"
     which = "seeds" + "+".join(map(str, arm.members)) if arm.members else f"seed{seed}"
@@ -60,26 +63,32 @@ def train_fold(arm: Arm, cache: Path, out: Path, fold: int, seed: int, short: bo
     train(cache, run, arm.config(short), seed, say_rounds, split_file=split, pretrained=pretrained)
 
 
-def predict_together(arm: Arm, data: str, cache: Path, out: Path, fold: int) -> None:
-    """Score the average of an arm's members, which are trained, on a fold's test patients; nothing if that is done."""
-    members = [str(run_folder(arm.together(()), out, fold, seed)) for seed in arm.members]
-    patients = ["--split", str(cache / "folds" / f"fold{fold}.json")]
-    score(data, members, run_folder(arm, out, fold, 0), *patients)
+def predict_together(arm: Arm, data: str, cache: Path, out: Path, fold: int, seed: int) -> None:
+    """Score the average of an arm's networks or members, which are trained, on a fold's test patients.
+
+    They predict as the arm's settings say. Nothing if that is done.
+    """
+    models = [str(run_folder(one, out, fold, number)) for number in arm.members or (seed,) for one in arm.trained]
+    settings = arm.config().prediction
+    how = ["--flips", settings.flips, "--odds", ",".join(map(str, settings.odds))]
+    score(data, models, run_folder(arm, out, fold, seed), "--split", str(cache / "folds" / f"fold{fold}.json"), how=how)
 
 
-def score(data: str, models: Sequence[str], run: Path, *chosen: str, teacher: bool = False) -> None:
+def score(
+    data: str, models: Sequence[str], run: Path, *chosen: str, how: Sequence[str] = (), teacher: bool = False
+) -> None:
     """Predict cases of `data` with models, averaged, and score them, into the folder `run`; nothing if that is done.
 
-    chosen: options of both commands that say which cases. A teacher is scored as it was trained: the odds of its preset
-    are for slices of real patients.
+    chosen: options of both commands that say which cases; how: of the prediction. A teacher is scored as it was
+    trained: the odds of its preset are for slices of real patients.
     """
     from kidney_seg import evaluate, predict
 
     scores, predictions = scores_file(run, teacher), str(run / "real" if teacher else run / "predictions")
     if scores.is_file():
         return
-    more = ["--ensemble", *models[1:]] if len(models) > 1 else []
-    more += ["--odds", "1,1,1"] if teacher else []
+    more = [*how, *(["--odds", "1,1,1"] if teacher else [])]
+    more += ["--ensemble", *models[1:]] if len(models) > 1 else []
     failed = predict.main([models[0], data, "--out", predictions, "--no-postprocess", *more, *chosen])
     if failed or evaluate.main([predictions, data, "--out", str(scores.parent), *chosen]):
         raise InputError(f"{run}: its predictions of {data} were not made or scored; see above")
