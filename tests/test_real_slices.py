@@ -100,14 +100,15 @@ def test_slices_are_counted_as_the_table_says(source, tmp_path):
     kidneys = sum(int(name[-1]) % 2 for name in folds[0] + folds[1])
     assert first["kidney"]["slices"] == teacher["kidney"]["slices"] == kidneys
     assert first["kidney"]["mean"] == teacher["kidney"]["mean"]
-    assert (first["false_alarms"], second["false_alarms"]) == (0.0, 1.0)
+    assert (first["kidney"]["false"], second["kidney"]["false"]) == (0.0, 1.0)
+    assert first["tumor"]["false"] == 0.0  # nothing is called tumor
     assert first["kidney"]["difference"] is None and second["kidney"]["mean"] != first["kidney"]["mean"]
     assert first["tumor"]["mean"] is None  # no slice has one
     assert [one["slices"] for one in first["kidney"]["by_area"]] == [kidneys, 0, 0, 0]  # 100 pixels are 64 mm2
     assert first["kidney"]["by_area"][0]["mean"] == pytest.approx(first["kidney"]["mean"])
     assert results.area_table([first]).splitlines()[1].split()[:2] == ["paper", str(kidneys)]
     lines = results.table([first, second]).splitlines()
-    assert lines[1].startswith("paper") and lines[2].split()[-2:] == ["-", "100%"]
+    assert lines[1].startswith("paper") and lines[2].split()[-3:] == ["-", "0%", "100%"]
     assert results.collect(arms[:1], tmp_path, tmp_path, [2], [0]) == []
     both = arms[0].together((0, 1))
     finish(scores_file(run_folder(both, tmp_path, 0, 0)), folds[0], 0)

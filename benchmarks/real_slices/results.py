@@ -16,7 +16,7 @@ from data_prep.files import read_json
 from data_prep.split import read_split
 from kidney_seg.intervals import by_patient, mean_interval, paired_difference
 
-FALSE_ALARM_MM2 = 50.0  # of kidney in a slice that has none
+FALSE_ALARM_MM2 = 50.0  # of a structure in a slice that has none
 MISSED = 0.05  # a Dice below it
 STRUCTURES = ("kidney", "tumor")
 AREAS_MM2 = (0, 500, 1500, 4000)  # of the kidney in a slice, from which on it belongs to the next group
@@ -25,8 +25,8 @@ AREAS_MM2 = (0, 500, 1500, 4000)  # of the kidney in a slice, from which on it b
 def slices_of(arm: Arm, root: Path, out: Path, fold: int, seed: int) -> list[dict[str, Any]] | None:
     """Return the scored slices of a fold's test patients, None if they are not scored yet.
 
-    Each has `patient`, `kidney`, `tumor` (Dice, None where the truth has none), `false_alarm` (None
-    where the slice holds kidney) and `truth_mm2`, the area of kidney and tumor. `root` holds the caches.
+    Each has `patient`, `kidney`, `tumor` (Dice, None where the truth has none), `false_kidney`, `false_tumor` (None
+    where the slice holds it) and `truth_mm2`, the area of kidney and tumor. `root` holds the caches.
     """
     cache = cache_folder(root, arm.grid)
     path = scores_file(run_folder(arm, out, fold, seed), teacher=bool(arm.cohort))
@@ -40,12 +40,16 @@ def slices_of(arm: Arm, root: Path, out: Path, fold: int, seed: int) -> list[dic
         if row["patient"] not in tested:
             continue
         mm2_per_ml = 1000 / thickness[row["case"]]
-        area = row["predicted_kidney_ml"] * mm2_per_ml
         made.append(
             {
                 "patient": row["patient"],
                 **{name: row[f"{name}_dice"] if row[f"{name}_ml"] > 0 else None for name in STRUCTURES},
-                "false_alarm": None if row["kidney_ml"] > 0 else float(area > FALSE_ALARM_MM2),
+                **{
+                    f"false_{name}": float(row[f"predicted_{name}_ml"] * mm2_per_ml > FALSE_ALARM_MM2)
+                    if row[f"{name}_ml"] == 0
+                    else None
+                    for name in STRUCTURES
+                },
                 "truth_mm2": row["kidney_ml"] * mm2_per_ml,
             }
         )
@@ -69,17 +73,17 @@ def collect(
         row: dict[str, Any] = {"arm": arm.title, "why": arm.why, "runs": len(finished), "wanted": len(runs)}
         for name in STRUCTURES:
             values = [one[name] for one in slices if one[name] is not None]
+            alarms = [one[f"false_{name}"] for one in slices if one[f"false_{name}"] is not None]
             low, high = mean_interval(list(means[name].values()))
             row[name] = {
                 "mean": fmean(values) if values else None,
                 "slices": len(values),
                 "interval": None if low != low else [low, high],
                 "missed": fmean(value < MISSED for value in values) if values else None,
+                "false": fmean(alarms) if alarms else None,
                 "difference": None if means is first else paired_difference(first[name], means[name])[:3],
             }
         row["kidney"]["by_area"] = _by_area(slices)
-        alarms = [one["false_alarm"] for one in slices if one["false_alarm"] is not None]
-        row["false_alarms"] = fmean(alarms) if alarms else None
         made.append(row)
     return made
 
@@ -88,7 +92,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as lines of text."""
     width = max(8, *(len(row["arm"]) for row in rows))
     heads = "".join(f"  {name + ' [95 % by patient]':24}{'against the first':26}" for name in STRUCTURES)
-    lines = [f"{'arm':{width}}  runs{heads}  tumors missed  false kidneys"]
+    lines = [f"{'arm':{width}}  runs{heads}  tumors missed  false tumors  false kidneys"]
     for row in rows:
         cells = ""
         for name in STRUCTURES:
@@ -96,8 +100,11 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             shown = _figure(one["mean"]) + (" [{:.3f}, {:.3f}]".format(*one["interval"]) if one["interval"] else "")
             change = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*one["difference"]) if one["difference"] else ""
             cells += f"  {shown:24}{change:26}"
-        alarms, missed = (_figure(value, "{:.0%}") for value in (row["false_alarms"], row["tumor"]["missed"]))
-        lines.append(f"{row['arm']:{width}}  {row['runs']}/{row['wanted']}{cells}  {missed:>13}  {alarms:>13}")
+        shares = (row["tumor"]["missed"], row["tumor"]["false"], row["kidney"]["false"])
+        missed, tumors, kidneys = (_figure(share, "{:.0%}") for share in shares)
+        lines.append(
+            f"{row['arm']:{width}}  {row['runs']}/{row['wanted']}{cells}  {missed:>13}  {tumors:>12}  {kidneys:>13}"
+        )
     return "\n".join(lines)
 
 
