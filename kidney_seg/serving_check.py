@@ -31,6 +31,8 @@ def check_export(path: str | Path, model: str | Path | None = None, ensemble: Se
     from kidney_seg.modelfile import load_ensemble
 
     path = Path(path)
+    if ensemble and model is None:
+        raise InputError(f"--ensemble {' '.join(ensemble)}: says what --model is averaged with; give --model, too")
     loaded = None if model is None else load_ensemble(model, ensemble)
     if loaded is not None and path.suffix == ".onnx":
         loaded = loaded.in_single_precision()

@@ -76,7 +76,8 @@ def test_an_ensemble(tmp_path, capsys):
     made = str(tmp_path / "both.onnx")
     assert export.main([paths[0], "--format", "onnx", "--out", made, "--ensemble", paths[1]]) == 0
     assert serving.main(["--check", made, "--model", paths[0], "--ensemble", paths[1]]) == 0
-    capsys.readouterr()
+    assert serving.main(["--check", made, "--ensemble", paths[1]]) == 2
+    assert "give --model, too" in capsys.readouterr().err
     assert serving.main(["--check", made, "--model", paths[0]]) == 1  # one of them alone says something else
     said = capsys.readouterr().out
     assert "was exported from another model" in said
