@@ -34,7 +34,7 @@ def write_card(config: Config, contract: Mapping[str, Any], run: Path | None, ex
         "",
         f"- attention U-Net, {grid['size']} x {grid['size']} pixels over {pixel}, HU {model.hu_window[0]:g} to "
         f"{model.hu_window[1]:g}",
-        f"- SHA-256 of the `.keras` file: `{contract['model_sha256']}`",
+        f"- SHA-256 of the file of its weights: `{contract['model_sha256']}`",
         *(f"- averaged with another of SHA-256 `{other}`" for other in contract["ensemble_sha256"]),
     ]
     if contract["input_slices"] > 1:
@@ -87,7 +87,7 @@ def _scores(run: Path | None, of_many: bool) -> list[str]:
             if name != "average" and row["n"]:
                 lines.append(f"| {name}, {what} | {row['mean']:.3f} | {row['median']:.3f} | {row['n']} |")
     if of_many:
-        lines += ["", "They are the first model's, by itself: the average was not scored when this was exported."]
+        lines += ["", "They are those of the run's best model by itself; the average was not scored."]
     if scores.get("stop_on") == "test":
         lines += ["", "The rounds of training were chosen on these very patients: the figures are optimistic."]
     return lines

@@ -8,11 +8,13 @@ import sys
 
 import keras
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from helpers import one_line
 
 from data_prep.command import InputError
+from data_prep.files import sha256_of
 from data_prep.grid import GridSettings
 from kidney_seg import examples, export, serving
 from kidney_seg.config import Config
@@ -76,6 +78,8 @@ def test_an_ensemble(tmp_path, capsys):
     made = str(tmp_path / "both.onnx")
     assert export.main([paths[0], "--format", "onnx", "--out", made, "--ensemble", paths[1]]) == 0
     assert serving.main(["--check", made, "--model", paths[0], "--ensemble", paths[1]]) == 0
+    card = {one.key: one.value for one in onnx.load(made).metadata_props}["model_card"]
+    assert all(sha256_of(path) in card for path in paths)
     assert serving.main(["--check", made, "--ensemble", paths[1]]) == 2
     assert "give --model, too" in capsys.readouterr().err
     assert serving.main(["--check", made, "--model", paths[0]]) == 1  # one of them alone says something else
