@@ -34,8 +34,9 @@ class Twin(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        if config.gate3_signal != "up2" or config.gate_interpolation != "nearest" or config.precision != "float32":
-            raise ValueError("the twin has gate3_signal=up2, gate_interpolation=nearest, precision=float32 only")
+        own = {"gate3_signal": "up2", "gate_interpolation": "nearest", "normalization": "batch", "precision": "float32"}
+        if any(getattr(config, name) != value for name, value in own.items()):
+            raise ValueError(f"the twin has {', '.join(f'{name}={value}' for name, value in own.items())} only")
         self.config = config
         momentum = 1 - config.batch_norm_momentum
         made = self.made = nn.ModuleDict()  # by the names of the Keras layers

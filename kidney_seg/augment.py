@@ -1,4 +1,4 @@
-"""Random changes of training slices: one affine resample and one linear change of HU a slice; blur, gamma and noise.
+"""Random changes of training slices: bends, one affine resample and one linear change of HU; blur, gamma and noise.
 
 All randomness is drawn beforehand, in numpy, from a generator that the caller seeds; what runs in the graph is fixed by
 these parameters. So a sample's augmentation does not depend on threads, on batch order or on what ran before.
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 AIR_HU = -1000.0
 NO_GRAY_CHANGE = np.array([0, 1, 0], np.float32)
+KNOTS = 5  # along each axis of a bend's grid, from edge to edge: a quarter of the field between two, about a kidney
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,15 @@ class Changes:
     `transforms` float32 [n, 8]: output pixel (x, y) takes from source (a0 x + a1 y + a2, a3 x + a4 y + a5), the form
     of TensorFlow's projective transform. `hu_linear` float32 [n, 2]: factor and offset, HU -> factor * HU + offset.
     `gray` float32 [n, 3]: standard deviation of the blur (pixels), power of the gray values in the window, standard
-    deviation of the noise (HU). `noise_seed` int64 [n].
+    deviation of the noise (HU). `bend_px` float32 [n]: standard deviation of the bend (pixels). `seed` int64 [n]: what
+    bend and noise follow from.
     """
 
     transforms: np.ndarray
     hu_linear: np.ndarray
     gray: np.ndarray
-    noise_seed: np.ndarray
+    bend_px: np.ndarray
+    seed: np.ndarray
 
 
 def affine_transforms(
@@ -76,14 +79,39 @@ def draw_changes(rng: np.random.Generator, count: int, size: int, config: DataCo
     )
     factor = 1.0 + uniform(config.contrast)
     offset = middle_hu * (1.0 - factor) + uniform(config.brightness_hu)
-    gray, noise_seed = np.tile(NO_GRAY_CHANGE, (count, 1)), np.zeros(count, np.int64)
+    gray, bend_px, seed = np.tile(NO_GRAY_CHANGE, (count, 1)), np.zeros(count, np.float32), np.zeros(count, np.int64)
     if config.blur_px or config.gamma_change or config.noise_hu:
         # half of the slices keep their sharpness, half their noise: what a training set has is not to be forgotten
         blur, noise = (np.maximum(uniform(limit), 0.0) for limit in (config.blur_px, config.noise_hu))
         power = (1.0 + config.gamma_change) ** uniform(1.0)
         gray = np.stack([blur, power, noise], axis=1).astype(np.float32)
-        noise_seed = rng.integers(2**32, size=count)
-    return Changes(transforms, np.stack([factor, offset], axis=1).astype(np.float32), gray, noise_seed)
+        seed = rng.integers(2**32, size=count)
+    if config.elastic_px:
+        bend_px = np.maximum(uniform(config.elastic_px), 0.0).astype(np.float32)
+        seed = rng.integers(2**32, size=count)
+    return Changes(transforms, np.stack([factor, offset], axis=1).astype(np.float32), gray, bend_px, seed)
+
+
+def bend(image: np.ndarray, label: np.ndarray, bend_px: np.ndarray, seed: np.ndarray) -> None:
+    """Bend slices elastically, in place: `image` float32 [n, size, size, channels], `label` uint8 [n, size, size, 1].
+
+    Every pixel takes from a place that lies off by a smooth field: at KNOTS x KNOTS knots normal offsets of standard
+    deviation `bend_px` (pixels, [n]; 0 leaves the slice as it is), cubic splines between them. Interpolation and what
+    lies outside as in `apply_changes`. Source: Ronneberger et al., U-Net, 2015, section 3.1, with 3 x 3 knots.
+    """
+    from scipy.ndimage import map_coordinates
+
+    size = image.shape[1]
+    places = np.indices((size, size), np.float32)
+    knots = places * ((KNOTS - 1) / (size - 1))
+    for picture, truth, deviation, own in zip(image, label, bend_px, seed, strict=True):
+        if not deviation:
+            continue
+        offsets = deviation * np.random.default_rng([own, KNOTS]).standard_normal((2, KNOTS, KNOTS))
+        source = places + [map_coordinates(offset, knots, order=3, mode="nearest") for offset in offsets]
+        for channel in range(picture.shape[-1]):
+            picture[..., channel] = map_coordinates(picture[..., channel], source, order=1, cval=AIR_HU)
+        truth[..., 0] = map_coordinates(truth[..., 0], source, order=0)
 
 
 def apply_changes(
@@ -111,7 +139,7 @@ def apply_changes(
     return image, resample(label, "NEAREST", 0.0)
 
 
-def change_gray(image: np.ndarray, gray: np.ndarray, noise_seed: np.ndarray, window: tuple[float, float]) -> None:
+def change_gray(image: np.ndarray, gray: np.ndarray, seed: np.ndarray, window: tuple[float, float]) -> None:
     """Blur, bend and roughen a batch in place: `image` float32 [batch, size, size, channels] in HU.
 
     In this order: Gaussian blur; gray values of the `window`, scaled to 0..1, to a power, those beyond it unchanged;
@@ -120,7 +148,7 @@ def change_gray(image: np.ndarray, gray: np.ndarray, noise_seed: np.ndarray, win
     from scipy.ndimage import gaussian_filter
 
     low, high = window
-    for slab, (blur, power, noise), seed in zip(image, gray, noise_seed, strict=True):
+    for slab, (blur, power, noise), own in zip(image, gray, seed, strict=True):
         if blur:
             for channel in range(slab.shape[-1]):
                 slab[..., channel] = gaussian_filter(slab[..., channel], blur, mode="nearest")
@@ -128,4 +156,4 @@ def change_gray(image: np.ndarray, gray: np.ndarray, noise_seed: np.ndarray, win
             inside = np.clip((slab - low) / (high - low), 0, 1)
             slab += (inside**power - inside) * (high - low)
         if noise:
-            slab += noise * np.random.default_rng(seed).standard_normal(slab.shape, np.float32)
+            slab += noise * np.random.default_rng(own).standard_normal(slab.shape, np.float32)

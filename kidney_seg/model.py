@@ -55,11 +55,13 @@ def _connect(config: ModelConfig) -> keras.Model:
     def block(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
         for number in (1, 2):
             x = layers.Conv2D(width(channels), 3, padding="same", name=f"{name}_conv{number}")(x)
-            x = layers.BatchNormalization(momentum=config.batch_norm_momentum, name=f"{name}_norm{number}")(x)
+            x = normalized(x, f"{name}_norm{number}")
             x = layers.ReLU(name=f"{name}_relu{number}")(x)
         return x
 
     def normalized(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        if config.normalization == "group":
+            return layers.GroupNormalization(math.gcd(x.shape[-1], config.norm_groups), name=name)(x)
         return layers.BatchNormalization(momentum=config.batch_norm_momentum, name=name)(x)
 
     def gating_signal(x: keras.KerasTensor, name: str) -> keras.KerasTensor:

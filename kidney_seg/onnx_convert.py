@@ -179,6 +179,19 @@ def _batch_norm(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
     return graph.add("BatchNormalization", [*given, *map(graph.constant, _weights(layer))], epsilon=layer.epsilon)
 
 
+def _group_norm(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
+    if not (layer.scale and layer.center) or layer.axis not in (-1, 3):
+        raise ValueError(f"layer {layer.name}: this normalization cannot be converted to ONNX")
+    # the operator of this name is younger than OPSET: every group is an instance of its own
+    height, width, channels = layer.input.shape[1:]
+    ones = [graph.constant(np.full(layer.groups, value)) for value in (1, 0)]
+    grouped = graph.add("Reshape", [*given, graph.constant([0, layer.groups, -1], np.int64)])
+    grouped = graph.add("InstanceNormalization", [grouped, *ones], epsilon=layer.epsilon)
+    made = graph.add("Reshape", [grouped, graph.constant([0, channels, height, width], np.int64)])
+    factor, offset = (graph.constant(values.reshape(channels, 1, 1)) for values in _weights(layer))
+    return graph.add("Add", [graph.add("Mul", [made, factor]), offset])
+
+
 def _relu(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
     if layer.negative_slope or layer.threshold:
         raise ValueError(f"layer {layer.name}: slope and threshold cannot be converted to ONNX")
@@ -226,6 +239,7 @@ _CONVERTERS: dict[str, Callable[[Graph, Any, list[str]], str]] = {
     "Concatenate": _concatenate,
     "Conv2D": _conv,
     "Conv2DTranspose": _conv_transpose,
+    "GroupNormalization": _group_norm,
     "MaxPooling2D": _pooling("MaxPool"),
     "Multiply": lambda graph, layer, given: graph.add("Mul", given),
     "ReLU": _relu,

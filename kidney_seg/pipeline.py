@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kidney_seg.arrays import ArrayPool
-from kidney_seg.augment import NO_GRAY_CHANGE, apply_changes, change_gray, draw_changes
+from kidney_seg.augment import NO_GRAY_CHANGE, apply_changes, bend, change_gray, draw_changes
 from kidney_seg.config import STRIDES, Config
 from kidney_seg.slices import SliceStore
 from kidney_seg.targets import targets
@@ -52,7 +52,8 @@ class Samples:
     transforms: np.ndarray
     hu_linear: np.ndarray
     gray: np.ndarray
-    noise_seed: np.ndarray
+    bend_px: np.ndarray
+    seed: np.ndarray
 
     def rows(self, own: slice) -> Samples:
         """Return the samples in these columns of every batch: what one of several processes feeds."""
@@ -138,8 +139,12 @@ def training_dataset(
     at_once = max(1, PIXELS_AT_ONCE // (batch * size**2 * channels))
     leading = (batch,) if at_once == 1 else (-1, batch)
 
-    def read(case: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return store.read(case, position, pool.empty)
+    def read(
+        case: np.ndarray, position: np.ndarray, bend_px: np.ndarray, seed: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        image, label = store.read(case, position, pool.empty)
+        bend(image, label, bend_px, seed)
+        return image, label
 
     def finish(step: np.ndarray, label: np.ndarray) -> list[np.ndarray]:
         made = targets(label, config, pool.empty)
@@ -147,14 +152,14 @@ def training_dataset(
             ready.note(step)
         return list(made.values())
 
-    def read_and_finish(step: np.ndarray, case: np.ndarray, position: np.ndarray) -> list[np.ndarray]:
-        image, label = read(case, position)
+    def read_and_finish(step: np.ndarray, *sample: np.ndarray) -> list[np.ndarray]:
+        image, label = read(*sample)
         return [image, *finish(step, label)]
 
-    def regray(image: np.ndarray, gray: np.ndarray, noise_seed: np.ndarray) -> np.ndarray:
+    def regray(image: np.ndarray, gray: np.ndarray, seed: np.ndarray) -> np.ndarray:
         changed = pool.empty(image.shape, np.float32)
         changed[:] = image
-        change_gray(changed, gray, noise_seed, config.model.hu_window)
+        change_gray(changed, gray, seed, config.model.hu_window)
         return changed
 
     def make(
@@ -164,20 +169,21 @@ def training_dataset(
         transforms: tf.Tensor,
         hu_linear: tf.Tensor,
         gray: tf.Tensor,
-        noise_seed: tf.Tensor,
+        bend_px: tf.Tensor,
+        seed: tf.Tensor,
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        case, position = tf.reshape(case, [-1]), tf.reshape(position, [-1])
+        sample = [tf.reshape(values, [-1]) for values in (case, position, bend_px, seed)]
         floats = [tf.float32] * len(heads)
         if still and grays_stay:
-            image, *goals = tf.numpy_function(read_and_finish, [step, case, position], [tf.float32, *floats])
+            image, *goals = tf.numpy_function(read_and_finish, [step, *sample], [tf.float32, *floats])
         else:
-            image, label = tf.numpy_function(read, [case, position], [tf.float32, tf.uint8])
+            image, label = tf.numpy_function(read, sample, [tf.float32, tf.uint8])
             image = tf.ensure_shape(image, (None, size, size, channels))
             label = tf.ensure_shape(label, (None, size, size, 1))
             changes = tf.reshape(transforms, (-1, 8)), tf.reshape(hu_linear, (-1, 2))
             image, label = apply_changes(image, label, *changes)
             if not grays_stay:
-                given = [image, tf.reshape(gray, (-1, 3)), tf.reshape(noise_seed, [-1])]
+                given = [image, tf.reshape(gray, (-1, 3)), sample[-1]]
                 image = tf.numpy_function(regray, given, tf.float32)
             with tf.control_dependencies([image]):
                 goals = tf.numpy_function(finish, [step, label], floats)

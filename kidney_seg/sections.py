@@ -81,6 +81,10 @@ class ModelConfig:
     """Four outputs are supervised; else only the finest. [paper: "four segmentation outputs at different scales"]"""
     foreground_prior: float = 0.03
     """Share of foreground that the heads predict before training, by their biases. [J, measured; C: 0, biases of 0]"""
+    normalization: str = "batch"
+    """After the convolutions: `batch`, or `group`, which does not depend on the other slices of a batch. [C]"""
+    norm_groups: int = 8
+    """Groups of channels with `normalization=group`; where they do not divide the channels, fewer. [J]"""
     batch_norm_momentum: float = 0.99
     """Of the moving averages; 0.9 where a round has only some hundred steps. [C: the default of Keras]"""
     precision: str = "float32"
@@ -100,6 +104,8 @@ class ModelConfig:
         check(known, "gates", self.gates, "levels from 1 (full size) to 4, each once")
         check_choice("gate3_signal", self.gate3_signal, ("up2", "up1"))
         check_choice("gate_interpolation", self.gate_interpolation, ("nearest", "bilinear"))
+        check_choice("normalization", self.normalization, ("batch", "group"))
+        check(self.norm_groups >= 1, "norm_groups", self.norm_groups, "at least 1")
         check_choice("decoder", self.decoder, ("side", "inline"))
         check_choice("activation", self.activation, ("softmax", "sigmoid"))
         soft = self.activation == "sigmoid" or self.classes >= 2
@@ -178,6 +184,8 @@ class DataConfig:
     """Slices are turned by this at most, either way. [J]"""
     flip: float = 0.5
     """Share of slices mirrored left to right. [J]"""
+    elastic_px: float = 0.0
+    """Half of the slices are bent by a smooth field of this standard deviation at most, in pixels. [J]"""
     contrast: float = 0.1
     """HU around the middle of the window times 1 - contrast to 1 + contrast. [J]"""
     brightness_hu: float = 20.0
@@ -200,8 +208,9 @@ class DataConfig:
             check(0 <= value <= 1 and (name != "scale" or value < 1), name, value, "a share between 0 and 1")
         check(0 <= self.rotation_deg <= 180, "rotation_deg", self.rotation_deg, "degrees between 0 and 180")
         check(self.brightness_hu >= 0, "brightness_hu", self.brightness_hu, "0 HU or more")
-        for name, unit in (("blur_px", "0 pixels"), ("gamma_change", "0"), ("noise_hu", "0 HU")):
-            check(getattr(self, name) >= 0, name, getattr(self, name), f"{unit} or more")
+        limits = {"elastic_px": "0 pixels", "blur_px": "0 pixels", "gamma_change": "0", "noise_hu": "0 HU"}
+        for name, least in limits.items():
+            check(getattr(self, name) >= 0, name, getattr(self, name), f"{least} or more")
         check(self.memory_gb >= 0, "memory_gb", self.memory_gb, "0 GB or more")
 
 

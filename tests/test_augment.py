@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kidney_seg.augment import AIR_HU, NO_GRAY_CHANGE, affine_transforms, apply_changes, change_gray, draw_changes
+from kidney_seg.augment import (
+    AIR_HU,
+    NO_GRAY_CHANGE,
+    affine_transforms,
+    apply_changes,
+    bend,
+    change_gray,
+    draw_changes,
+)
 from kidney_seg.config import DataConfig
 
 SIZE = 9  # odd: the center is a pixel
@@ -96,6 +104,7 @@ def test_drawn_changes_stay_in_their_limits_and_follow_the_generator():
     np.testing.assert_allclose(still.transforms, [[1, 0, 0, 0, 1, 0, 0, 0]] * 3, atol=1e-6)
     np.testing.assert_allclose(still.hu_linear, [[1, 0]] * 3)
     np.testing.assert_array_equal(still.gray, [NO_GRAY_CHANGE] * 3)
+    assert not still.bend_px.any()
 
 
 def test_drawn_gray_changes_stay_in_their_limits_and_shift_no_other_draw():
@@ -110,7 +119,11 @@ def test_drawn_gray_changes_stay_in_their_limits_and_shift_no_other_draw():
         assert 0.45 < np.mean(values == 0) < 0.55 and 0.95 * limit < values.max() <= limit
     assert 1 / 1.5 - 1e-6 <= power.min() < 0.68 and 1.48 < power.max() <= 1.5 + 1e-6
     assert 0.45 < np.mean(power > 1) < 0.55
-    assert len(set(drawn.noise_seed)) == 2000
+    assert len(set(drawn.seed)) == 2000
+    bent = draw_changes(np.random.default_rng(5), 2000, 64, dataclasses.replace(plain, elastic_px=3), 100.0)
+    np.testing.assert_array_equal(bent.transforms, before.transforms)
+    assert 0.45 < np.mean(bent.bend_px == 0) < 0.55 and 2.9 < bent.bend_px.max() <= 3
+    assert len(set(bent.seed)) == 2000
 
 
 def regrayed(image, blur=0.0, power=1.0, noise=0.0, seed=0):
@@ -136,3 +149,34 @@ def test_noise_has_the_deviation_asked_for_and_follows_its_seed():
     noise = np.concatenate([regrayed(flat, noise=10.0, seed=seed) for seed in range(8)]) - 70
     assert noise.std() == pytest.approx(10, rel=0.1) and abs(noise.mean()) < 1
     np.testing.assert_array_equal(regrayed(flat, noise=10.0, seed=3), regrayed(flat, noise=10.0, seed=3))
+
+
+def bent(picture, deviation, seed, label=None):
+    image = np.array(picture, np.float32)[None, ..., None]
+    labels = np.zeros(image.shape, np.uint8) if label is None else np.array(label, np.uint8)[None, ..., None]
+    bend(image, labels, np.array([deviation], np.float32), np.array([seed]))
+    return image[0, ..., 0], labels[0, ..., 0]
+
+
+def test_bends_move_pixels_smoothly_by_the_deviation_asked_for():
+    size, deviation = 65, 2.0
+    ramps = np.indices((size, size)).astype(np.float32)  # gray value and place are one
+    inner = slice(16, -16)  # nothing comes from outside
+    moved = np.array([[bent(ramp, deviation, seed)[0] - ramp for ramp in ramps] for seed in range(40)])
+    knots = moved[:, :, 16:-16:16, 16:-16:16]  # here the offsets are the ones drawn
+    assert knots.std() == pytest.approx(deviation, rel=0.1) and abs(knots.mean()) < 0.3
+    assert abs(np.corrcoef(knots[:, 0].ravel(), knots[:, 1].ravel())[0, 1]) < 0.15  # y and x each on its own
+    steps, slope = np.diff(moved[:, :, inner, inner], axis=-1), abs(np.diff(knots, axis=-1)).max() / 16
+    assert slope < abs(steps).max() < 2 * slope  # no jump between neighbors: a spline is at most so much steeper
+    again, _ = bent(ramps[0], deviation, 7)
+    np.testing.assert_array_equal(again - ramps[0], moved[7, 0])
+
+
+def test_a_bend_takes_the_label_along_and_leaves_other_slices():
+    disk = np.hypot(*(np.indices((64, 64)) - 31.5)) < 12
+    image, label = bent(np.where(disk, 100.0, 0.0), 3.0, 1, disk)
+    assert 20 < np.sum(label != disk) < disk.sum()
+    assert np.sum((image > 50) != label) < 10  # nearest and linear differ at corners
+    same, label = bent(np.where(disk, 100.0, 0.0), 0.0, 1, disk)
+    np.testing.assert_array_equal(same, np.where(disk, 100.0, 0.0))
+    np.testing.assert_array_equal(label, disk)

@@ -34,6 +34,7 @@ MATRIX: dict[str, tuple[dict, dict]] = {
         {"decoder": "inline", "input_slices": 3, "deep_supervision": False, "precision": "mixed_float16"},
         {"loss_function": "tversky", "sums": "sample", "background": True},
     ),
+    "group normalization": ({"normalization": "group", "norm_groups": 4}, {"cross_entropy": 0.5}),
     "plain U-Net": (
         {"gates": (), "multi_scale_input": False, "deep_supervision": False},
         {"loss_function": "dice_cross_entropy"},

@@ -90,6 +90,18 @@ def test_precision_is_that_of_the_settings(precision):
     assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
 
 
+def test_group_normalization_sees_its_own_slice_alone_and_has_what_divides_the_channels():
+    config = ModelConfig(size=16, width_factor=0.3, normalization="group", norm_groups=6)
+    model = build_model(config)
+    groups = {layer.input.shape[-1]: layer.groups for layer in model.layers if "norm" in layer.name}
+    assert groups[10] == 2 and groups[19] == 1 and groups[154] == 2  # 0.3 times 32, 64 and 512 channels
+    hu = np.random.default_rng(0).normal(50, 100, (3, 16, 16, 1)).astype(np.float32)
+    together = np.asarray(model({"image": hu}, training=True)["head4"])
+    alone = np.concatenate([np.asarray(model({"image": one[None]}, training=False)["head4"]) for one in hu])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert model.count_params() == sum(np.prod(variable.shape) for variable in model.trainable_variables)
+
+
 def test_levels_are_read_off_the_network():
     first, second, _, fourth, center = levels(build_model())
     assert (first.pixels, first.image, first.encoder, first.gate, first.signal) == (256, 1, 32, 16, 128)

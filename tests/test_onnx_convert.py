@@ -16,6 +16,7 @@ FORMS = {
     "paper": {},
     "authors": {"gates": (2, 3, 4), "gate3_signal": "up1", "activation": "sigmoid", "classes": 1},
     "inline, bilinear, three slices": {"decoder": "inline", "gate_interpolation": "bilinear", "input_slices": 3},
+    "group normalization": {"normalization": "group", "width_factor": 0.3},
     "plain U-Net": {"gates": (), "multi_scale_input": False, "deep_supervision": False},
 }
 
@@ -49,7 +50,7 @@ def by_keras(model: keras.Model, hu: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("form", FORMS)
 def test_equal_to_keras(form, tmp_path):
     keras.utils.set_random_seed(1)
-    model = shaken(build_model(ModelConfig(size=32, width_factor=0.25, **FORMS[form])))
+    model = shaken(build_model(ModelConfig(**{"size": 32, "width_factor": 0.25, **FORMS[form]})))
     to_onnx(model, tmp_path / "model.onnx", {"weights_sha256": "abc"})
     made = onnx.load(tmp_path / "model.onnx")
     assert {entry.key: entry.value for entry in made.metadata_props} == {"weights_sha256": "abc"}

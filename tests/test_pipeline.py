@@ -9,7 +9,7 @@ from helpers import write_cache
 
 from kidney_seg import pipeline
 from kidney_seg.arrays import ArrayPool
-from kidney_seg.augment import apply_changes, change_gray
+from kidney_seg.augment import apply_changes, bend, change_gray
 from kidney_seg.config import Config
 from kidney_seg.pipeline import ReadyTimes, _deal, draw_patients, draw_samples, training_dataset
 from kidney_seg.slices import KIDNEY_ONLY, NEITHER, TUMOR, SliceStore
@@ -18,6 +18,7 @@ from kidney_seg.targets import one_hot, targets
 SIZE = 16
 CONFIG = Config().with_settings([f"size={SIZE}", "batch_size=6"])
 ROUGH = CONFIG.with_settings("blur_px=1 gamma_change=0.5 noise_hu=20".split())
+BENT = CONFIG.with_settings("elastic_px=2 shift=0 scale=0 rotation_deg=0 flip=0 contrast=0 brightness_hu=0".split())
 STILL = CONFIG.with_settings("shift=0 scale=0 rotation_deg=0 flip=0 contrast=0 brightness_hu=0".split())
 
 
@@ -127,15 +128,16 @@ def test_neighboring_slices_are_channels(manifest):
 def expected_batch(store, config, samples, step):
     """Return a batch made by TensorFlow's own operations, alone."""
     image, label = store.read(samples.case[step], samples.position[step])
+    bend(image, label, samples.bend_px[step], samples.seed[step])
     image, label = apply_changes(image, label, samples.transforms[step], samples.hu_linear[step])
     image = np.array(image)
-    change_gray(image, samples.gray[step], samples.noise_seed[step], config.model.hu_window)
+    change_gray(image, samples.gray[step], samples.seed[step], config.model.hu_window)
     hot = tf.one_hot(label[..., 0], config.model.classes)
     heads = zip(config.model.heads, (8, 4, 2, 1), strict=True)
     return image, {head: np.asarray(hot[:, ::stride, ::stride]) for head, stride in heads}
 
 
-@pytest.mark.parametrize("config", [CONFIG, STILL, ROUGH], ids=["changed", "still", "rough"])
+@pytest.mark.parametrize("config", [CONFIG, STILL, ROUGH, BENT], ids=["changed", "still", "rough", "bent"])
 @pytest.mark.parametrize("at_once", [1, 4])
 def test_batches_hold_the_slices_of_the_plan(store, manifest, config, at_once, monkeypatch):
     monkeypatch.setattr(pipeline, "PIXELS_AT_ONCE", at_once * 6 * SIZE**2)
