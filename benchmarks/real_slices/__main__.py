@@ -14,6 +14,7 @@ from benchmarks.real_slices.training import FOLDS, predict_together, prepare, ru
 from data_prep.cache import read_manifest
 from data_prep.command import InputError, run_command
 from data_prep.files import write_json
+from kidney_seg.set_option import add_set_option
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,6 +40,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--together", action="store_true", help="also average the networks of all --seeds, as an arm of its own (xN)"
     )
+    parser.add_argument(
+        "--choose",
+        nargs="+",
+        metavar="NAME",
+        help="also a row `chosen`: in each fold that of these arms which has the best mean of kidney and tumor in the "
+        "other folds, so that no choice sees what it is scored on",
+    )
+    add_set_option(parser, "of all arms, over their own, such as precision=mixed_bfloat16")
     parser.add_argument("--quick", action="store_true", help="fold 1 alone, a quarter of the steps: to explore")
     parser.add_argument("--results", action="store_true", help="train nothing, print the table of what is there")
     parser.add_argument("--json", metavar="FILE", help="write the table's figures here, too")
@@ -48,9 +57,14 @@ def main(argv: list[str] | None = None) -> int:
         folds = [1] if options.quick else options.folds
         if not all(0 <= fold < FOLDS for fold in folds):
             raise InputError(f"--folds {' '.join(map(str, folds))}: expected numbers from 0 to {FOLDS - 1}")
-        arms = find_arms(options.arms, options.against)
+        arms = find_arms(options.arms, options.against, options.set)
         if options.together and len(options.seeds) < 2:
             raise InputError("--together: averages the networks of several seeds; give two --seeds or more")
+        choices = list(dict.fromkeys(options.choose or ()))
+        unknown = [name for name in choices if name not in {arm.title for arm in arms}]
+        if unknown or len(choices) == 1 or (choices and len(folds) < 2):
+            names = ", ".join(arm.title for arm in arms)
+            raise InputError(f"--choose {' '.join(choices)}: expected two or more of {names}, and two folds or more")
         groups = [arm.together(options.seeds) for arm in arms if options.together and not arm.cohort]
         out = Path(options.out) / ("quick" if options.quick else "full")
         if not options.results:
@@ -70,11 +84,13 @@ def main(argv: list[str] | None = None) -> int:
             averages += [(group, options.seeds[0]) for group in groups]
             for fold, (arm, seed) in itertools.product(folds, averages):
                 predict_together(arm, options.data, caches[arm.grid], out, fold, seed)
-        rows = collect([*arms, *groups], Path(options.out), out, folds, options.seeds)
+        rows = collect([*arms, *groups], Path(options.out), out, folds, options.seeds, choices)
         if not rows:
             raise InputError(f"{out}: no finished run of these arms, folds and seeds is here; leave out --results")
         print(table(rows))
         print(f"\n{area_table(rows)}")
+        if choices and rows[-1]["arm"] == "chosen":
+            print(f"\nchosen: {rows[-1]['why']}")
         if options.json:
             write_json(options.json, {"schema": 1, "folds": folds, "seeds": options.seeds, "arms": rows})
             print(options.json)

@@ -3,7 +3,8 @@
 An arm is trained on every fold, from random weights or from those of its `teacher`, another arm. A teacher is an arm
 with a `cohort`: it is trained once, on simulated patients, and scored on the real slices of the folds. Seeds repeat the
 arms; their teacher stays the same, as a network that was downloaded would. An arm with `networks` trains none: it
-averages those of other arms, and its settings say how it predicts.
+averages those of other arms, and its settings say how it predicts. An arm that is `like` another one has all of it but
+what its own file says; its settings come after the other's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from data_prep.command import InputError
 from data_prep.files import read_json
@@ -81,19 +83,19 @@ class Arm:
         return config.with_settings(list(steps))
 
 
-def read_arm(path: Path) -> Arm:
+def read_arm(path: Path, more: Sequence[str] = ()) -> Arm:
     """Read an arm's file: `why`, `preset`, `size`, `pixel_mm` (null: the whole field), `settings`; InputError else.
 
-    `cohort`, `teacher` and `networks` may be there, too; the latter two name arms' files beside this one without their
-    `.json`.
+    `like`, `cohort`, `teacher` and `networks` may be there, too; all but the cohort name arms' files beside this one
+    without their `.json`; null is as good as nothing. more: settings over those of the file, and of the files it names.
     """
-    content = read_json(path, "arm")
+    content = _read_content(path)
     try:
         grid = GridSettings(content["size"], content["pixel_mm"])
         cohort = CohortSettings(**content["cohort"]) if "cohort" in content else None
-        teacher = read_arm(path.with_name(f"{content['teacher']}.json")) if "teacher" in content else None
-        networks = tuple(read_arm(path.with_name(f"{name}.json")) for name in content.get("networks", ()))
-        settings = tuple(content["settings"])
+        teacher = read_arm(path.with_name(f"{content['teacher']}.json"), more) if content.get("teacher") else None
+        networks = tuple(read_arm(path.with_name(f"{name}.json"), more) for name in content.get("networks", ()))
+        settings = (*content["settings"], *more)
         arm = Arm(path.stem, content["why"], grid, content["preset"], settings, cohort, teacher, networks)
     except (KeyError, TypeError) as error:
         raise InputError(
@@ -110,8 +112,21 @@ def read_arm(path: Path) -> Arm:
     return arm
 
 
-def find_arms(names: Sequence[str] | None, first: str) -> list[Arm]:
-    """Return the arms of these names or files (all, without any), the one called `first` at the head of them."""
+def _read_content(path: Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    content = read_json(path, "arm")
+    if "like" not in content:
+        return content
+    if path.stem in above:
+        raise InputError(f"{path}: is like itself, by way of {', '.join(above)}; expected another arm that is not")
+    whole = _read_content(path.with_name(f"{content['like']}.json"), (*above, path.stem))
+    return {**whole, **content, "settings": [*whole.get("settings", ()), *content.get("settings", ())]}
+
+
+def find_arms(names: Sequence[str] | None, first: str, more: Sequence[str] = ()) -> list[Arm]:
+    """Return the arms of these names or files (all, without any), the one called `first` at the head of them.
+
+    more: settings over those of each.
+    """
     known = {path.stem: path for path in sorted(FOLDER.glob("*.json"))}
     chosen = dict.fromkeys([first, *(names if names is not None else known)])
     paths = []
@@ -120,4 +135,4 @@ def find_arms(names: Sequence[str] | None, first: str) -> list[Arm]:
         if path.suffix != ".json" or not path.is_file():
             raise InputError(f"{name}: there is no such arm; expected a .json file or one of {', '.join(known)}")
         paths.append(path)
-    return [read_arm(path) for path in paths]
+    return [read_arm(path, more) for path in paths]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -19,10 +19,11 @@ from kidney_seg.intervals import by_patient, mean_interval, paired_difference
 FALSE_ALARM_MM2 = 50.0  # of a structure in a slice that has none
 MISSED = 0.05  # a Dice below it
 STRUCTURES = ("kidney", "tumor")
+Slices = list[dict[str, Any]]  # of a run, as `slices_of` returns them
 AREAS_MM2 = (0, 500, 1500, 4000)  # of the kidney in a slice, from which on it belongs to the next group
 
 
-def slices_of(arm: Arm, root: Path, out: Path, fold: int, seed: int) -> list[dict[str, Any]] | None:
+def slices_of(arm: Arm, root: Path, out: Path, fold: int, seed: int) -> Slices | None:
     """Return the scored slices of a fold's test patients, None if they are not scored yet.
 
     Each has `patient`, `kidney`, `tumor` (Dice, None where the truth has none), `false_kidney`, `false_tumor` (None
@@ -57,24 +58,42 @@ def slices_of(arm: Arm, root: Path, out: Path, fold: int, seed: int) -> list[dic
 
 
 def collect(
-    arms: Sequence[Arm], root: Path, out: Path, folds: Sequence[int], seeds: Sequence[int]
+    arms: Sequence[Arm],
+    root: Path,
+    out: Path,
+    folds: Sequence[int],
+    seeds: Sequence[int],
+    choose: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Return a row for each arm with finished runs: mean Dice over slices, its interval and difference by patient."""
-    made, first = [], None
+    """Return a row for each arm with finished runs: mean Dice over slices, its interval and difference by patient.
+
+    With `choose`, titles of arms, a row `chosen` follows: in each fold the slices of that one of them which does best
+    in the other folds (`_best`). So the choice does not see what it is scored on. It needs all runs of all of them.
+    """
+    runs: dict[str, dict[int, list[Slices | None]]] = {}
     for arm in arms:
         own = seeds[:1] if arm.cohort or arm.members else seeds
-        runs = [slices_of(arm, root, out, fold, seed) for seed in own for fold in folds]
-        finished = [run for run in runs if run is not None]
+        runs[arm.title] = {fold: [slices_of(arm, root, out, fold, seed) for seed in own] for fold in folds}
+    why = {arm.title: arm.why for arm in arms}
+    candidates = [runs[title] for title in choose]
+    if candidates and all(one is not None for own in candidates for seen in own.values() for one in seen):
+        best = {fold: _best({title: runs[title] for title in choose}, fold) for fold in folds}
+        runs["chosen"] = {fold: runs[title][fold] for fold, title in best.items()}
+        why["chosen"] = ", ".join(f"fold {fold}: {title}" for fold, title in best.items())
+    made, first = [], None
+    for title, own_runs in runs.items():
+        every = [run for in_fold in own_runs.values() for run in in_fold]
+        finished = [run for run in every if run is not None]
         slices = [one for run in finished for one in run]
         if not slices:
             continue
         means = {name: by_patient(slices, name) for name in STRUCTURES}
         first = first or means
-        row: dict[str, Any] = {"arm": arm.title, "why": arm.why, "runs": len(finished), "wanted": len(runs)}
+        row: dict[str, Any] = {"arm": title, "why": why[title], "runs": len(finished), "wanted": len(every)}
         for name in STRUCTURES:
-            values = [one[name] for one in slices if one[name] is not None]
             alarms = [one[f"false_{name}"] for one in slices if one[f"false_{name}"] is not None]
             low, high = mean_interval(list(means[name].values()))
+            values = _values(slices, name)
             row[name] = {
                 "mean": fmean(values) if values else None,
                 "slices": len(values),
@@ -86,6 +105,21 @@ def collect(
         row["kidney"]["by_area"] = _by_area(slices)
         made.append(row)
     return made
+
+
+def _values(slices: Slices, name: str) -> list[float]:
+    return [one[name] for one in slices if one[name] is not None]
+
+
+def _best(runs: Mapping[str, Mapping[int, Sequence[Slices | None]]], left_out: int) -> str:
+    """Return the title of the arm with the best mean of kidney and tumor in all folds but one; the first of equals."""
+
+    def score(own: Mapping[int, Sequence[Slices | None]]) -> float:
+        slices = [one for fold, seen in own.items() if fold != left_out for run in seen for one in run or ()]
+        found = [_values(slices, name) for name in STRUCTURES]
+        return sum(fmean(values) for values in found if values)
+
+    return max(runs, key=lambda title: score(runs[title]))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -121,7 +155,7 @@ def area_table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _by_area(slices: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _by_area(slices: Slices) -> list[dict[str, Any]]:
     """Return `from_mm2`, `slices`, `mean` and `median` Dice of the kidney for each of AREAS_MM2."""
     made = []
     for low, high in itertools.pairwise((*AREAS_MM2, math.inf)):
