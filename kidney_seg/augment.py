@@ -1,4 +1,4 @@
-"""Random changes of training slices: bends, one affine resample and one linear change of HU; blur, gamma and noise.
+"""Random changes of training slices: pasted tumors, bends, an affine resample, a linear change of HU, blur and noise.
 
 All randomness is drawn beforehand, in numpy, from a generator that the caller seeds; what runs in the graph is fixed by
 these parameters. So a sample's augmentation does not depend on threads, on batch order or on what ran before.
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 AIR_HU = -1000.0
 NO_GRAY_CHANGE = np.array([0, 1, 0], np.float32)
+BEND, PASTE = 1, 2  # streams of random numbers of a slice's seed; its noise has the seed alone
+PASTE_SCALE = 1.3  # pasted tumors are resized by 1 / this to this
 KNOTS = 5  # along each axis of a bend's grid, from edge to edge: a quarter of the field between two, about a kidney
 
 
@@ -29,7 +31,7 @@ class Changes:
     of TensorFlow's projective transform. `hu_linear` float32 [n, 2]: factor and offset, HU -> factor * HU + offset.
     `gray` float32 [n, 3]: standard deviation of the blur (pixels), power of the gray values in the window, standard
     deviation of the noise (HU). `bend_px` float32 [n]: standard deviation of the bend (pixels). `seed` int64 [n]: what
-    bend and noise follow from.
+    paste, bend and noise follow from.
     """
 
     transforms: np.ndarray
@@ -86,10 +88,39 @@ def draw_changes(rng: np.random.Generator, count: int, size: int, config: DataCo
         power = (1.0 + config.gamma_change) ** uniform(1.0)
         gray = np.stack([blur, power, noise], axis=1).astype(np.float32)
         seed = rng.integers(2**32, size=count)
-    if config.elastic_px:
+    if config.elastic_px or config.tumor_paste:
         bend_px = np.maximum(uniform(config.elastic_px), 0.0).astype(np.float32)
         seed = rng.integers(2**32, size=count)
     return Changes(transforms, np.stack([factor, offset], axis=1).astype(np.float32), gray, bend_px, seed)
+
+
+def paste_tumor(
+    image: np.ndarray, label: np.ndarray, donor_image: np.ndarray, donor_label: np.ndarray, seed: int
+) -> None:
+    """Paste the tumor of a donor's slice into a slice, in place, where that has kidney; else nothing is changed.
+
+    Images float32 [size, size, channels] in HU, labels uint8 [size, size, 1]. The tumor, of which the donor's label
+    holds some, is turned by any angle, resized by up to PASTE_SCALE, and lies with its center on a pixel of healthy
+    kidney, drawn at random; its edge is blended over a pixel. Source: Yang et al., TumorCP, MICCAI 2021, who tried it
+    on KiTS19.
+    """
+    from scipy.ndimage import map_coordinates
+
+    kidney = np.argwhere(label[..., 0] == 1)
+    if not len(kidney):
+        return
+    rng = np.random.default_rng([seed, PASTE])
+    tumor = (donor_label[..., 0] == 2).astype(np.float32)
+    angle, scale = rng.uniform(0, 2 * np.pi), PASTE_SCALE ** rng.uniform(-1, 1)
+    back = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
+    center, place = np.argwhere(tumor).mean(axis=0), kidney[rng.integers(len(kidney))]
+    off = np.indices(tumor.shape) - place[:, None, None]
+    source = np.tensordot(back, off, axes=1) + center[:, None, None]
+    share = map_coordinates(tumor, source, order=1)
+    for channel in range(image.shape[-1]):
+        donated = map_coordinates(donor_image[..., channel], source, order=1, cval=AIR_HU)
+        image[..., channel] += share * (donated - image[..., channel])
+    label[share > 0.5] = 2
 
 
 def bend(image: np.ndarray, label: np.ndarray, bend_px: np.ndarray, seed: np.ndarray) -> None:
@@ -107,7 +138,7 @@ def bend(image: np.ndarray, label: np.ndarray, bend_px: np.ndarray, seed: np.nda
     for picture, truth, deviation, own in zip(image, label, bend_px, seed, strict=True):
         if not deviation:
             continue
-        offsets = deviation * np.random.default_rng([own, KNOTS]).standard_normal((2, KNOTS, KNOTS))
+        offsets = deviation * np.random.default_rng([own, BEND]).standard_normal((2, KNOTS, KNOTS))
         source = places + [map_coordinates(offset, knots, order=3, mode="nearest") for offset in offsets]
         for channel in range(picture.shape[-1]):
             picture[..., channel] = map_coordinates(picture[..., channel], source, order=1, cval=AIR_HU)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kidney_seg.arrays import ArrayPool
-from kidney_seg.augment import NO_GRAY_CHANGE, apply_changes, bend, change_gray, draw_changes
+from kidney_seg.augment import NO_GRAY_CHANGE, apply_changes, bend, change_gray, draw_changes, paste_tumor
 from kidney_seg.config import STRIDES, Config
-from kidney_seg.slices import SliceStore
+from kidney_seg.slices import TUMOR, SliceStore
 from kidney_seg.targets import targets
 
 if TYPE_CHECKING:
@@ -45,10 +45,15 @@ def draw_patients(patients: Sequence[str], share: float, seed: int, round_number
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of an epoch, in order: all arrays have `steps` rows and `batch_size` columns."""
+    """The samples of an epoch, in order: all arrays have `steps` rows and `batch_size` columns.
+
+    `donor_case`, `donor_position`: the slice whose tumor is pasted into the sample; -1 for none.
+    """
 
     case: np.ndarray
     position: np.ndarray
+    donor_case: np.ndarray
+    donor_position: np.ndarray
     transforms: np.ndarray
     hu_linear: np.ndarray
     gray: np.ndarray
@@ -103,7 +108,19 @@ def draw_samples(
     middle_hu = sum(config.model.hu_window) / 2
     changes = draw_changes(rng, steps * data.batch_size, size, data, middle_hu)
     drawn = {name: values.reshape(steps, data.batch_size, *values.shape[1:]) for name, values in vars(changes).items()}
-    return Samples(case=chosen[..., 0], position=chosen[..., 1], **drawn)
+    donors = np.full_like(chosen, -1)
+    if data.tumor_paste and kinds[TUMOR]:
+        given = list(kinds[TUMOR].values())
+        for row in np.argwhere(rng.random(chosen.shape[:2]) < data.tumor_paste):
+            places = given[rng.integers(len(given))]
+            donors[*row] = places[rng.integers(len(places))]
+    return Samples(
+        case=chosen[..., 0],
+        position=chosen[..., 1],
+        donor_case=donors[..., 0],
+        donor_position=donors[..., 1],
+        **drawn,
+    )
 
 
 class ReadyTimes:
@@ -131,18 +148,30 @@ def training_dataset(
     """
     import tensorflow as tf
 
-    columns = [np.concatenate([getattr(epoch, name) for epoch in epochs]) for name in Samples.__dataclass_fields__]
-    still, grays_stay = _still(*columns[2:4]), bool((columns[4] == NO_GRAY_CHANGE).all())
-    steps = np.arange(len(columns[0]))
+    names = Samples.__dataclass_fields__
+    columns = {name: np.concatenate([getattr(epoch, name) for epoch in epochs]) for name in names}
+    still = _still(columns["transforms"], columns["hu_linear"])
+    grays_stay = bool((columns["gray"] == NO_GRAY_CHANGE).all())
+    steps = np.arange(len(columns["case"]))
     size, batch, channels = store.manifest.settings.size, epochs[0].case.shape[1], config.model.input_slices
     heads, pool = config.model.heads, ArrayPool()
     at_once = max(1, PIXELS_AT_ONCE // (batch * size**2 * channels))
     leading = (batch,) if at_once == 1 else (-1, batch)
 
     def read(
-        case: np.ndarray, position: np.ndarray, bend_px: np.ndarray, seed: np.ndarray
+        case: np.ndarray,
+        position: np.ndarray,
+        donor_case: np.ndarray,
+        donor_position: np.ndarray,
+        bend_px: np.ndarray,
+        seed: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         image, label = store.read(case, position, pool.empty)
+        pasted = np.flatnonzero(donor_case >= 0)
+        if len(pasted):
+            donors = store.read(donor_case[pasted], donor_position[pasted], pool.empty)
+            for row, *donor in zip(pasted, *donors, strict=True):
+                paste_tumor(image[row], label[row], *donor, seed[row])
         bend(image, label, bend_px, seed)
         return image, label
 
@@ -166,13 +195,16 @@ def training_dataset(
         step: tf.Tensor,
         case: tf.Tensor,
         position: tf.Tensor,
+        donor_case: tf.Tensor,
+        donor_position: tf.Tensor,
         transforms: tf.Tensor,
         hu_linear: tf.Tensor,
         gray: tf.Tensor,
         bend_px: tf.Tensor,
         seed: tf.Tensor,
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        sample = [tf.reshape(values, [-1]) for values in (case, position, bend_px, seed)]
+        flat = (case, position, donor_case, donor_position, bend_px, seed)
+        sample = [tf.reshape(values, [-1]) for values in flat]
         floats = [tf.float32] * len(heads)
         if still and grays_stay:
             image, *goals = tf.numpy_function(read_and_finish, [step, *sample], [tf.float32, *floats])
@@ -194,7 +226,7 @@ def training_dataset(
         }
         return {"image": tf.reshape(image, (*leading, size, size, channels))}, made
 
-    dataset = tf.data.Dataset.from_tensor_slices(tuple(column[first:] for column in (steps, *columns)))
+    dataset = tf.data.Dataset.from_tensor_slices(tuple(column[first:] for column in (steps, *columns.values())))
     if at_once > 1:
         dataset = dataset.batch(at_once)
     dataset = dataset.map(make, num_parallel_calls=_threads(), deterministic=True)

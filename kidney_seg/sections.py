@@ -184,6 +184,8 @@ class DataConfig:
     """Slices are turned by this at most, either way. [J]"""
     flip: float = 0.5
     """Share of slices mirrored left to right. [J]"""
+    tumor_paste: float = 0.0
+    """Share of slices into whose kidneys the tumor of another training slice is pasted. [J: TumorCP, Yang 2021]"""
     elastic_px: float = 0.0
     """Half of the slices are bent by a smooth field of this standard deviation at most, in pixels. [J]"""
     contrast: float = 0.1
@@ -203,7 +205,7 @@ class DataConfig:
         check(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
         shares_fit = len(self.shares) == 3 and min(self.shares) >= 0 < sum(self.shares)
         check(shares_fit, "shares", self.shares, "three shares (tumor, kidney only, neither), not all 0")
-        for name in ("shift", "scale", "flip", "contrast"):
+        for name in ("shift", "scale", "flip", "tumor_paste", "contrast"):
             value = getattr(self, name)
             check(0 <= value <= 1 and (name != "scale" or value < 1), name, value, "a share between 0 and 1")
         check(0 <= self.rotation_deg <= 180, "rotation_deg", self.rotation_deg, "degrees between 0 and 180")

@@ -16,6 +16,7 @@ from kidney_seg.augment import (
     bend,
     change_gray,
     draw_changes,
+    paste_tumor,
 )
 from kidney_seg.config import DataConfig
 
@@ -180,3 +181,38 @@ def test_a_bend_takes_the_label_along_and_leaves_other_slices():
     same, label = bent(np.where(disk, 100.0, 0.0), 0.0, 1, disk)
     np.testing.assert_array_equal(same, np.where(disk, 100.0, 0.0))
     np.testing.assert_array_equal(label, disk)
+
+
+def pasted(seed, kidney, tumor_pixels=81):
+    """Return image and label of a slice of 50 HU, `kidney` of it 90, into which a square tumor of 150 HU is pasted."""
+    kidney = np.asarray(kidney, bool)
+    image, label = np.where(kidney, 90, 50).astype(np.float32)[..., None], kidney.astype(np.uint8)[..., None]
+    donor, donor_label = np.full(image.shape, -500, np.float32), np.zeros(label.shape, np.uint8)
+    edge = round(tumor_pixels**0.5)
+    donor[5 : 5 + edge, 7 : 7 + edge], donor_label[5 : 5 + edge, 7 : 7 + edge] = 150, 2
+    donor_label[0, 0] = 1  # a kidney that stays where it is
+    paste_tumor(image, label, donor, donor_label, seed)
+    return image[..., 0], label[..., 0]
+
+
+def test_pasted_tumors_lie_on_kidney_and_are_turned_and_resized_only():
+    kidney = np.zeros((64, 64), bool)
+    kidney[30:34, 20:40] = True
+    areas, corners = [], []
+    for seed in range(60):
+        image, label = pasted(seed, kidney)
+        tumor = label == 2
+        assert kidney[tuple(np.round(np.argwhere(tumor).mean(axis=0)).astype(int))]  # its center is on kidney
+        assert ((label == 1) == (kidney & ~tumor)).all()
+        far = np.abs(image - np.where(kidney, 90, 50)) < 1e-3
+        assert far[~tumor].mean() > 0.98 and np.median(image[tumor]) > 140  # a blended edge, inside the donor
+        areas.append(tumor.sum())
+        corners.append(len(np.unique(np.argwhere(tumor)[:, 0])))
+    assert 81 / 1.3**2 - 8 < min(areas) < 60 and 110 < max(areas) < 81 * 1.3**2 + 8  # PASTE_SCALE both ways
+    assert min(corners) < 9 and max(corners) > 12  # rows of squares and of diamonds
+    np.testing.assert_array_equal(pasted(3, kidney)[0], pasted(3, kidney)[0])
+
+
+def test_nothing_is_pasted_where_there_is_no_kidney():
+    image, label = pasted(0, np.zeros((64, 64)))
+    assert (image == 50).all() and not label.any()

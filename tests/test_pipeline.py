@@ -9,7 +9,7 @@ from helpers import write_cache
 
 from kidney_seg import pipeline
 from kidney_seg.arrays import ArrayPool
-from kidney_seg.augment import apply_changes, bend, change_gray
+from kidney_seg.augment import apply_changes, bend, change_gray, paste_tumor
 from kidney_seg.config import Config
 from kidney_seg.pipeline import ReadyTimes, _deal, draw_patients, draw_samples, training_dataset
 from kidney_seg.slices import KIDNEY_ONLY, NEITHER, TUMOR, SliceStore
@@ -18,8 +18,8 @@ from kidney_seg.targets import one_hot, targets
 SIZE = 16
 CONFIG = Config().with_settings([f"size={SIZE}", "batch_size=6"])
 ROUGH = CONFIG.with_settings("blur_px=1 gamma_change=0.5 noise_hu=20".split())
-BENT = CONFIG.with_settings("elastic_px=2 shift=0 scale=0 rotation_deg=0 flip=0 contrast=0 brightness_hu=0".split())
 STILL = CONFIG.with_settings("shift=0 scale=0 rotation_deg=0 flip=0 contrast=0 brightness_hu=0".split())
+BENT = STILL.with_settings(["elastic_px=2", "tumor_paste=0.5"])
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +125,29 @@ def test_neighboring_slices_are_channels(manifest):
     np.testing.assert_allclose(np.asarray(inputs["image"]), expected.astype(np.float32), atol=1e-3)
 
 
+def test_tumors_to_paste_come_from_slices_with_tumor_of_the_patients_drawn(store, manifest):
+    config = CONFIG.with_settings(["tumor_paste=0.5"])
+    drawn = draw_samples(store, patients(manifest), 200, config, 1, 0, 0, 0)
+    donors = set(zip(drawn.donor_case.ravel().tolist(), drawn.donor_position.ravel().tolist(), strict=True))
+    tumors = {place for places in store.places(patients(manifest))[0].values() for place in places}
+    assert donors == tumors | {(-1, -1)} and tumors
+    assert 0.45 < np.mean(drawn.donor_case >= 0) < 0.55
+    plain = draw_samples(store, patients(manifest), 200, CONFIG, 1, 0, 0, 0)
+    np.testing.assert_array_equal(drawn.case, plain.case)
+    np.testing.assert_array_equal(drawn.transforms, plain.transforms)
+    assert (plain.donor_case == -1).all()
+    healthy = [name for name in patients(manifest) if name not in store.places(patients(manifest))[0]]
+    assert (draw_samples(store, healthy, 20, config, 1, 0, 0, 0).donor_case == -1).all()  # nobody has one to give
+
+
 def expected_batch(store, config, samples, step):
     """Return a batch made by TensorFlow's own operations, alone."""
     image, label = store.read(samples.case[step], samples.position[step])
+    donors = zip(samples.donor_case[step], samples.donor_position[step], strict=True)
+    for row, donor in enumerate(donors):
+        if donor != (-1, -1):
+            donated = store.read(*(np.array([index]) for index in donor))
+            paste_tumor(image[row], label[row], donated[0][0], donated[1][0], samples.seed[step, row])
     bend(image, label, samples.bend_px[step], samples.seed[step])
     image, label = apply_changes(image, label, samples.transforms[step], samples.hu_linear[step])
     image = np.array(image)
