@@ -7,6 +7,7 @@ these parameters. So a sample's augmentation does not depend on threads, on batc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -133,13 +134,12 @@ def bend(image: np.ndarray, label: np.ndarray, bend_px: np.ndarray, seed: np.nda
     from scipy.ndimage import map_coordinates
 
     size = image.shape[1]
-    places = np.indices((size, size), np.float32)
-    knots = places * ((KNOTS - 1) / (size - 1))
+    places, spline = np.indices((size, size), np.float32), _spline(size)
     for picture, truth, deviation, own in zip(image, label, bend_px, seed, strict=True):
         if not deviation:
             continue
         offsets = deviation * np.random.default_rng([own, BEND]).standard_normal((2, KNOTS, KNOTS))
-        source = places + [map_coordinates(offset, knots, order=3, mode="nearest") for offset in offsets]
+        source = places + spline @ offsets @ spline.T
         for channel in range(picture.shape[-1]):
             picture[..., channel] = map_coordinates(picture[..., channel], source, order=1, cval=AIR_HU)
         truth[..., 0] = map_coordinates(truth[..., 0], source, order=0)
@@ -168,6 +168,15 @@ def apply_changes(
     factor, offset = hu_linear[:, 0, None, None, None], hu_linear[:, 1, None, None, None]
     image = resample(image, "BILINEAR", AIR_HU) * factor + offset
     return image, resample(label, "NEAREST", 0.0)
+
+
+@lru_cache(maxsize=4)
+def _spline(size: int) -> np.ndarray:
+    """Return the weights [size, KNOTS] of a cubic spline's knots at every pixel of an edge."""
+    from scipy.ndimage import map_coordinates
+
+    places = np.linspace(0, KNOTS - 1, size)[None]
+    return np.stack([map_coordinates(knot, places, order=3, mode="nearest") for knot in np.eye(KNOTS)], axis=1)
 
 
 def change_gray(image: np.ndarray, gray: np.ndarray, seed: np.ndarray, window: tuple[float, float]) -> None:
