@@ -69,6 +69,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--flips", choices=FLIPS, help="mirrored slices averaged in (default: as the model's settings)")
     parser.add_argument(
+        "--zooms", metavar="Z,...", help="resized slices averaged in, such as 1,1.15 (default: as settings)"
+    )
+    parser.add_argument(
         "--odds",
         metavar="B,K,T",
         help="factors on the odds of background, kidney and tumor, instead of the model's own; 1,1,1: as trained",
@@ -117,8 +120,9 @@ def _run(arguments: argparse.Namespace) -> int:
     changes: dict[str, Any] = {"postprocess": False} if arguments.no_postprocess else {}
     if arguments.flips:
         changes["flips"] = arguments.flips
-    if arguments.odds:
-        changes["odds"] = Config().with_settings([f"odds={arguments.odds}"]).prediction.odds
+    for name in ("zooms", "odds"):
+        if text := getattr(arguments, name):
+            changes[name] = getattr(Config().with_settings([f"{name}={text}"]).prediction, name)
     job = Job(sources, replace(sources[0].config.prediction, **changes), engine)
     failed = predict_scans(job, made, force=arguments.force, scheduler=arguments.scheduler, say=_say)
     if single and failed:

@@ -48,7 +48,8 @@ class Job:
     @property
     def made_by(self) -> dict[str, Any]:
         """What the labels depend on besides the image. The engines agree, so which it was is not part of it."""
-        settings = {**asdict(self.settings), "odds": list(self.settings.odds)}  # as JSON has them
+        lists = {name: list(getattr(self.settings, name)) for name in ("odds", "zooms")}  # as JSON has them
+        settings = {**asdict(self.settings), **lists}
         del settings["slices_per_batch"]
         return {
             "models": [source.sha256 for source in self.sources],

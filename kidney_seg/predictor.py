@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kidney_seg.neighbors import neighbor_indices
-from kidney_seg.sections import FLIPS, HEADS, PredictionConfig
+from kidney_seg.sections import HEADS, PredictionConfig
+from kidney_seg.views import shares, views_of
 
 if TYPE_CHECKING:
     import keras
@@ -18,8 +18,6 @@ Forward = Callable[[np.ndarray], np.ndarray]  # float32 [n, size, size, input_sl
 
 SLICES_PER_BATCH = 16
 _PIXELS_AT_ONCE = 1 << 18  # on a processor: four slices of 256 x 256; 16 take 1.5 GB, and no less time
-VIEWS = types.MappingProxyType(dict(zip(FLIPS, (((),), ((), (2,)), ((), (2,), (1,), (1, 2))), strict=True)))
-"""Axes of [n, y, x, ...] along which slices are mirrored for each setting of `flips`, view by view."""
 
 
 class Predictor:
@@ -106,13 +104,13 @@ def _has_gpu() -> bool:
 def combined(
     networks: Sequence[tuple[Forward, Sequence[float]]], settings: PredictionConfig, activation: str
 ) -> Forward:
-    """Return several networks, each with the odds that its model has, as one, with odds and flips of `settings`.
+    """Return several networks, each with the odds that its model has, as one, with odds and views of `settings`.
 
-    Averaged, over networks and flips, is what they say without odds. The odds are those of the average: a tumor that
+    Averaged, over networks and views, is what they say without odds. The odds are those of the average: a tumor that
     one of them sees shall count, however little the others see of it. activation: of the heads.
     """
     trained = [with_factors(network, [1 / factor for factor in odds], activation) for network, odds in networks]
-    return with_factors(averaged(trained, settings.flips), settings.odds, activation)
+    return with_factors(averaged(trained, settings.flips, settings.zooms), settings.odds, activation)
 
 
 def with_factors(forward: Forward, factors: Sequence[float], activation: str) -> Forward:
@@ -132,21 +130,22 @@ def with_factors(forward: Forward, factors: Sequence[float], activation: str) ->
     return multiplied
 
 
-def averaged(networks: Sequence[Forward], flips: str = "none") -> Forward:
-    """Return the mean of several networks' probabilities, each seeing the slices as they are and mirrored.
+def averaged(networks: Sequence[Forward], flips: str = "none", zooms: Sequence[float] = (1.0,)) -> Forward:
+    """Return the mean of several networks' probabilities, each seeing the slices as they are, mirrored and enlarged.
 
-    flips: one of `FLIPS`; mirrored probabilities are mirrored back. One network without flips is returned as it is.
+    flips, zooms: as in `PredictionConfig`; probabilities are mirrored and resized back. Where an enlarged slice does
+    not reach, the others count. One network without views is returned as it is.
     """
-    views = VIEWS[flips]
-    if len(networks) == len(views) == 1:
+    if len(networks) == 1 and flips == "none" and tuple(zooms) == (1.0,):
         return networks[0]
 
     def forward(batch: np.ndarray) -> np.ndarray:
+        views = views_of(flips, zooms, batch.shape[1])
         total = np.zeros((), np.float32)
-        for axes in views:
-            seen = np.ascontiguousarray(np.flip(batch, axes))
+        for view in views:
+            seen = view.there(batch)
             for network in networks:
-                total = total + np.flip(network(seen), axes)
-        return total / np.float32(len(networks) * len(views))
+                total = total + view.back(network(seen))
+        return total / (shares(views) * np.float32(len(networks)))
 
     return forward

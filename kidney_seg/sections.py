@@ -298,6 +298,8 @@ class PredictionConfig:
     """Slices that go through the network at once. [J]"""
     flips: str = "none"
     """Mirrored slices are predicted, too, and averaged: `none`, `left_right`, or `both`: up-down as well. [J]"""
+    zooms: tuple[float, ...] = (1.0,)
+    """Slices are predicted resized by these, too, and averaged; 1 is as they are. [J]"""
 
     def __post_init__(self) -> None:
         check(self.distance_mm >= 0, "distance_mm", self.distance_mm, "0 mm or more")
@@ -306,3 +308,5 @@ class PredictionConfig:
         check(odds_fit, "odds", self.odds, "three positive factors: background, kidney, tumor")
         check(self.slices_per_batch >= 1, "slices_per_batch", self.slices_per_batch, "at least 1")
         check_choice("flips", self.flips, FLIPS)
+        sizes = len(set(self.zooms)) == len(self.zooms) and all(0.5 <= zoom <= 2 for zoom in self.zooms)
+        check(sizes and 1 in self.zooms, "zooms", self.zooms, "factors from 0.5 to 2, each once, 1 among them")

@@ -10,11 +10,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from data_prep.grid import AIR_HU
 from kidney_seg import contract, served_grid
-from kidney_seg.predictor import VIEWS
 from kidney_seg.sections import HEADS, PredictionConfig
+from kidney_seg.views import View, shares, views_of
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
     from kidney_seg.modelfile import ModelFile
@@ -46,7 +48,7 @@ def build(loaded: ModelFile, promise: dict[str, Any]) -> tuple[Any, dict[str, An
 
     def labels_of(slices: tf.Tensor, spacing_mm: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         seen = served_grid.to_network(slices, spacing_mm, grid)
-        at_once = max(1, chunk // len(VIEWS[config.prediction.flips]))
+        at_once = max(1, chunk // len(views_of(config.prediction.flips, config.prediction.zooms, grid.size)))
         prob = _in_chunks(together, seen, at_once, model.inputs[0], {HEADS[-1]: model.output[HEADS[-1]]})[HEADS[-1]]
         prob = served_grid.to_source(prob, tf.shape(slices)[1:], spacing_mm, grid)
         return served_grid.most_probable(prob), prob
@@ -183,16 +185,39 @@ def _combined(
     """`kidney_seg.predictor.combined`; all views of a slice go through a network at once."""
     import tensorflow as tf
 
-    views = VIEWS[settings.flips]
-    seen = tf.concat([tf.reverse(images, tf.constant(axes, tf.int32)) for axes in views], 0)
+    views = views_of(settings.flips, settings.zooms, images.shape[1])
+    seen = tf.concat([_there(images, view) for view in views], 0)
     if len(networks) == len(views) == 1:
         return networks[0][0](seen, training=False)  # its odds are in the model
     made = []
     for network, odds in networks:
         prob = _weighed(network(seen, training=False), [1 / factor for factor in odds], activation)
         parts = tf.split(prob, len(views))
-        made += [tf.reverse(part, tf.constant(axes, tf.int32)) for part, axes in zip(parts, views, strict=True)]
-    return _weighed(tf.add_n(made) / len(made), settings.odds, activation)
+        made += [_back(part, view) for part, view in zip(parts, views, strict=True)]
+    return _weighed(tf.add_n(made) / (shares(views) * len(networks)), settings.odds, activation)
+
+
+def _there(images: tf.Tensor, view: View) -> tf.Tensor:
+    """`View.there` in the graph."""
+    seen = _mirrored(images, view)
+    return seen if view.to is None else _product(view.to, seen - AIR_HU) + AIR_HU
+
+
+def _back(prob: tf.Tensor, view: View) -> tf.Tensor:
+    """`View.back` in the graph."""
+    return _mirrored(prob if view.fro is None else _product(view.fro, prob), view)
+
+
+def _mirrored(planes: tf.Tensor, view: View) -> tf.Tensor:
+    import tensorflow as tf
+
+    return tf.reverse(planes, tf.constant(view.axes, tf.int32))
+
+
+def _product(matrix: np.ndarray, planes: tf.Tensor) -> tf.Tensor:
+    import tensorflow as tf
+
+    return tf.einsum("iy,nyxc,jx->nijc", matrix, planes, matrix)
 
 
 def _weighed(prob: tf.Tensor, factors: Sequence[float], activation: str) -> tf.Tensor:

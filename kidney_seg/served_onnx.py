@@ -16,7 +16,7 @@ from data_prep.grid import AIR_HU
 from kidney_seg import contract
 from kidney_seg.onnx_convert import IR_VERSION, OPSET, Graph, add_network
 from kidney_seg.onnx_tensor import BOOL, DOUBLE, FLOAT, INT64, UINT8, Tensor
-from kidney_seg.predictor import VIEWS
+from kidney_seg.views import View, shares, views_of
 
 if TYPE_CHECKING:
     from kidney_seg.modelfile import ModelFile
@@ -87,8 +87,8 @@ def build(loaded: ModelFile, metadata: Mapping[str, str]) -> bytes:
 def _combined(image: Tensor, loaded: ModelFile) -> Tensor:
     """`served_graph._combined` in ONNX's operators."""
     graph, settings, size = image.graph, loaded.config.prediction, loaded.grid.size
-    views, activation = VIEWS[settings.flips], loaded.config.model.activation
-    seen = graph.add("Concat", [_mirrored(image, axes, size).name for axes in views], axis=0)
+    views, activation = views_of(settings.flips, settings.zooms, size), loaded.config.model.activation
+    seen = graph.add("Concat", [_there(image, view, size).name for view in views], axis=0)
     count = image.shape().at(0, 0)
     made = []
     for number, member in enumerate(loaded.members):
@@ -98,15 +98,31 @@ def _combined(image: Tensor, loaded: ModelFile) -> Tensor:
             return prob  # its odds are in the model
         trained = _weighed(prob, [1 / factor for factor in member.config.prediction.odds], activation)
         parts = [trained.at(count.upto() + count * view, 0) for view in range(len(views))]
-        made += [_mirrored(part, axes, size) for part, axes in zip(parts, views, strict=True)]
+        made += [_back(part, view, size) for part, view in zip(parts, views, strict=True)]
     total = Tensor(graph, graph.add("Sum", [one.name for one in made]), np.float32)
-    return _weighed(total / len(made), settings.odds, activation)
+    return _weighed(total / (shares(views) * len(loaded.members)), settings.odds, activation)
 
 
-def _mirrored(planes: Tensor, axes: Sequence[int], size: int) -> Tensor:
-    for axis in axes:
+def _there(image: Tensor, view: View, size: int) -> Tensor:
+    """`View.there` in ONNX's operators."""
+    seen = _mirrored(image, view, size)
+    return seen if view.to is None else _product(view.to, seen - AIR_HU) + AIR_HU
+
+
+def _back(prob: Tensor, view: View, size: int) -> Tensor:
+    """`View.back` in ONNX's operators."""
+    return _mirrored(prob if view.fro is None else _product(view.fro, prob), view, size)
+
+
+def _mirrored(planes: Tensor, view: View, size: int) -> Tensor:
+    for axis in view.axes:
         planes = planes.at(np.arange(size)[::-1], axis)
     return planes
+
+
+def _product(matrix: np.ndarray, planes: Tensor) -> Tensor:
+    left = Tensor(planes.graph, planes.graph.constant(matrix), np.float32)
+    return left.apply("MatMul", planes.transposed(0, 3, 1, 2)).apply("MatMul", matrix.T).transposed(0, 2, 3, 1)
 
 
 def _weighed(prob: Tensor, factors: Sequence[float], activation: str) -> Tensor:

@@ -33,7 +33,8 @@ from kidney_seg.modelfile import ModelFile, load_model
 from kidney_seg.odds import set_odds
 from kidney_seg.run import RunFolder
 
-ENSEMBLE = "flips=left_right odds=1,2,30"
+VIEWS = "flips=both zooms=0.75,1 odds=1,2,30"
+ENSEMBLE = "flips=left_right zooms=1,1.25 odds=1,2,30"
 
 # TensorFlow brings Keras along by itself; here it cannot be found, nor can anything of ours.
 BARE = """
@@ -171,8 +172,10 @@ def test_an_interrupted_export_leaves_no_version(exported, tmp_path):
     assert sorted(one.name for one in root.iterdir()) == ["1", "2"]
 
 
-@pytest.mark.parametrize("more", ["", "odds=1,2,30", ENSEMBLE, "flips=both odds=1,2,30 activation=sigmoid"])
-def test_neighbors_pixels_of_a_fixed_size_odds_and_flips(more):
+@pytest.mark.parametrize(
+    "more", ["", "odds=1,2,30", ENSEMBLE, "flips=both zooms=0.75,1 odds=1,2,30 activation=sigmoid"]
+)
+def test_neighbors_pixels_of_a_fixed_size_odds_and_views(more):
     settings = f"size=16 width_factor=0.1 gates= input_slices=3 slices_per_batch=3 {more}"
     config = Config().with_settings(settings.split())
     keras.utils.set_random_seed(1)

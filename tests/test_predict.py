@@ -115,10 +115,14 @@ def test_done_is_not_done_again(model, scan, tmp_path, monkeypatch, capsys):
         f"error: {out}: is there already, but made with other settings; "
         "choose another --out, or replace it with --force"
     ]
-    assert main([*command, "--flips", "left_right", "--force"]) == 0
-    assert record(tmp_path / "x.json")["made_by"]["settings"]["flips"] == "left_right"
+    assert main([*command, "--flips", "left_right", "--zooms", "1,1.25", "--force"]) == 0
+    settings = record(tmp_path / "x.json")["made_by"]["settings"]
+    assert (settings["flips"], settings["zooms"]) == ("left_right", [1.0, 1.25])
+    assert main([*command, "--flips", "left_right", "--zooms", "1,1.25"]) == 0  # is done
+    assert main([*command, "--zooms", "1.25"]) == 2
+    assert "setting zooms: found (1.25,), expected factors from 0.5 to 2, each once, 1 among them" in errors(capsys)[0]
     save(scan, striped_hu()[::-1] + np.int16(100))  # another image under the same name
-    assert main([*command, "--flips", "left_right"]) == 2
+    assert main([*command, "--flips", "left_right", "--zooms", "1,1.25"]) == 2
     assert "made with other image" in errors(capsys)[0]
 
 

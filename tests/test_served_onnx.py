@@ -57,9 +57,14 @@ def test_without_tensorflow(exported, file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "more", ["", "flips=left_right odds=1,2,30 precision=mixed_bfloat16", "flips=both odds=1,2,30 activation=sigmoid"]
+    "more",
+    [
+        "",
+        "flips=left_right zooms=1,1.25 odds=1,2,30 precision=mixed_bfloat16",
+        "flips=both zooms=0.75,1 odds=1,2,30 activation=sigmoid",
+    ],
 )
-def test_neighbors_pixels_of_a_fixed_size_odds_and_flips(more, tmp_path):
+def test_neighbors_pixels_of_a_fixed_size_odds_and_views(more, tmp_path):
     config = Config().with_settings(f"size=16 width_factor=0.1 gates= input_slices=3 {more}".split())
     keras.utils.set_random_seed(1)
     with with_odds(build_model(config.model), config.prediction.odds) as model:

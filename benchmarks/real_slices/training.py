@@ -70,7 +70,8 @@ def predict_together(arm: Arm, data: str, cache: Path, out: Path, fold: int, see
     """
     models = [str(run_folder(one, out, fold, number)) for number in arm.members or (seed,) for one in arm.trained]
     settings = arm.config().prediction
-    how = ["--flips", settings.flips, "--odds", ",".join(map(str, settings.odds))]
+    how = ["--flips", settings.flips, "--zooms", ",".join(map(str, settings.zooms))]
+    how += ["--odds", ",".join(map(str, settings.odds))]
     score(data, models, run_folder(arm, out, fold, seed), "--split", str(cache / "folds" / f"fold{fold}.json"), how=how)
 
 
