@@ -185,7 +185,7 @@ PRESETS: types.MappingProxyType[str, Config] = types.MappingProxyType(
             rounds=RoundsConfig(
                 starts=1, start_steps=900, steps=150, max_rounds=1, peak_rate=1.5e-3, rate_decay=0.3, patient_share=0.75
             ),
-            prediction=PredictionConfig(odds=(1.0, 1.0, 8.0), flips="left_right"),
+            prediction=PredictionConfig(odds=(1.0, 1.0, 8.0), flips="left_right", zooms=(1.0, 1.15)),
         ),
         "paper": Config(),
     }
