@@ -169,9 +169,9 @@ def training_dataset(
         image, label = store.read(case, position, pool.empty)
         pasted = np.flatnonzero(donor_case >= 0)
         if len(pasted):
-            donors = store.read(donor_case[pasted], donor_position[pasted], pool.empty)
-            for row, *donor in zip(pasted, *donors, strict=True):
-                paste_tumor(image[row], label[row], *donor, seed[row])
+            images, labels = store.read(donor_case[pasted], donor_position[pasted], pool.empty)
+            for row, given, truth in zip(pasted, images, labels, strict=True):
+                paste_tumor(image[row], label[row], given, truth, seed[row])
         bend(image, label, bend_px, seed)
         return image, label
 
