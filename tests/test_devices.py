@@ -51,16 +51,23 @@ def differences(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> 
     return {name: float(np.abs(first[name] - second[name]).max()) for name in first if name != "devices"}
 
 
-def check_equal(one: dict[str, np.ndarray], many: dict[str, np.ndarray], devices: int) -> None:
+def check_equal(one: dict[str, np.ndarray], many: dict[str, np.ndarray], devices: int, within: float) -> None:
+    """Check weights, and losses ten times as closely.
+
+    In single precision rounding makes a difference of .00001 to .003, by processor, and batch normalizations that are
+    not synchronized one of .8 (docs/scale.md).
+    """
     assert (one["devices"], many["devices"]) == (1, devices)
-    assert max(differences(one, many).values()) < 1e-4
+    found = differences(one, many)
+    assert max(found.values()) < within
+    assert max(value for name, value in found.items() if "loss" in name) < within / 10
     assert one["loss"][1] < one["loss"][0] - 0.01  # 20 steps that led somewhere
 
 
 def test_two_devices_under_tensorflow_end_with_the_weights_of_one(tmp_path: Path) -> None:
     environment = {"KERAS_BACKEND": "tensorflow", "CPU_DEVICES": "2"}
     one = steps(tmp_path / "one.npz", environment, *PARTS)
-    check_equal(one, steps(tmp_path / "two.npz", environment, *PARTS, "devices=all"), 2)
+    check_equal(one, steps(tmp_path / "two.npz", environment, *PARTS, "devices=all"), 2, within=0.02)
 
 
 def in_double_precision(folder: Path) -> dict[str, str]:
@@ -77,19 +84,17 @@ def in_double_precision(folder: Path) -> dict[str, str]:
 def test_with_adam_two_devices_differ_by_rounding_alone(tmp_path: Path) -> None:
     environment = {"KERAS_BACKEND": "tensorflow", "CPU_DEVICES": "2"} | in_double_precision(tmp_path)
     # the norm is below that of the gradients, so that clipping is put to the test, too
-    settings = ("optimizer=adam", "peak_rate=0.01", "clipnorm=0.05")
+    settings = (*PARTS, "optimizer=adam", "peak_rate=0.01", "clipnorm=0.05")
     one = steps(tmp_path / "one.npz", environment, *settings)
     two = steps(tmp_path / "two.npz", environment, *settings, "devices=all")
-    assert (one["devices"], two["devices"]) == (1, 2)
     assert {values.dtype for name, values in one.items() if name != "devices"} == {np.dtype(np.float64)}
-    assert max(differences(one, two).values()) < 1e-9  # in single precision .006; docs/scale.md
-    assert one["loss"][1] < one["loss"][0] - 0.01
+    check_equal(one, two, 2, within=1e-9)  # in single precision .006; docs/scale.md
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed (extra `test`)")
 def test_two_processes_of_two_devices_under_jax_end_with_the_weights_of_one(tmp_path: Path) -> None:
     one = steps(tmp_path / "one.npz", JAX)
-    check_equal(one, steps(tmp_path / "four.npz", JAX | FOUR, "devices=all"), 4)
+    check_equal(one, steps(tmp_path / "four.npz", JAX | FOUR, "devices=all"), 4, within=0.02)
 
 
 def test_what_several_devices_cannot_share_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
