@@ -166,8 +166,8 @@ PRESETS: types.MappingProxyType[str, Config] = types.MappingProxyType(
             data=DataConfig(scale=0.2, rotation_deg=20.0),
             rounds=RoundsConfig(starts=3, start_steps=100, steps=400, max_rounds=3, peak_rate=4e-3, patient_share=0.75),
         ),
-        # For a hundred patients or so, and no GPU; meant to begin with a network that simulated patients have taught.
-        # On single slices of KiTS patients better than `paper` for the kidney, worse for tumor (docs/what_helps.md).
+        # For a hundred patients or so, and no GPU; with or without a network to begin with that simulated patients have
+        # taught. On single slices of KiTS patients better than `paper` for the kidney, not for tumor (what_helps.md).
         "few": Config(
             model=ModelConfig(size=128, decoder="inline", batch_norm_momentum=0.9),
             loss=LossConfig(cross_entropy=0.5, coarse_targets="average"),
