@@ -12,7 +12,7 @@ from kidney_seg import notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LIMIT_S = 1800  # a cell; on two free cores the longest takes half a minute
+LIMIT_S = 600  # a cell; on two free cores the longest takes half a minute; a reply that gets lost costs all of it
 # Before the first cell, so that what is trained takes seconds: what the network finds is not the point here.
 SHORT = """from kidney_seg import small_run as _small_run
 _small_run.SETTINGS += ("width_factor=0.1", "starts=1", "start_steps=6", "steps=4", "max_rounds=1")
