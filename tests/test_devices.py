@@ -23,7 +23,7 @@ from kidney_seg.devices import choose_devices
 
 pytestmark = pytest.mark.slow
 
-PARTS = ("gates=1", "deep_supervision=true", "peak_rate=0.1")  # four losses and a gate: what TensorFlow must add up
+PARTS = ("gates=1", "deep_supervision=true")  # four losses and a gate: what TensorFlow must add up
 JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 FOUR = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_NUM_PROCESSES": "2"}
 
@@ -52,11 +52,7 @@ def differences(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> 
 
 
 def check_equal(one: dict[str, np.ndarray], many: dict[str, np.ndarray], devices: int, within: float) -> None:
-    """Check weights, and losses ten times as closely.
-
-    In single precision rounding makes a difference of .00001 to .003, by processor, and batch normalizations that are
-    not synchronized one of .8 (docs/scale.md).
-    """
+    """Check weights, and losses ten times as closely; batch normalizations not synchronized make a difference of .8."""
     assert (one["devices"], many["devices"]) == (1, devices)
     found = differences(one, many)
     assert max(found.values()) < within
@@ -77,9 +73,11 @@ def in_double_precision(folder: Path) -> dict[str, str]:
 
 def test_two_devices_under_tensorflow_end_with_the_weights_of_one(tmp_path: Path) -> None:
     single = {"KERAS_BACKEND": "tensorflow", "CPU_DEVICES": "2"}
-    for environment, within in ((single, 0.02), (single | in_double_precision(tmp_path), 1e-9)):
-        one = steps(tmp_path / "one.npz", environment, *PARTS)
-        check_equal(one, steps(tmp_path / "two.npz", environment, *PARTS, "devices=all"), 2, within)
+    double = single | in_double_precision(tmp_path)
+    # at the higher rate training makes of rounding in single precision what it likes (docs/scale.md)
+    for environment, rate, within in ((single, "peak_rate=0.05", 1e-4), (double, "peak_rate=0.1", 1e-9)):
+        one = steps(tmp_path / "one.npz", environment, *PARTS, rate)
+        check_equal(one, steps(tmp_path / "two.npz", environment, *PARTS, rate, "devices=all"), 2, within)
 
 
 def test_with_adam_two_devices_differ_by_rounding_alone(tmp_path: Path) -> None:
