@@ -10,26 +10,27 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from benchmarks.machine import Others, describe, rate_now
-from benchmarks.rows import MARK, NOISY, Row, compared, table
-from data_prep.command import InputError, run_command
-from data_prep.files import read_json, write_json
+from benchmarks.support.machine import Others, describe, rate_now
+from benchmarks.support.rows import MARK, NOISY, Row, compared, table
+from data_prep.cli import run_command
+from data_prep.errors import InputError
+from data_prep.files.json_files import read_json, write_json
 
 BENCHMARKS = {  # name on the command line: module, with `WORK`, `rows(quick)`, and the packages it `NEEDS`
-    "machine": "machine",
+    "machine": "support.machine",
     "start": "startup",
-    "build": "build_cases",
-    "pipeline": "inputs",
-    "step": "training_step",
-    "training": "training",
-    "inference": "inference",
-    "predict": "predict_volume",
-    "metrics": "metrics",
-    "growth": "growth",
-    "demo": "demo_share",
+    "build": "data.build_cases",
+    "pipeline": "training.inputs",
+    "step": "training.step",
+    "training": "training.__main__",
+    "inference": "prediction.inference",
+    "predict": "prediction.__main__",
+    "metrics": "data.metrics",
+    "growth": "data.growth",
+    "demo": "training.demo_share",
 }
 OTHERS = (  # commands of their own, which measure other things
-    "benchmarks.serving: a model server under load",
+    "benchmarks.serving.__main__: a model server under load",
     "benchmarks.estimates: time and cost on paper",
     "benchmarks.label_round_trip: what the network's grid costs in Dice",
     "benchmarks.real_slices: training on real slices",

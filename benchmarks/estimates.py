@@ -11,10 +11,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
-from data_prep.command import InputError, run_command
-from data_prep.split import FRACTIONS
-from kidney_seg.config import PRESETS
-from kidney_seg.sections import HEADS
+from data_prep.cli import run_command
+from data_prep.errors import InputError
+from data_prep.split.sets import FRACTIONS
+from kidney_seg.config.model import HEADS
+from kidney_seg.config.presets import PRESETS
 
 GPUS = (1, 4, 16)
 CORES = (16, 64, 256)

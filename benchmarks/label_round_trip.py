@@ -12,9 +12,10 @@ import sys
 
 import numpy as np
 
-from data_prep.command import InputError, progress, run_command
-from data_prep.grid import DEFAULT_SETTINGS, GridSettings, probabilities_to_labels, shares_to_network
-from data_prep.phantom_maps import find_label_maps
+from data_prep.cli import progress, run_command
+from data_prep.errors import InputError
+from data_prep.geometry.network_grid import DEFAULT_SETTINGS, GridSettings, probabilities_to_labels, shares_to_network
+from data_prep.phantom.label_maps import find_label_maps
 
 SLAB = 32  # slices at a time: bounds the memory
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.arms import Timing
-from benchmarks.rows import Row, time_row
+from benchmarks.support.arms import Timing
+from benchmarks.support.rows import Row, time_row
 from kidney_seg.__main__ import COMMANDS
 
 WORK = "a process each: `--help` of every command, `import` of both packages; `CPU`: seconds of processor time"
@@ -19,7 +19,7 @@ HELP_S, IMPORT_S = 0.5, 0.3  # goals
 PYTHON = "python -c pass"
 _PEAK = """
 import atexit, runpy, sys
-from benchmarks.arms import memory_mb
+from benchmarks.support.arms import memory_mb
 sys.argv = sys.argv[1:]
 atexit.register(lambda: print(memory_mb(), file=sys.stderr))
 {}

@@ -4,58 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.command import InputError
-from data_prep.files import replacing
-from data_prep.source_grid import SourceGrid, as_stored, axial_axes, same_grid
-from data_prep.triples import triple
-from data_prep.voxel_source import VoxelSource
-
-__all__ = [
-    "SourceGrid",
-    "StoredImage",
-    "Volume",
-    "check_whole",
-    "read_image",
-    "read_labels",
-    "read_volume",
-    "same_grid",
-    "write_labels",
-]
-
-LARGEST_LABEL = 3  # cyst, in KiTS21 and KiTS23
-FILE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
-
-
-@dataclass(frozen=True)
-class Volume:
-    """Voxels in axial order and what is needed to write on their file's own grid.
-
-    voxels: [z, y, x]; z ascends to the patient's superior, y to posterior, x to left (the nearest axes where
-    the scan is oblique). So `voxels[k]` is an axial slice as radiologists view it: face up, patient's right
-    on the left.
-    spacing_mm: (z, y, x) of that array.
-    """
-
-    voxels: np.ndarray
-    spacing_mm: tuple[float, float, float]
-    source: SourceGrid
-    path: Path
-    notes: tuple[str, ...] = ()  # what reading had to decide, one line each
-
-
-@dataclass(frozen=True)
-class StoredImage:
-    """A file's voxels as they are stored, rescaled to its own units: `values` [k, j, i] in the file's axis order."""
-
-    values: np.ndarray
-    grid: SourceGrid
-    path: Path
-    notes: tuple[str, ...] = ()
+from data_prep.errors import InputError
+from data_prep.files.atomic import replacing
+from data_prep.formats.image_source import FILE_ENDINGS, VoxelSource
+from data_prep.geometry.source_grid import SourceGrid, as_stored, axial_axes
+from data_prep.geometry.types import triple
+from data_prep.geometry.volume import StoredImage, Volume
+from data_prep.labels import LARGEST_LABEL
 
 
 def read_volume(path: str | Path, series: str | int | None = None) -> Volume:
@@ -77,7 +36,7 @@ def read_labels(path: str | Path) -> Volume:
     for any value that is not one of these four.
     """
     if Path(path).suffix.lower() == ".dcm" and Path(path).is_file():
-        from data_prep.dicom_seg import read_dicom_seg
+        from data_prep.dicom.seg_reader import read_dicom_seg
 
         return read_dicom_seg(path)
     source = _open(path)
@@ -137,18 +96,18 @@ def _open(path: str | Path, series: str | int | None = None) -> VoxelSource:
     if not (path.is_file() or path.is_dir()):
         raise InputError(f"{path}: is neither file nor folder; expected an image file or a folder of DICOM files")
     if path.is_dir() and not path.name.endswith(FILE_ENDINGS):
-        from data_prep.dicom import open_dicom
+        from data_prep.dicom.reader import open_dicom
 
         return open_dicom(path, series)
     _check_name(path)
     if series is not None:
         raise InputError(f"{path}: is one image; a series can only be chosen in a folder of DICOM files")
     if path.name.endswith(".nrrd"):
-        from data_prep.nrrd import open_nrrd as open_file
+        from data_prep.formats.nrrd import open_nrrd as open_file
     elif path.name.endswith(".mha"):
-        from data_prep.metaimage import open_metaimage as open_file
+        from data_prep.formats.metaimage import open_metaimage as open_file
     else:
-        from data_prep.nifti import open_nifti as open_file
+        from data_prep.formats.nifti import open_nifti as open_file
     return open_file(path)
 
 

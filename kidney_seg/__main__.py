@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import importlib
+import importlib.util
 import os
 import sys
+from types import ModuleType
 
 COMMANDS = {
     "data_prep.phantom": "simulate patients, or CT around real label maps",
@@ -29,19 +32,44 @@ COMMANDS = {
 SHORT = {module.partition(".")[2]: module for module in COMMANDS}
 
 
+def load_command(name: str) -> ModuleType:
+    """Return the module with the `main` and `make_parser` of a command such as `kidney_seg.predict`."""
+    spec = importlib.util.find_spec(name)
+    is_folder = spec is not None and spec.submodule_search_locations is not None
+    return importlib.import_module(f"{name}.__main__" if is_folder else name)
+
+
+def complete(line: str) -> None:
+    """Answer a shell that asks what may follow on `line`, and end the process (extra `completion`).
+
+    Only the commands that `line` names are loaded.
+    """
+    from argcomplete import FilesCompleter, autocomplete
+
+    class FilesUnlessNumbers(FilesCompleter):
+        def __call__(self, prefix: str, **about: object) -> list[str]:
+            number = getattr(about["action"], "type", None) in (int, float)
+            return [] if number else super().__call__(prefix, **about)
+
+    parser = argparse.ArgumentParser(prog="kidney-seg")
+    choices = parser.add_subparsers()
+    for name, module in SHORT.items():
+        own = [load_command(module).make_parser()] if name in line.split() else []
+        choices.add_parser(name, help=COMMANDS[module], parents=own, add_help=not own)
+    autocomplete(parser, always_complete_options=False, default_completer=FilesUnlessNumbers())
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run `COMMAND ...`, a command's short name and its words, and return its exit code; without one, list them all.
 
     2 for an unknown name. Where a shell asks what Tab may complete, it is told so, and the process ends.
     """
     if "_ARGCOMPLETE" in os.environ:
-        from kidney_seg.completion import complete
-
-        complete({name: (module, COMMANDS[module]) for name, module in SHORT.items()}, os.environ["COMP_LINE"])
+        complete(os.environ["COMP_LINE"])
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] not in ("-h", "--help"):
         if words[0] in SHORT:
-            return importlib.import_module(SHORT[words[0]]).main(words[1:])
+            return load_command(SHORT[words[0]]).main(words[1:])
         near = difflib.get_close_matches(words[0], SHORT, n=1)
         hint = f"did you mean {near[0]}?" if near else "python -m kidney_seg lists them"
         print(f"error: {words[0]}: there is no such command; {hint}", file=sys.stderr)

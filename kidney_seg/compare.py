@@ -12,21 +12,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from data_prep.command import InputError, run_command
-from data_prep.files import read_json, write_json
-from kidney_seg.against import where_present
-from kidney_seg.config import Config, differences
-from kidney_seg.intervals import by_patient, mean_interval, paired, paired_difference, permutation_p
-from kidney_seg.metrics import STRUCTURES
-from kidney_seg.pretrained import told
-from kidney_seg.run import read_events
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from data_prep.cli import run_command
+from data_prep.errors import InputError
+from data_prep.files.json_files import read_json, write_json
+from kidney_seg.config.run_config import Config, differences
+from kidney_seg.evaluate.paired import where_present
+from kidney_seg.figures.score_plots import figure
+from kidney_seg.metrics.overlap import STRUCTURES
+from kidney_seg.metrics.statistics import by_patient, mean_interval, paired, paired_difference, permutation_p
+from kidney_seg.run.first_weights import told
+from kidney_seg.run.journal import read_events
 
 BEFORE, AFTER = "", "postprocessed_"
 FIRST = "first settings"  # name of the arm that the others are compared with
@@ -180,33 +179,6 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def figure(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Return a picture: every run as a dot, the mean of each arm with its interval, one panel a structure."""
-    from matplotlib.figure import Figure
-
-    from kidney_seg.figures import CURVE_COLORS, DPI
-
-    arms = list(dict.fromkeys(row["arm"] for row in rows))
-    made = Figure(figsize=(8.0, 1.6 + 0.5 * len(arms)), dpi=DPI, layout="constrained")
-    panels = made.subplots(1, len(STRUCTURES), sharey=True, squeeze=False)[0]
-    for ax, structure in zip(panels, STRUCTURES, strict=True):
-        for row in rows:
-            if row["structure"] != structure:
-                continue
-            y = -arms.index(row["arm"])
-            color = CURVE_COLORS[structure]
-            ax.plot([row["low"], row["high"]], [y, y], color=color, linewidth=2, alpha=0.5)
-            ax.plot(row["mean"], y, "|", color=color, markersize=14, markeredgewidth=2)
-            ax.plot(row["runs"], [y + 0.15] * len(row["runs"]), "o", color=color, markersize=4)
-        ax.set_title(f"{structure} (dots: runs)", fontsize=10)
-        ax.set_xlabel("Dice, mean and 95 % interval", fontsize=9)
-        ax.grid(axis="x", color="#DDDDDD", linewidth=0.6)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.set_ylim(-len(arms) + 0.5, 0.6)
-    panels[0].set_yticks([-index for index in range(len(arms))], arms)
-    return made
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
@@ -226,7 +198,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
 
     def body() -> int:
-        from kidney_seg.figures import check_name, save
+        from kidney_seg.figures.style import check_name, save
 
         if arguments.figure:
             check_name(arguments.figure)

@@ -7,23 +7,21 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from data_prep.command import InputError, progress, run_command
-from data_prep.split import SETS
-from kidney_seg.intervals import by_patient, paired_difference
-from kidney_seg.metrics import STRUCTURES, kits19_dice
-from kidney_seg.postprocess import remove_distant_objects
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from data_prep.cli import progress, run_command
+from data_prep.errors import InputError
+from data_prep.split.sets import SETS
+from kidney_seg.figures.score_plots import draw_thresholds
+from kidney_seg.metrics.overlap import AVERAGE, STRUCTURES, kits19_dice
+from kidney_seg.metrics.statistics import by_patient, paired_difference
+from kidney_seg.postprocess.distant_objects import remove_distant_objects
 
 DISTANCES_MM = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 LEAST_GAIN = 0.002  # of the average Dice; less is no gain for the rounds of training either
 NONE = "none"  # the label maps without the rule
-AVERAGE = "average"  # of kidney and tumor, where a case has both
 
 Case = tuple[str, np.ndarray, np.ndarray, Sequence[float]]  # patient, true labels, predicted labels, spacing in mm
 
@@ -133,32 +131,6 @@ def _interval(found: Mapping[str, Any]) -> str:
     return f"{found['difference']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]"
 
 
-def draw_thresholds(summary: Mapping[str, Any]) -> Figure:
-    """Return a figure of the paired differences by distance, with their intervals."""
-    from matplotlib.figure import Figure
-
-    from kidney_seg.figures import CURVE_COLORS
-
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    ax = figure.add_subplot()
-    for shift, (name, marker) in enumerate((("kidney", "o"), ("tumor", "s"))):
-        lines = [
-            line
-            for line in summary["table"]
-            if line["structure"] == name and None not in (line["distance_mm"], line["low"])
-        ]
-        places = np.arange(len(lines)) + 0.14 * (shift - 0.5)
-        middle = np.array([line["difference"] for line in lines])
-        reach = np.abs(np.array([[line["low"], line["high"]] for line in lines]).reshape(-1, 2).T - middle)
-        ax.errorbar(places, middle, reach, fmt=marker, color=CURVE_COLORS[name], capsize=3, label=name)
-    distances = [line["distance_mm"] for line in summary["table"] if line["structure"] == AVERAGE][1:]
-    ax.set_xticks(range(len(distances)), [f"{mm:g}" for mm in distances])
-    ax.axhline(0, color=CURVE_COLORS["loss"], linewidth=0.8)
-    ax.set(xlabel="objects stay up to this distance from the kidneys (mm)", ylabel="Dice with the rule - without it")
-    ax.legend(frameon=False)
-    return figure
-
-
 def predicted_cases(
     run: str | Path, data: str | Path | None, split: str | Path | None, part: str
 ) -> tuple[Any, Callable[[], Iterable[Case]]]:
@@ -167,11 +139,11 @@ def predicted_cases(
     data, split: the cache and split file, the run's own where None. InputError where something is not there, before
     TensorFlow loads.
     """
-    from data_prep.cache import read_manifest
-    from data_prep.split import SPLIT, read_split
-    from kidney_seg.modelfile import find_model
-    from kidney_seg.quiet import quiet_tensorflow
-    from kidney_seg.reproduce import read_recipe
+    from data_prep.cache.manifest import read_manifest
+    from data_prep.split.sets import SPLIT, read_split
+    from kidney_seg.model.model_file import find_model
+    from kidney_seg.run.recipe import read_recipe
+    from kidney_seg.tensorflow_log import quiet_tensorflow
 
     find_model(run)
     recipe = read_recipe(run) if Path(run).is_dir() else None
@@ -183,9 +155,10 @@ def predicted_cases(
     file = split or (recipe.split_file(manifest.root) if recipe else manifest.root / SPLIT)
     patients = read_split(file, manifest)
     quiet_tensorflow()
-    from kidney_seg.final import held_out_cases
-    from kidney_seg.modelfile import load_model
-    from kidney_seg.predict import make_predictor, predict_volume
+    from kidney_seg.evaluate.held_out import held_out_cases
+    from kidney_seg.model.model_file import load_model
+    from kidney_seg.predict.predictor import make_predictor
+    from kidney_seg.predict.volume import predict_volume
 
     entries = held_out_cases(manifest, patients, part)
     loaded = load_model(run)
@@ -193,7 +166,7 @@ def predicted_cases(
 
     def predict() -> Iterable[Case]:
         from data_prep.volume import read_labels, read_volume
-        from kidney_seg.metrics import cysts_to_kidney
+        from kidney_seg.metrics.overlap import cysts_to_kidney
 
         for entry in progress(entries, f"{part} patients"):
             volume, truth = read_volume(entry.image), read_labels(entry.labels)
@@ -235,14 +208,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from data_prep.files import write_json
-    from kidney_seg import figures
+    from data_prep.files.json_files import write_json
+    from kidney_seg.figures.style import check_name, save
 
     for mm in arguments.distances:
         if not 0 <= mm < math.inf:
             raise InputError(f"--distances: found {mm:g}, expected millimeters of 0 or more")
     if arguments.figure:
-        figures.check_name(arguments.figure)
+        check_name(arguments.figure)
     settings, predict = predicted_cases(arguments.run, arguments.data, arguments.split, arguments.part)
     distances = sorted({*arguments.distances, settings.distance_mm})
     rows = score_thresholds(predict(), distances, settings.kidney_ml)
@@ -250,7 +223,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(arguments.json, {"part": arguments.part, "kidney_ml": settings.kidney_ml, **summary, "rows": rows})
     if arguments.figure:
-        figures.save(draw_thresholds(summary), arguments.figure)
+        save(draw_thresholds(summary), arguments.figure)
     print(f"Dice of the {arguments.part} patients, by the distance of the rule")
     print(format_thresholds(summary))
     return 0

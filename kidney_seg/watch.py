@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from data_prep.command import InputError, run_command
-from data_prep.files import read_json
-from kidney_seg.run import read_events
+from data_prep.cli import run_command
+from data_prep.errors import InputError
+from data_prep.files.json_files import read_json
+from kidney_seg.run.journal import read_events
 
 REFRESH_SECONDS = 5.0
 
@@ -38,7 +39,7 @@ def status(run: str | Path) -> str:
             lines[-1] += f"  round {event['round']} " + ("accepted" if event["accepted"] else "rejected")
     if not any(event["event"] == "tested" for event in events):
         return "\n".join([*lines, "the run is not finished"])
-    from kidney_seg.final import table
+    from kidney_seg.evaluate.tables import table
 
     scores = read_json(run / "evaluation" / "test" / "scores.json", "scores of the test set")
     return "\n".join([*lines, "", table(scores)])

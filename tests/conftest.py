@@ -11,12 +11,22 @@ import pytest
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Files that take minutes: in several processes (`make test`) they come first, so that none is left for the end.
-LONGEST = ("test_survival.py", "test_conformance.py", "test_jax.py", "test_devices.py", "test_notebooks.py")
+LONGEST = (
+    "kidney_seg/progressive/test_survival.py",
+    "kidney_seg/model/test_conformance.py",
+    "kidney_seg/model/test_jax.py",
+    "kidney_seg/training/test_devices.py",
+    "notebooks/test_notebooks.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; the order within a file stays."""
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    items.sort(key=lambda item: LONGEST.index(_place(item)) if _place(item) in LONGEST else len(LONGEST))
+
+
+def _place(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).as_posix() if Path(__file__).parent in item.path.parents else ""
 
 
 @pytest.fixture(scope="session")
@@ -44,11 +54,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A tiny untrained model that finds all three classes: its `.keras` file, and the version folder of its export."""
     import keras
 
-    from data_prep.grid import GridSettings
-    from kidney_seg.config import Config
-    from kidney_seg.export import export_saved_model
-    from kidney_seg.model import build_model
-    from kidney_seg.modelfile import save_model
+    from data_prep.geometry.network_grid import GridSettings
+    from kidney_seg.config.run_config import Config
+    from kidney_seg.export.exporters import export_saved_model
+    from kidney_seg.model.attention_unet import build_model
+    from kidney_seg.model.model_file import save_model
 
     root = tmp_path_factory.mktemp("exported")
     settings = (

@@ -11,10 +11,11 @@ from benchmarks.real_slices.arms import find_arms
 from benchmarks.real_slices.results import area_table, collect, table
 from benchmarks.real_slices.teachers import cohort_cache, teach
 from benchmarks.real_slices.training import FOLDS, predict_together, prepare, run_folder, score, train_fold
-from data_prep.cache import read_manifest
-from data_prep.command import InputError, run_command
-from data_prep.files import write_json
-from kidney_seg.set_option import add_set_option
+from data_prep.cache.manifest import read_manifest
+from data_prep.cli import run_command
+from data_prep.errors import InputError
+from data_prep.files.json_files import write_json
+from kidney_seg.config.set_option import add_set_option
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.command import InputError
-from data_prep.files import read_json
-from data_prep.grid import GridSettings
-from kidney_seg.config import PRESETS, Config
+from data_prep.errors import InputError
+from data_prep.files.json_files import read_json
+from data_prep.geometry.network_grid import GridSettings
+from kidney_seg.config.presets import PRESETS
+from kidney_seg.config.run_config import Config
 
 FOLDER = Path(__file__).parent / "settings"
 APPEARANCES = ("plain", "hard", "wild")

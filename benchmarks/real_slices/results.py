@@ -11,10 +11,10 @@ from typing import Any
 
 from benchmarks.real_slices.arms import Arm
 from benchmarks.real_slices.training import cache_folder, run_folder, scores_file
-from data_prep.cache import read_manifest
-from data_prep.files import read_json
-from data_prep.split import read_split
-from kidney_seg.intervals import by_patient, mean_interval, paired_difference
+from data_prep.cache.manifest import read_manifest
+from data_prep.files.json_files import read_json
+from data_prep.split.sets import read_split
+from kidney_seg.metrics.statistics import by_patient, mean_interval, paired_difference
 
 FALSE_ALARM_MM2 = 50.0  # of a structure in a slice that has none
 MISSED = 0.05  # a Dice below it

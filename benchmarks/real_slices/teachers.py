@@ -6,12 +6,12 @@ from pathlib import Path
 
 from benchmarks.real_slices.arms import Arm
 from benchmarks.real_slices.training import TEACHER_SEED, say_rounds, scores_file
-from data_prep.build import build
-from data_prep.cache import read_manifest
-from data_prep.command import InputError
-from data_prep.phantom import write_label_cohort
-from data_prep.phantom_options import Variation
-from data_prep.split import make_split, write_split
+from data_prep.build.builder import build
+from data_prep.cache.manifest import read_manifest
+from data_prep.errors import InputError
+from data_prep.phantom.cohort import write_label_cohort
+from data_prep.phantom.options import Variation
+from data_prep.split.sets import make_split, write_split
 
 FRACTIONS = (0.85, 0.1, 0.05)  # the simulated test patients matter little: the real slices are the test
 
@@ -48,7 +48,7 @@ def cohort_cache(arm: Arm, labels: str | None, known: set[str], out: Path, jobs:
 
 def teach(arm: Arm, cache: Path, run: Path, short: bool) -> None:
     """Train a teacher on its cohort into the run folder `run`, going on where it stopped; nothing if that is done."""
-    from kidney_seg.progressive import train
+    from kidney_seg.progressive.driver import train
 
     if not scores_file(run).is_file():
         print(f"{arm.name}: {arm.why}", flush=True)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.real_slices.arms import Arm
-from data_prep.build import build
-from data_prep.cache import read_manifest
-from data_prep.command import InputError
-from data_prep.folds import make_folds, write_folds
-from data_prep.grid import GridSettings
+from data_prep.build.builder import build
+from data_prep.cache.manifest import read_manifest
+from data_prep.errors import InputError
+from data_prep.geometry.network_grid import GridSettings
+from data_prep.split.folds import make_folds, write_folds
 
 FOLDS = 5
 TEACHER_SEED = 0
@@ -52,7 +52,7 @@ def train_fold(arm: Arm, cache: Path, out: Path, fold: int, seed: int, short: bo
 
     Its teacher, if it has one, is trained already.
     """
-    from kidney_seg.progressive import train
+    from kidney_seg.progressive.driver import train
 
     run = run_folder(arm, out, fold, seed)
     if scores_file(run).is_file():
@@ -83,7 +83,8 @@ def score(
     chosen: options of both commands that say which cases; how: of the prediction. A teacher is scored as it was
     trained: the odds of its preset are for slices of real patients.
     """
-    from kidney_seg import evaluate, predict
+    from kidney_seg.evaluate import __main__ as evaluate
+    from kidney_seg.predict import __main__ as predict
 
     scores, predictions = scores_file(run, teacher), str(run / "real" if teacher else run / "predictions")
     if scores.is_file():

@@ -1,0 +1,1 @@
+"""Data timed: build, scores, growth with the number of patients."""

@@ -1,0 +1,1 @@
+"""Prediction timed: the network, and whole volumes."""

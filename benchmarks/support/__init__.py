@@ -1,0 +1,1 @@
+"""Shared by the benchmarks: arms, rows, machine, networks to compare with."""

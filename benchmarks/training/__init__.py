@@ -1,0 +1,1 @@
+"""Training timed: a step, its input, a whole training, the demo."""

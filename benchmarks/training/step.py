@@ -1,0 +1,49 @@
+"""A step of training, beside the same network in PyTorch and the rate of matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.support.arms import Arm, in_turn
+from benchmarks.support.networks import config_of
+from benchmarks.support.operations import training_operations
+from benchmarks.support.rows import Row, speed_row
+
+WORK = "forward, loss of all heads, backward, Adam, on batches of 8 slices; PyTorch eager, channels last"
+# the fewest layers: TensorFlow traces for 10 s what PyTorch just runs
+TINY = "width_factor=0.1 size=32 gates= multi_scale_input=false deep_supervision=false".split()
+SIZES = {"demo": ([], 20), "paper": ([], 1)}  # settings, steps a turn
+TURNS = 7
+NEEDS = ("torch",)
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Yield slices a second of each preset by engine, and the share of the matrix product's rate."""
+    from kidney_seg.model.attention_unet import build_model
+
+    sizes, turns, edge = ({"demo": (TINY, 1)}, 1, 256) if quick else (SIZES, TURNS, 3072)
+    for preset, (settings, steps) in sizes.items():
+        config = config_of(preset, settings)
+        arguments = {"preset": preset, "steps": steps}
+        ours, torch = "benchmarks.support.networks:keras_training", "benchmarks.support.networks:torch_training"
+        ways = {
+            "PyTorch": Arm(torch, {**arguments, "settings": settings}),
+            "TensorFlow": Arm(ours, {**arguments, "settings": settings}),
+            "TensorFlow, XLA": Arm(ours, {**arguments, "settings": [*settings, "jit_compile=on"]}),
+            "TensorFlow, bfloat16": Arm(ours, {**arguments, "settings": [*settings, "precision=mixed_bfloat16"]}),
+        }
+        if quick:  # what differs from the others is a setting
+            del ways["TensorFlow, bfloat16"]
+        found = in_turn({**ways, "product": Arm("benchmarks.support.machine:matrix_product", {"edge": edge})}, turns)
+        slices = steps * config.data.batch_size
+        what = f"training, {preset}, {config.model.size} x {config.model.size}"
+        yardstick = ("PyTorch", found["PyTorch"], slices)
+        for name in ways:
+            beside = None if name == "PyTorch" else yardstick
+            goal = ">= 1.0" if name == "TensorFlow" else ""
+            yield speed_row(f"{what}: {name}", found[name], slices, "slices/s", yardstick=beside, goal=goal)
+        operations = training_operations(build_model(config.model)) * slices / 1e9
+        product = ("matrix product", found["product"], 2 * edge**3 / 1e9)
+        for name, goal in (("TensorFlow", ">= 0.4"), ("PyTorch", "")):
+            row = f"{what}: {name}, arithmetic"
+            yield speed_row(row, found[name], operations, "GFLOP/s", yardstick=product, goal=goal)

@@ -1,0 +1,1 @@
+"""Check a folder of cases, or a cache, for problems."""

@@ -1,0 +1,165 @@
+"""Is a label map whole and plausible, and does it lie on its image's kidneys: one survey, then rules over it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from data_prep.check.image import FEWEST_SLICES, runs
+from data_prep.geometry.types import triple
+from data_prep.labels import LARGEST_LABEL
+
+BODY_ML = 20.0  # KiTS19: the second kidney has 42.7 mL or more, the third object .89 mL at most
+STRAY_ML = 1.0
+SMALLEST_ML = 80.0  # KiTS19: kidneys and tumor of a patient have 244 mL or more
+GAP_MM2 = 150.0  # an area that both neighbors have and the slice between lacks
+KIDNEY_HU = (
+    -50,
+    350,
+)  # the median under the labels; -13 to 206 in 169 real slices, 14 in a scan without contrast agent
+NOT_TISSUE_HU = -300
+NOT_TISSUE_SHARE = 0.1
+
+Lines = Iterator[tuple[str, str]]  # code of data_prep.check.findings, what was found
+
+
+@dataclass(frozen=True)
+class LabelSurvey:
+    """What a label map [z, y, x] holds.
+
+    voxels: of labels 0, 1, 2, 3. bodies_ml: volumes of its 26-connected objects of kidney, tumor and cyst together,
+    largest first. gaps: slices without label where both neighbors (or, for several slices, both ends) are labelled.
+    sha256: of shape and voxels in axial order. median_hu, not_tissue: under the labels, None without image or label.
+    """
+
+    shape_zyx: tuple[int, int, int]
+    voxel_ml: float
+    voxels: tuple[int, ...]
+    bodies_ml: tuple[float, ...]
+    gaps: tuple[int, ...]
+    sha256: str
+    median_hu: float | None
+    not_tissue: float | None
+
+    @property
+    def kidney_ml(self) -> float:
+        """Volume of all labels but background in mL, as KiTS19 scores kidneys."""
+        return sum(self.voxels[1:]) * self.voxel_ml
+
+    @property
+    def tumor_ml(self) -> float:
+        """Volume of label 2 in mL."""
+        return self.voxels[2] * self.voxel_ml
+
+
+def survey_labels(labels: np.ndarray, spacing_mm: Sequence[float], hu: np.ndarray | None = None) -> LabelSurvey:
+    """Look at uint8 labels 0 to 3 [z, y, x], and at the image `hu` of the same shape under them."""
+    import cc3d
+
+    voxels = np.zeros(LARGEST_LABEL + 1, np.int64)
+    for plane in labels:
+        voxels += np.bincount(plane.ravel(), minlength=LARGEST_LABEL + 1)
+    digest = hashlib.sha256(repr(labels.shape).encode())
+    digest.update(np.ascontiguousarray(labels).data)
+    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    bodies: tuple[float, ...] = ()
+    gaps: tuple[int, ...] = ()
+    median_hu = not_tissue = None
+    if voxels[1:].any():
+        box = _bounding_box(labels)
+        inside = np.ascontiguousarray(labels[box] > 0)
+        objects, count = cc3d.connected_components(inside, connectivity=26, return_N=True)
+        sizes = cc3d.statistics(objects, no_slice_conversion=True)["voxel_counts"][1 : count + 1]
+        bodies = tuple(float(size) * voxel_ml for size in sorted(sizes.tolist(), reverse=True))
+        pixel_mm2 = float(spacing_mm[1] * spacing_mm[2])
+        gaps = tuple(k + box[0].start for k in _gaps(inside, pixel_mm2))
+        if hu is not None:
+            under = hu[box][inside]
+            median_hu, not_tissue = float(np.median(under)), float(np.mean(under < NOT_TISSUE_HU))
+    return LabelSurvey(
+        triple(labels.shape),
+        voxel_ml,
+        tuple(voxels.tolist()),
+        bodies,
+        gaps,
+        digest.hexdigest(),
+        median_hu,
+        not_tissue,
+    )
+
+
+def _bounding_box(labels: np.ndarray) -> tuple[slice, slice, slice]:
+    flat = np.zeros(labels.shape[1:], bool)
+    in_slice = np.empty(len(labels), bool)
+    for k, plane in enumerate(labels):  # no copy of the whole
+        marked = plane > 0
+        in_slice[k] = marked.any()
+        flat |= marked
+    ends = [np.flatnonzero(line)[[0, -1]] for line in (in_slice, flat.any(axis=1), flat.any(axis=0))]
+    return triple(slice(int(first), int(last) + 1) for first, last in ends)
+
+
+def _gaps(inside: np.ndarray, pixel_mm2: float) -> list[int]:
+    """Slices (of the box) that lack an area which the labelled slices before and after both have."""
+    import cc3d
+
+    labelled = np.flatnonzero(inside.any(axis=(1, 2)))
+    gaps: list[int] = []
+    for before, after in pairwise(labelled):
+        if after - before > 1 and (inside[before] & inside[after]).sum() * pixel_mm2 >= GAP_MM2:
+            gaps += range(int(before) + 1, int(after))
+    for k in range(1, len(inside) - 1):
+        both = inside[k - 1] & inside[k + 1]
+        if k in gaps or (both & ~inside[k]).sum() * pixel_mm2 < GAP_MM2:
+            continue
+        # a tumor's dark center may be left out in one slice; a gap is a whole piece that is absent
+        pieces, count = cc3d.connected_components(np.ascontiguousarray(both), connectivity=8, return_N=True)
+        area = np.bincount(pieces.ravel(), minlength=count + 1) * pixel_mm2
+        kept = np.bincount(pieces[inside[k]], minlength=count + 1)
+        if ((area >= GAP_MM2) & (kept == 0))[1:].any():
+            gaps.append(k)
+    return sorted(gaps)
+
+
+def label_findings(survey: LabelSurvey) -> Lines:
+    """Yield (code, what) for all that is amiss with a label map. Of one slice only its place on the image is judged."""
+    whole = survey.shape_zyx[0] >= FEWEST_SLICES
+    if survey.shape_zyx[0] > 1 and not any(survey.voxels[1:]):
+        yield "empty_label", "no voxel is labelled"
+        return
+    if whole:
+        yield from _body_findings(survey)
+    if survey.gaps:
+        yield "label_gap", f"labels stop and go on again, slices without: {runs(np.array(survey.gaps))}"
+    low, high = KIDNEY_HU
+    if survey.median_hu is None or survey.not_tissue is None:
+        return
+    if not (low <= survey.median_hu <= high and survey.not_tissue <= NOT_TISSUE_SHARE):
+        yield (
+            "label_misplaced",
+            f"the labels lie on a median of {survey.median_hu:.0f} HU, {survey.not_tissue:.0%} of them on air or lung; "
+            f"expected kidney, {low} to {high} HU",
+        )
+
+
+def _body_findings(survey: LabelSurvey) -> Lines:
+    if survey.voxels[2] == 0:
+        yield "no_tumor", "no voxel has label 2, tumor"
+    if survey.kidney_ml < SMALLEST_ML:
+        yield "small_label", f"all labels together have {survey.kidney_ml:.1f} mL; KiTS19 has 244 mL or more"
+    large = [ml for ml in survey.bodies_ml if ml >= BODY_ML]
+    stray = [ml for ml in survey.bodies_ml if STRAY_ML <= ml < BODY_ML]
+    if len(large) > 2:
+        yield "many_bodies", f"{len(large)} bodies of {_listed(large)} mL; a patient has two kidneys"
+    elif len(large) == 1:
+        yield "one_body", f"one body of {large[0]:.0f} mL; most patients have two kidneys"
+    if stray:
+        yield "stray_object", f"objects apart from the kidneys, of {_listed(stray)} mL"
+
+
+def _listed(volumes_ml: list[float]) -> str:
+    return ", ".join(f"{ml:.3g}" for ml in volumes_ml[:5]) + (", ..." if len(volumes_ml) > 5 else "")

@@ -1,0 +1,1 @@
+"""Which files belong to which case: KiTS layouts, patterns, metadata, pseudonyms."""

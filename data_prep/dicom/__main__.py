@@ -1,0 +1,37 @@
+"""Command line of `python -m data_prep.dicom`: list the series of a folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from data_prep.cli import run_command
+from data_prep.dicom.headers import scan_folder
+from data_prep.dicom.series import choose_series, series_of
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = argparse.ArgumentParser(prog="python -m data_prep.dicom", description=main.__doc__)
+    parser.add_argument("folder", type=Path, help="folder of DICOM files")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the series of a folder and which one is read, with nothing that identifies a patient."""
+    options = make_parser().parse_args(argv)
+
+    def show() -> int:
+        scan = scan_folder(options.folder)
+        for one in series_of(scan, options.folder):
+            print(one)
+        chosen, notes = choose_series(scan, options.folder, None)
+        print("\n".join([f"Read unless --series says otherwise: {chosen.number}", *notes]))
+        return 0
+
+    return run_command(show)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""Labels as a DICOM Segmentation (SEG) that refers to the CT slices they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep.dicom.headers import scan_folder, silent
+from data_prep.dicom.series import choose_series
+from data_prep.dicom.stacking import stack
+from data_prep.errors import InputError, require
+from data_prep.files.atomic import replacing
+from data_prep.geometry.source_grid import SourceGrid, as_stored, same_grid
+from data_prep.geometry.volume import Volume
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+# By label: name, SNOMED CT codes of property category (DICOM's CID 7150) and type (CID 7192, 7159), color as elsewhere.
+SEGMENTS: dict[int, tuple[str, str, str, tuple[int, int, int]]] = {
+    1: ("Kidney", "91723000", "64033007", (0x56, 0xB4, 0xE9)),
+    2: ("Tumor", "49755003", "108369006", (0xE6, 0x9F, 0x00)),
+    3: ("Cyst", "49755003", "367643001", (0x00, 0x9E, 0x73)),
+}
+_MEANINGS = {
+    "91723000": "Anatomical Structure",
+    "49755003": "Morphologically Abnormal Structure",
+    "64033007": "Kidney",
+    "108369006": "Neoplasm",
+    "367643001": "Cyst",
+}
+_NEEDED = ("SOPInstanceUID", "FrameOfReferenceUID")
+_MAY_BE_EMPTY = (  # the standard wants them in every file, with or without a value; anonymizers take them out
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+)
+_FIRST_SERIES_NUMBER = 1000  # added to the source's, so that the series follows all of the scanner's own
+
+
+def write_dicom_seg(
+    labels_zyx: np.ndarray,
+    volume: Volume,
+    folder: str | Path,
+    path: str | Path,
+    series: str | int | None = None,
+    *,
+    algorithm_name: str,
+    algorithm_version: str,
+) -> None:
+    """Write labels uint8 [z, y, x] (axial order) of a CT series as one DICOM SEG; it appears whole or not at all.
+
+    volume: as `read_volume(folder, series)` gave it; its grid is that of the labels. Segments are binary: 1 Kidney,
+    2 Tumor, and 3 Cyst where there is one; frames without a voxel are left out (an empty map has all frames, for a SEG
+    needs one). Each frame refers to its CT slice, and the file lists all slices of the series, in the grid's order.
+
+    The file repeats patient and study of the series, as the standard demands: it belongs into the patient's own study,
+    and must be de-identified wherever the series must be. Where anonymizers emptied the UID of study or series, the SEG
+    gets one that follows from the slices' own, the same each time. ValueError where the labels' shape is not the
+    volume's; InputError where the folder does not hold the volume's series any more, and where its headers lack what a
+    SEG needs.
+    """
+    folder, path = Path(folder), Path(path)
+    if np.shape(labels_zyx) != volume.voxels.shape:
+        raise ValueError(f"labels have the shape {np.shape(labels_zyx)}, their volume has {volume.voxels.shape}")
+    slices, grid = _source_slices(folder, series)
+    if not same_grid(grid, volume.source):
+        raise InputError(f"{folder}: the series has another grid than the volume that was read from it; read it again")
+    labels = np.ascontiguousarray(as_stored(np.asarray(labels_zyx, np.uint8), grid.direction))
+    with silent():
+        try:
+            segmentation = _segmentation(labels, slices, grid, algorithm_name, algorithm_version)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # their texts may quote the headers
+            raise InputError(
+                f"{folder}: the headers of the series cannot be carried over to a DICOM SEG ({type(error).__name__}); "
+                "expected whole CT headers of one study; write the labels as .nii.gz"
+            ) from None
+        with replacing(path) as temporary:
+            segmentation.save_as(temporary)
+
+
+def _source_slices(folder: Path, series: str | int | None) -> tuple[list[Dataset], SourceGrid]:
+    """Return the headers of a series' slices in the order of their grid, and the grid."""
+    import pydicom
+
+    chosen, _ = choose_series(scan_folder(folder), folder, series)
+    ordered, grid = stack(chosen.images, f"{folder}: series {chosen.number} ({chosen.key})")
+    with silent():
+        slices: list[Dataset] = [pydicom.dcmread(image.path, stop_before_pixels=True, force=True) for image in ordered]
+    for data in slices:  # anonymizers may empty the data set's own; the file's stay
+        data.SOPInstanceUID = data.get("SOPInstanceUID") or data.file_meta.get("MediaStorageSOPInstanceUID")
+        data.SOPClassUID = data.get("SOPClassUID") or pydicom.uid.CTImageStorage
+    for name in _NEEDED:
+        lacking = sum(not data.get(name) for data in slices)
+        if lacking:
+            raise InputError(
+                f"{folder}: {lacking} of {len(slices)} slices have no {name}, which a DICOM SEG must refer to; export "
+                "the series anew, or write the labels as .nii.gz"
+            )
+    for data in slices:
+        for name, source in (("SeriesInstanceUID", "SOPInstanceUID"), ("StudyInstanceUID", "FrameOfReferenceUID")):
+            if not data.get(name):
+                setattr(data, name, pydicom.uid.generate_uid(entropy_srcs=[name, str(slices[0].get(source))]))
+        for name in _MAY_BE_EMPTY:
+            if name not in data:
+                setattr(data, name, None)
+        data.SliceThickness = data.get("SliceThickness") or grid.spacing[2]
+    return slices, grid
+
+
+def _segmentation(labels: np.ndarray, slices: Sequence[Dataset], grid: SourceGrid, name: str, version: str) -> Any:
+    from pydicom.sr.codedict import codes
+
+    hd = require("highdicom", "dicom")
+
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=name, version=version, family=codes.cid7162.ArtificialIntelligence
+    )
+    kidney = _code(SEGMENTS[1][2])
+    present = [label for label in SEGMENTS if label < 3 or (labels == label).any()]
+    descriptions = [
+        hd.seg.SegmentDescription(
+            segment_number=label,
+            segment_label=SEGMENTS[label][0],
+            segmented_property_category=_code(SEGMENTS[label][1]),
+            segmented_property_type=_code(SEGMENTS[label][2]),
+            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=algorithm,
+            anatomic_regions=None if label == 1 else [kidney],
+            display_color=hd.color.CIELabColor.from_rgb(*SEGMENTS[label][3]),
+        )
+        for label in present
+    ]
+    first = slices[0]
+    between_columns, between_rows, between_slices = grid.spacing
+    return hd.seg.Segmentation(
+        source_images=slices,
+        pixel_array=labels,
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=descriptions,
+        series_instance_uid=hd.UID(),
+        series_number=_FIRST_SERIES_NUMBER + int(first.get("SeriesNumber") or 0),
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer=name,
+        manufacturer_model_name=name,
+        software_versions=version,
+        device_serial_number="0",  # software has none, and the attribute must not be empty
+        content_label="KIDNEY_TUMOR",
+        content_description="Kidneys and kidney tumors",
+        series_description=f"Kidneys and kidney tumors, {name} {version}"[:64],
+        pixel_measures=hd.PixelMeasuresSequence(
+            pixel_spacing=(between_rows, between_columns),
+            slice_thickness=first.SliceThickness,
+            spacing_between_slices=between_slices,
+        ),
+        omit_empty_frames=bool(labels.any()),
+    )
+
+
+def _code(value: str) -> Any:
+    from pydicom.sr.coding import Code
+
+    return Code(value, "SCT", _MEANINGS[value])

@@ -1,0 +1,128 @@
+"""The series in a folder of DICOM files, and which of them is read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.dicom.headers import CAPTURE, CT, LOCALIZER, MULTI_FRAME, Scan, SliceHeader, scan_folder
+from data_prep.errors import InputError
+
+_KEY_DIGITS = 4  # at least, of a key that is typed; shorter ones are numbers
+
+
+@dataclass(frozen=True)
+class Series:
+    """A series, under a number and a key instead of its UID, which is an identifier.
+
+    number: from 1, in the order of the series' first files; key: eight hex digits of the SHA-256 of its UID; kind: of
+    its images, `CT image` if it can be read; images: those of this kind.
+    """
+
+    number: int
+    key: str
+    modality: str
+    kind: str
+    images: tuple[SliceHeader, ...] = field(repr=False)
+
+    @property
+    def plane(self) -> str:
+        """`axial`, `coronal` or `sagittal`, whichever is nearest; empty where no image says how it lies."""
+        known = next((image.orientation for image in self.images if image.orientation), None)
+        if known is None:
+            return ""
+        normal = np.cross(known[:3], known[3:])
+        return ("sagittal", "coronal", "axial")[int(np.abs(normal).argmax())]
+
+    def __str__(self) -> str:
+        columns, rows = self.images[0].size
+        what = f"{self.plane} {self.kind}s".strip() if self.modality == "CT" else self.modality
+        size = f" of {columns} x {rows} pixels" if columns else ""
+        return f"series {self.number} ({self.key}): {len(self.images)} {what}{size}"
+
+
+def list_series(folder: str | Path) -> list[Series]:
+    """Return the series of all DICOM images in a folder and the folders in it; InputError if there is none."""
+    return series_of(scan_folder(Path(folder)), Path(folder))
+
+
+def series_of(scan: Scan, folder: Path) -> list[Series]:
+    """Group the images of a scan by series; InputError if there is none."""
+    if not scan.images:
+        found = f"{scan.files} other files" + (f", {len(scan.damaged)} of them damaged DICOM" if scan.damaged else "")
+        found += f" and {scan.links} links, which are not followed" if scan.links else ""
+        raise InputError(f"{folder}: no DICOM image in this folder ({found}); expected the slices of a CT series")
+    groups: dict[str, list[SliceHeader]] = {}
+    for image in scan.images:
+        groups.setdefault(image.series, []).append(image)
+    series = []
+    for number, (key, images) in enumerate(groups.items(), 1):
+        # a localizer may share its series with the slices that were planned on it
+        usable = [image for image in images if image.kind == CT] or images
+        series.append(Series(number, key, usable[0].modality, usable[0].kind, tuple(usable)))
+    return series
+
+
+def choose_series(scan: Scan, folder: Path, wanted: str | int | None) -> tuple[Series, tuple[str, ...]]:
+    """Return the series to read, and a note on each thing that was decided.
+
+    wanted: a number or (the first four digits or more of) a key. Without it: the CT series with most slices, axial
+    before others, and among these reformatted ones (DERIVED, SECONDARY) last. InputError where there is no such series.
+    """
+    series = series_of(scan, folder)
+    readable = [one for one in series if one.kind == CT]
+    if not readable:
+        raise InputError(f"{folder}: {_none_readable(series)}")
+    chosen = _wanted(series, str(wanted), folder) if wanted is not None else max(readable, key=_preference)
+    notes = []
+    if len(readable) > 1 and wanted is None:
+        how = "the axial CT" if chosen.plane == "axial" else "none is axial, so the CT"
+        longer = any(one.plane == chosen.plane and len(one.images) > len(chosen.images) for one in readable)
+        most = "most slices that is not reformatted" if longer else "most slices"
+        notes.append(
+            f"{len(readable)} CT series found: read {how} with {most}, {chosen}; predict --series chooses another"
+        )
+    passed = Counter(image.kind for image in scan.images if image.kind in (LOCALIZER, CAPTURE, MULTI_FRAME))
+    notes += [f"{count} {kind} passed over" for kind, count in sorted(passed.items())]
+    if scan.damaged:
+        notes.append(
+            f"{len(scan.damaged)} files look like damaged DICOM and were passed over: {files_named(scan.damaged)}"
+        )
+    return chosen, tuple(notes)
+
+
+def files_named(numbers: Sequence[int]) -> str:
+    """Name files by their number, for their names may hold identifiers."""
+    more = ", ..." if len(numbers) > 5 else ""
+    return f"file number {', '.join(map(str, numbers[:5]))}{more} in the order of names"
+
+
+def _preference(one: Series) -> tuple[bool, bool, int]:
+    return one.plane == "axial", not one.images[0].derived, len(one.images)
+
+
+def _wanted(series: list[Series], wanted: str, folder: Path) -> Series:
+    if len(wanted) < _KEY_DIGITS:
+        found = [one for one in series if str(one.number) == wanted]
+    else:
+        found = [one for one in series if one.key.startswith(wanted.lower())]
+    if len(found) != 1:
+        all_of_them = "; ".join(map(str, series))
+        raise InputError(
+            f"{folder}: series {wanted[:20]!a} fits {len(found)} series; expected one number or key of: {all_of_them}"
+        )
+    if found[0].kind != CT:
+        raise InputError(f"{folder}: {found[0]}; expected a series of CT images")
+    return found[0]
+
+
+def _none_readable(series: list[Series]) -> str:
+    if any(one.kind == MULTI_FRAME for one in series):
+        return "the CT is a multi-frame (enhanced) file, which is not read; convert it to .nii.gz or to single slices"
+    kinds = Counter(one.kind + "s" if one.modality == "CT" else one.modality for one in series)
+    found = ", ".join(f"{kind} ({count} series)" for kind, count in sorted(kinds.items()))
+    return f"no CT series in this folder; found {found}; expected CT slices"

@@ -1,0 +1,89 @@
+"""Files that appear whole or not at all, and their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_TEMPORARY = re.compile(r"\.tmp-(\d+)-([0-9a-f]{8})-")
+_DAY_S = 24 * 60 * 60
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it onto `path` when the block ends well, remove it otherwise.
+
+    The temporary name keeps the suffixes (`.nii.gz`, `.keras`), because writers choose the format by them. The data are
+    flushed to the disk before the rename, so after a power cut the old file or the new one is there, whole. An OSError
+    that names no file gets the name of this one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # a full disk is met by write(), which knows no name
+            error.filename = str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: str | Path) -> Path:
+    """Return the hidden name beside `path` that this process writes to first; `remove_leftovers` knows whose it is."""
+    path = Path(path)
+    return path.with_name(f".tmp-{os.getpid()}-{_host()}-{path.name}")
+
+
+def remove_leftovers(folder: str | Path) -> int:
+    """Remove what was left in `folder` under temporary names when its process was killed; return how many.
+
+    A file, or a folder with all that is in it, goes if its process is gone from this machine (or is this very process,
+    which must not be writing there). Another machine's processes cannot be seen: of these, only files that are older
+    than a day go.
+    """
+    removed = 0
+    for path in Path(folder).glob(".tmp-*"):
+        match = _TEMPORARY.match(path.name)
+        if match is None:
+            continue
+        try:
+            if match[2] != _host():
+                dead = time.time() - path.stat().st_mtime > _DAY_S
+            else:
+                dead = int(match[1]) == os.getpid() or not _is_running(int(match[1]))
+            if dead:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                removed += 1
+        except FileNotFoundError:  # another process was quicker
+            continue
+    return removed
+
+
+def _host() -> str:
+    return hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

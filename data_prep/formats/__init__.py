@@ -1,0 +1,1 @@
+"""Image formats, one per module: from bytes to voxels and their grid."""

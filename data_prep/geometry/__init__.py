@@ -1,0 +1,1 @@
+"""Grids in millimeters, axes, resampling and connected components."""

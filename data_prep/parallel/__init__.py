@@ -1,0 +1,1 @@
+"""Run tasks in processes, on a Dask cluster, or in shards of a job array."""

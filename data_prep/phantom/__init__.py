@@ -1,0 +1,1 @@
+"""Simulate CT of patients with kidneys and kidney tumors."""

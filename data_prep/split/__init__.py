@@ -1,0 +1,1 @@
+"""Divide patients into training, validation and test set, or into folds."""

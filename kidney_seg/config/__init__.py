@@ -1,0 +1,1 @@
+"""The settings: frozen dataclasses that check themselves, presets, and `--set`."""

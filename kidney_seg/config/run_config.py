@@ -1,0 +1,134 @@
+"""All settings of a run in one place: `Config`, its presets `demo`, `few` and `paper`, `--set`, and its JSON.
+
+The sections, and where every default comes from, are in `kidney_seg.config.model`.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from data_prep.errors import InputError
+from kidney_seg.config.data import DataConfig
+from kidney_seg.config.loss import LossConfig
+from kidney_seg.config.model import ModelConfig
+from kidney_seg.config.prediction import PredictionConfig
+from kidney_seg.config.rounds import RoundsConfig
+from kidney_seg.config.validation import check, check_choice, refuse_gamma
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run. Field names are unique over the sections, so `--set rotation_deg=10` needs no prefix."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    rounds: RoundsConfig = field(default_factory=RoundsConfig)
+    prediction: PredictionConfig = field(default_factory=PredictionConfig)
+
+    def __post_init__(self) -> None:
+        check(
+            self.model.classes == 3,
+            "classes",
+            self.model.classes,
+            "3 in a run: the caches hold background, kidney and tumor (`build_model` makes networks of other numbers)",
+        )
+        regions_fit = self.loss.target == "classes" or self.model.activation == "softmax"
+        check(regions_fit, "target", self.loss.target, "classes with sigmoid heads: regions add softmax classes up")
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return the settings as nested dictionaries that JSON can hold (tuples become lists)."""
+        return {
+            section: {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+            for section, values in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, dict[str, Any]]) -> Config:
+        """Rebuild what `to_dict` gave. InputError names the first unknown section or field."""
+        sections = {}
+        for section, values in content.items():
+            check(section in _section_types(), "section", section, "one of " + ", ".join(_section_types()))
+            kind = _section_types()[section]
+            if "gamma" in values:
+                refuse_gamma(values["gamma"])
+            for name in values:
+                check_choice(f"name in section {section}", name, [f.name for f in dataclasses.fields(kind)])
+            tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+            sections[section] = kind(**tuples)
+        return cls(**sections)
+
+    def with_settings(self, assignments: Iterable[str]) -> Config:
+        """Return a copy with `key=value` texts applied, as `--set` takes them; tuples are written `1,2,3`.
+
+        >>> Config().with_settings(["steps=20", "hu_window=0,255"]).model.hu_window
+        (0.0, 255.0)
+        """
+        changes: dict[str, dict[str, Any]] = {section: {} for section in _section_types()}
+        owners = {f.name: s for s, kind in _section_types().items() for f in dataclasses.fields(kind)}
+        for assignment in assignments:
+            key, equals, text = assignment.partition("=")
+            check(bool(equals), "--set", assignment, "key=value")
+            if key == "gamma":
+                refuse_gamma(text)
+            check_choice("--set", key, owners)
+            kind = typing.get_type_hints(_section_types()[owners[key]])[key]
+            changes[owners[key]][key] = _parse(key, text, kind)
+        return dataclasses.replace(
+            self,
+            **{section: dataclasses.replace(getattr(self, section), **values) for section, values in changes.items()},
+        )
+
+
+def _section_types() -> dict[str, type]:
+    return typing.get_type_hints(Config)
+
+
+def explanations() -> dict[str, str]:
+    """Return what every setting means and where its default comes from: the text under its field, by name.
+
+    >>> explanations()["size"]
+    'Height and width of the input in pixels, a multiple of 16. [J: common for KiTS19]'
+    """
+    texts = {}
+    for kind in _section_types().values():
+        tree = next(node for node in ast.walk(ast.parse(inspect.getsource(kind))) if isinstance(node, ast.ClassDef))
+        for named, below in itertools.pairwise(tree.body):
+            match named, below:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                    texts[name] = text
+    return texts
+
+
+def _parse(key: str, text: str, kind: Any) -> Any:
+    """Read one `--set` value as the type that the field declares."""
+    if typing.get_origin(kind) is tuple:
+        element = typing.get_args(kind)[0]
+        return tuple(_parse(key, part, element) for part in text.split(",") if part.strip())
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if kind is bool:
+        check(text.lower() in words, key, text, "true or false")
+        return words[text.lower()]
+    try:
+        return kind(text)
+    except ValueError:
+        raise InputError(
+            f"setting {key}: found {text!r}, expected {'an integer' if kind is int else 'a number'}"
+        ) from None
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """Return one text a setting that differs, `key: old -> new`."""
+    return [
+        f"{name}: {value!r} -> {new.to_dict()[section][name]!r}"
+        for section, values in old.to_dict().items()
+        for name, value in values.items()
+        if value != new.to_dict()[section][name]
+    ]

@@ -1,0 +1,36 @@
+"""The option `--set` of several commands: settings as key=value, with their names for Tab."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from kidney_seg.config.run_config import Config
+
+
+class _Completed(Protocol):
+    """An option as argcomplete sees it."""
+
+    completer: Callable[..., list[str]]
+
+
+def add_set_option(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add `--set KEY=VALUE ...`; `text` is its help."""
+    option = parser.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help=text)
+    cast(_Completed, option).completer = complete_setting
+
+
+def complete_setting(prefix: str, **_: object) -> list[str]:
+    """Return the words that may stand where `prefix` was typed: `key=`, then true and false where these are the values.
+
+    >>> [word for word in complete_setting("ba") if word.startswith("ba")]
+    ['batch_norm_momentum=', 'background=', 'batch_size=']
+    >>> complete_setting("background=t")
+    ['background=true', 'background=false']
+    """
+    settings = {name: value for section in Config().to_dict().values() for name, value in section.items()}
+    key, equals, _value = prefix.partition("=")
+    if not equals:
+        return [f"{name}=" for name in settings]
+    return [f"{key}=true", f"{key}=false"] if isinstance(settings.get(key), bool) else []

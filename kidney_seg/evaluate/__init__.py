@@ -1,0 +1,1 @@
+"""Score label files against the truth: Table 1."""

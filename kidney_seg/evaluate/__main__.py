@@ -1,0 +1,183 @@
+"""Scores of a folder of predictions by the rules of KiTS: Table 1, tumors found by size, CSV and JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from data_prep.cli import run_command
+from data_prep.errors import InputError
+from data_prep.parallel.shards import parse
+from data_prep.split.sets import SETS, patients_of
+from kidney_seg.evaluate.case_scores import AFTER
+from kidney_seg.evaluate.folders import Evaluation, default_out, details, score_folders
+from kidney_seg.evaluate.paired import compare_rows, find_scores, format_comparison, read_rows
+from kidney_seg.evaluate.parts import score_parts
+from kidney_seg.evaluate.score_files import scores_of, write_comparison, write_scores
+from kidney_seg.evaluate.tables import format_detection, format_table1
+from kidney_seg.postprocess.distant_objects import DISTANCE_MM, KIDNEY_ML, check_limits
+
+MOST_NAMES = 20  # of cases without any hit, on the screen; scores.json has them all
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kidney_seg.evaluate",
+        description="Score predicted label files against the true ones by the rules of KiTS19 and KiTS23. Prints "
+        "Table 1 with 95 % intervals and the tumors found by size, writes cases.csv and scores.json. A missing "
+        "prediction counts as empty.",
+    )
+    parser.add_argument(
+        "predictions",
+        metavar="PREDICTIONS",
+        type=Path,
+        help="folder of NAME.nii.gz, prediction_NAME.nii.gz, NAME.dcm (DICOM Segmentation) or "
+        "NAME/segmentation.nii.gz; or one file",
+    )
+    parser.add_argument(
+        "truth", metavar="TRUTH", type=Path, help="KiTS folder, or a folder of NAME.nii.gz; or one file"
+    )
+    parser.add_argument("--out", type=Path, help="folder for the scores (default: PREDICTIONS/evaluation)")
+    parser.add_argument("--split", metavar="FILE", type=Path, help="CACHE/split.json: score one set only")
+    parser.add_argument("--part", choices=SETS, default="test", help="which set of --split (default: %(default)s)")
+    parser.add_argument(
+        "--postprocess", action="store_true", help="score also after removal of objects far from the kidneys"
+    )
+    parser.add_argument(
+        "--distance-mm", type=float, default=DISTANCE_MM, help="with --postprocess (default: %(default)s)"
+    )
+    parser.add_argument("--kidney-ml", type=float, default=KIDNEY_ML, help="with --postprocess (default: %(default)s)")
+    parser.add_argument(
+        "--against",
+        metavar="OTHER",
+        type=Path,
+        help="compare by patient with other predictions (a folder like PREDICTIONS) or their scores.json",
+    )
+    parser.add_argument("--jobs", metavar="N", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="score the I-th of N parts of the cases, I from 0; the others may be scored at the same time, anywhere "
+        "with the same folders, and the last one writes the scores",
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="score on the workers of this Dask scheduler, such as tcp://node1:8786"
+    )
+    parser.add_argument("--force", action="store_true", help="replace other scores in --out")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command: exit code 0, or 2 where a prediction could not be read (the others are scored)."""
+    arguments = make_parser().parse_args(argv)
+    return run_command(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    check_limits(arguments.distance_mm, arguments.kidney_ml)
+    options: dict[str, Any] = {}
+    if arguments.split:
+        options["patients"] = patients_of(arguments.split, arguments.part)
+    if arguments.postprocess:
+        options |= {"distance_mm": arguments.distance_mm, "kidney_ml": arguments.kidney_ml}
+    others = _read_others(arguments.against)  # a mistake there is better known before the minutes of scoring
+    out = arguments.out or default_out(arguments.predictions)
+    if arguments.shard or arguments.scheduler:
+        if arguments.against and others is None:
+            raise InputError(
+                f"--against {arguments.against}: in parts only with scores, found other predictions; score these "
+                "by themselves first, and give their scores.json"
+            )
+        code, result = _in_parts(arguments, out, options)
+        if result is None:
+            return code
+    else:
+        result = score_folders(arguments.predictions, arguments.truth, jobs=arguments.jobs, **options)
+    print(_tables(result, options))
+    for line in _findings(result):
+        print(line, file=sys.stderr)
+    for path in write_scores(result.rows, out, details(result, options), arguments.force):
+        print(f"wrote {path}")
+    if arguments.against:
+        if others is None:
+            found = score_folders(arguments.against, arguments.truth, jobs=arguments.jobs, **options)
+            for line in _findings(found):
+                print(f"--against: {line}", file=sys.stderr)
+            others = found.rows
+        compared = compare_rows(result.rows, others)
+        print(f"\n{format_comparison(compared, str(arguments.against))}")
+        print(f"wrote {write_comparison(compared, str(arguments.against), out, arguments.force)}")
+    return 2 if result.unreadable else 0
+
+
+def _in_parts(arguments: argparse.Namespace, out: Path, options: Mapping[str, Any]) -> tuple[int, Evaluation | None]:
+    parts = score_parts(
+        arguments.predictions,
+        arguments.truth,
+        out,
+        shard=parse(arguments.shard) if arguments.shard else None,
+        scheduler=arguments.scheduler,
+        jobs=arguments.jobs,
+        **options,
+    )
+    for line in parts.failures:
+        print(f"error: {line}", file=sys.stderr)
+    if parts.evaluation is not None:
+        return 0, parts.evaluation
+    for line in parts.unreadable:
+        print(f"error: {line} (counted as empty)", file=sys.stderr)
+    what = f"shard {arguments.shard} is done" if arguments.shard else "the scores are not complete"
+    print(
+        f"{out}: {what} ({parts.made} scored, {parts.kept} kept, {len(parts.failures)} failed); "
+        "cases.csv and scores.json are written when all cases are scored"
+    )
+    return (2 if parts.failures or parts.unreadable else 0), None
+
+
+def _read_others(against: Path | None) -> list[dict[str, Any]] | None:
+    if against is None:
+        return None
+    if not against.exists():
+        raise InputError(f"--against {against}: there is no such file or folder")
+    scores = find_scores(against)
+    return None if scores is None else read_rows(scores)
+
+
+def _tables(result: Evaluation, options: Mapping[str, Any]) -> str:
+    scores = scores_of(result.rows)
+    summary, count = scores["summary"], len(result.rows)
+    titles = {
+        "all": f"Table 1, {count} case{'s' * (count != 1)}; left out is what truth and prediction both lack",
+        "where_present": "Only cases whose truth holds the structure",
+    }
+    tables = [format_table1(summary[key], title, summary.get(AFTER + key)) for key, title in titles.items()]
+    title = "Tumors found, by their largest diameter"
+    tables.append(format_detection(scores["detection"], title, scores.get(f"{AFTER}detection")))
+    for prefix, when in (("", ""), (AFTER, " after the rule")):
+        names = scores.get(f"{prefix}zero_tumor_dice")
+        if names:
+            more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+            shown = ", ".join(names[:MOST_NAMES])
+            tables.append(f"Tumor Dice 0{when} in {len(names)} of {count} cases: {shown}{more}")
+    if "distance_mm" in options:
+        rule = f"farther than {options['distance_mm']:g} mm, kidneys from {options['kidney_ml']:g} mL"
+        tables.append(f"The rule removes objects {rule}.")
+    return "\n\n".join(tables)
+
+
+def _findings(result: Evaluation) -> list[str]:
+    """Say what did not fit: a line for each unreadable file, one for all missing, one for all extra ones."""
+    lines = [f"error: {line} (counted as empty)" for line in result.unreadable]
+    if result.missing:
+        lines.append(f"missing, counted as empty: {', '.join(result.missing)}")
+    if result.extra:
+        lines.append(f"left out, of no case to score: {', '.join(result.extra)}")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

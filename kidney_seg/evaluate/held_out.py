@@ -1,0 +1,43 @@
+"""The last step of a run: the test patients, predicted at their own resolution and scored once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.cache.manifest import SOURCES, Manifest
+from data_prep.errors import InputError
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A labelled case that is scored at the resolution of its source files."""
+
+    case: str
+    patient: str
+    image: Path  # a file, or the folder of a DICOM series
+    labels: Path
+
+
+def held_out_cases(manifest: Manifest, split: Mapping[str, Sequence[str]], part: str = "test") -> list[HeldOut]:
+    """Return the labelled cases of a set. InputError if a source file is gone: better now than after hours of work.
+
+    Only looks whether the files are there; nothing of a patient is read.
+    """
+    patients = set(split[part])
+    cases = []
+    for entry in manifest.entries:
+        if not (entry.labelled and entry.patient in patients):
+            continue
+        if entry.image_path is None or entry.label_path is None:
+            raise InputError(
+                f"{manifest.root / SOURCES}: does not tell where the files of {part} case {entry.case} are; it is "
+                "scored at its own resolution; bring this file along with the cache, or build the cache again"
+            )
+        cases.append(HeldOut(entry.case, entry.patient, Path(entry.image_path), Path(entry.label_path)))
+    for case in cases:
+        for path in (case.image, case.labels):
+            if not path.exists():
+                raise InputError(f"{path}: {part} case {case.case} was built from this, which is gone; put it back")
+    return cases

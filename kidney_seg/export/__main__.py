@@ -1,0 +1,48 @@
+"""Command line of `python -m kidney_seg.export`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from data_prep.cli import run_command
+from kidney_seg.export.exporters import FORMATS, export_onnx, export_saved_model
+from kidney_seg.tensorflow_log import quiet_tensorflow
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kidney_seg.export",
+        description="Export a trained model as the whole pipeline: raw HU slices of any size in, labels and "
+        "probabilities on the same pixels out.",
+    )
+    parser.add_argument("model", metavar="RUN", help="run folder (its best model) or .keras file")
+    parser.add_argument(
+        "--out", required=True, help="folder of versions, such as models/kidney_seg; with --format onnx, a .onnx file"
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, default=FORMATS[0], help="a SavedModel for TF Serving (default), or one ONNX file"
+    )
+    parser.add_argument("--ensemble", metavar="WHAT", nargs="+", help="average, as `predict --ensemble` does")
+    parser.add_argument("--force", action="store_true", help="replace an .onnx file that is there already")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's first line."""
+    arguments = make_parser().parse_args(argv)
+
+    def body() -> int:
+        quiet_tensorflow()
+        if arguments.format == "onnx":
+            print(export_onnx(arguments.model, arguments.out, arguments.force, arguments.ensemble or []))
+        else:
+            print(export_saved_model(arguments.model, arguments.out, arguments.ensemble or []))
+        return 0
+
+    return run_command(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

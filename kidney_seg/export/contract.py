@@ -1,0 +1,126 @@
+"""What an exported model promises: signatures, names, types, shapes, limits and the settings for what comes after it.
+
+One table for the exporter, the client, the check and the docs. It travels with every exported model as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from data_prep.errors import InputError
+from data_prep.geometry.network_grid import GridSettings
+from kidney_seg.config.model import STRIDES
+from kidney_seg.config.prediction import PredictionConfig
+
+if TYPE_CHECKING:
+    from kidney_seg.model.model_file import ModelFile
+
+SCHEMA = 1
+CLASSES = ("background", "kidney", "tumor")  # label 0, 1, 2
+DEFAULT, HEADS, PNG, ABOUT = "serving_default", "heads", "png", "about"  # signatures
+
+MAX_VOXELS = 2**24  # of a request, 64 slices of 512 x 512: what bounds the server's memory
+MAX_EDGE = 4096  # rows or columns
+SPACING_MM = (0.01, 100.0)  # smallest and largest pixel
+
+PNG_ZERO = 32768  # gray value of 0 HU in 16-bit PNG: HU + 32768
+
+Shape = tuple[int, ...]  # -1: any
+Tensors = dict[str, tuple[str, Shape]]  # name: (NumPy's name of the type, or "string"; shape)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Named inputs and outputs of one way to call the model."""
+
+    inputs: Tensors
+    outputs: Tensors
+
+
+def signatures(grid: GridSettings, heads: Mapping[str, Any] | tuple[str, ...], classes: int) -> dict[str, Signature]:
+    """Return the signatures of a model with these heads (`ModelConfig.heads`) on this grid."""
+    spacing = {"spacing_mm": ("float64", (-1, 2))}
+    slices = {"slices": ("float32", (-1, -1, -1)), **spacing}
+    probability = ("float32", (-1, -1, -1))
+    edges = {name: grid.size // STRIDES[name] for name in heads}
+    return {
+        DEFAULT: Signature(
+            slices,
+            {
+                "labels": ("uint8", (-1, -1, -1)),
+                "kidney_probability": probability,
+                "tumor_probability": probability,
+            },
+        ),
+        HEADS: Signature(slices, {name: ("float32", (-1, edge, edge, classes)) for name, edge in edges.items()}),
+        PNG: Signature({"slices": ("string", (-1,)), **spacing}, {"labels_bytes": ("string", (-1,))}),
+        ABOUT: Signature({"ask": ("string", (-1,))}, {"contract_bytes": ("string", (-1,))}),
+    }
+
+
+def make_contract(loaded: ModelFile) -> dict[str, Any]:
+    """Return the contract of a loaded model as a dictionary that JSON can hold; `read_contract` reads it."""
+    model = loaded.config.model
+    made = signatures(loaded.grid, model.heads, model.classes)
+    return {
+        "schema": SCHEMA,
+        "classes": list(CLASSES),
+        "model_sha256": loaded.sha256,
+        "ensemble_sha256": [other.sha256 for other in loaded.others],
+        "grid": asdict(loaded.grid),
+        "input_slices": model.input_slices,
+        "batching": model.input_slices == 1,
+        "limits": {"voxels": MAX_VOXELS, "edge": MAX_EDGE, "spacing_mm": list(SPACING_MM)},
+        "prediction": asdict(loaded.config.prediction),
+        "signatures": {
+            name: {
+                "inputs": {key: {"dtype": dtype, "shape": list(shape)} for key, (dtype, shape) in one.inputs.items()},
+                "outputs": {key: {"dtype": dtype, "shape": list(shape)} for key, (dtype, shape) in one.outputs.items()},
+            }
+            for name, one in made.items()
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A contract as it was read: what a client needs of it.
+
+    input_slices: neighbors that the network sees; the slices of one request are neighbors in their order.
+    """
+
+    model_sha256: str
+    grid: GridSettings
+    input_slices: int
+    prediction: PredictionConfig
+    signatures: dict[str, Signature]
+
+
+def read_contract(content: Any, where: str) -> Contract:
+    """Check and read what `make_contract` gave; `where` names its source in the InputError of anything else."""
+    try:
+        if content["schema"] != SCHEMA:
+            raise InputError(
+                f"{where}: contract of schema {content['schema']}, expected {SCHEMA}; use the release of "
+                "kidney_seg that exported the model, or export it again"
+            )
+        tensors = {
+            name: Signature(
+                *(
+                    {key: (value["dtype"], tuple(value["shape"])) for key, value in one[side].items()}
+                    for side in ("inputs", "outputs")
+                )
+            )
+            for name, one in content["signatures"].items()
+        }
+        return Contract(
+            content["model_sha256"],
+            GridSettings(**content["grid"]),
+            int(content["input_slices"]),
+            PredictionConfig(**content["prediction"]),
+            tensors,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{where}: not the contract of a model exported by kidney_seg ({error!r})") from None

@@ -1,0 +1,125 @@
+"""Slices with the answers of a model, kept with what is exported: any copy of it can be checked against them."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep.errors import InputError
+from data_prep.geometry.network_grid import network_pixel_mm, probabilities_to_labels, resampling_matrix, to_network
+from data_prep.geometry.slice_neighbors import neighbor_indices
+from data_prep.geometry.types import triple
+from kidney_seg.config.model import HEADS
+from kidney_seg.predict.ensemble import combined
+from kidney_seg.predict.predictor import Forward
+
+if TYPE_CHECKING:
+    from kidney_seg.model.model_file import ModelFile
+
+TOLERANCE = 1e-5  # of probabilities
+ONNX_TOLERANCE = 1e-4  # ONNX Runtime adds in another order inside the network; around it the sums are the same
+
+Example = dict[str, np.ndarray]
+
+
+def inputs() -> dict[str, Example]:
+    """Return the slices by name: `slices` int16 [4, y, x] HU and `spacing_mm` float64 [4, 2].
+
+    `patient`: neighboring slices of a simulated patient, with kidneys and tumor; `uneven`: the same cut to another
+    shape, with pixels that are no squares.
+    """
+    from data_prep.phantom.patient import simulate_patient
+
+    patient = simulate_patient(0, size=128, slices=16)
+    middle = int((patient.labels == 2).sum(axis=(1, 2)).argmax())
+    first = min(max(middle - 2, 0), 12)
+    slices = patient.image[first : first + 4]
+    pixel = patient.spacing_mm[1]
+    return {
+        "patient": {"slices": slices, "spacing_mm": np.full((4, 2), pixel)},
+        "uneven": {"slices": slices[:, 9:108].copy(), "spacing_mm": np.full((4, 2), (1.1 * pixel, 0.9 * pixel))},
+    }
+
+
+def answers(loaded: ModelFile, example: Example) -> Example:
+    """Return what the `.keras` model says of slices, by the way that `kidney_seg.predict` goes.
+
+    `labels` uint8 [n, y, x], `kidney_probability`, `tumor_probability` float32 [n, y, x], and every head of the first
+    network, which is asked once and nothing mirrored.
+    """
+    slices, spacing_mm = example["slices"], example["spacing_mm"]
+    where = triple((1.0, *map(float, spacing_mm[0])))
+    seen = to_network(slices, where, loaded.grid)
+    seen = seen[neighbor_indices(np.arange(len(seen)), len(seen), loaded.config.model.input_slices)]
+    images = np.moveaxis(seen, 1, -1).astype(np.float32)
+    networks = [(_finest(member.model), member.config.prediction.odds) for member in loaded.members]
+    prob = combined(networks, loaded.config.prediction, loaded.config.model.activation)(images)
+    mm = network_pixel_mm(slices.shape[1:], where[1:], loaded.grid)
+    by_y, by_x = (
+        resampling_matrix(loaded.grid.size, mm, count, edge)
+        for count, edge in zip(slices.shape[1:], where[1:], strict=True)
+    )
+    back = np.einsum("ys,nstc,xt->nyxc", by_y, prob, by_x, optimize=True)
+    return {
+        "labels": probabilities_to_labels(prob, triple(slices.shape), where, loaded.grid),
+        "kidney_probability": back[..., 1],
+        "tumor_probability": back[..., 2],
+        **loaded.model.predict_on_batch({"image": images}),
+    }
+
+
+def _finest(model: Any) -> Forward:
+    return lambda images: model.predict_on_batch({"image": images})[HEADS[-1]]
+
+
+def save(loaded: ModelFile, path: str | Path) -> None:
+    """Write the slices and the model's answers to an `.npz` file."""
+    arrays = {}
+    for name, example in inputs().items():
+        for key, values in {**example, **answers(loaded, example)}.items():
+            arrays[f"{name}/{key}"] = values
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def load(path: str | Path) -> dict[str, Example]:
+    """Read what `save` wrote. InputError if it is missing or damaged."""
+    examples: dict[str, Example] = {}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            for key in arrays.files:
+                name, _, what = key.partition("/")
+                examples.setdefault(name, {})[what] = arrays[key]
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path}: examples missing or damaged ({error}); export the model again") from None
+    return examples
+
+
+def differences(
+    expected: Mapping[str, np.ndarray], made: Mapping[str, np.ndarray], tolerance: float = TOLERANCE
+) -> list[str]:
+    """Compare outputs with the example's; return one line for each that is not equal.
+
+    Labels must be equal, but where two classes are as probable as each other within the tolerance; probabilities
+    equal within it.
+    """
+    found = []
+    for name, values in made.items():
+        wanted = expected[name]
+        if values.shape != wanted.shape:
+            found.append(f"{name}: shape {values.shape}, expected {wanted.shape}")
+        elif name == "labels":
+            kidney, tumor = expected["kidney_probability"], expected["tumor_probability"]
+            prob = np.sort(np.stack([1 - kidney - tumor, kidney, tumor], axis=-1), axis=-1)
+            wrong = int(((values != wanted) & (prob[..., 2] - prob[..., 1] > 2 * tolerance)).sum())
+            if wrong:
+                found.append(f"labels: {wrong} of {wanted.size} pixels differ")
+        else:
+            largest = float(np.abs(values - wanted).max())
+            if not largest <= tolerance:
+                found.append(f"{name}: differs by up to {largest:.2g}, at most {tolerance:g} is right")
+    return found

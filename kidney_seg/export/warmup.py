@@ -1,0 +1,47 @@
+"""Warm-up requests in TF Serving's format: the server answers them while it loads, and the first user need not wait.
+
+A file `assets.extra/tf_serving_warmup_requests` of PredictionLog records, as TF Serving documents it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.errors import InputError
+from kidney_seg.export import contract
+from kidney_seg.export.slice_png import encode_slice
+
+FILE = "tf_serving_warmup_requests"
+EDGE = 512  # rows and columns of nearly all CT
+
+
+def write(path: Path, model_name: str) -> None:
+    """Write one request for every signature. InputError where TF Serving's protos are not installed."""
+    import tensorflow as tf
+
+    try:
+        from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+    except ImportError:
+        raise InputError(
+            "tensorflow-serving-api is not installed, which warm-up requests need; pip install 'kidney_seg[serving]'"
+        ) from None
+    slices = np.zeros((1, EDGE, EDGE), np.float32)
+    spacing_mm = np.full((1, 2), 0.8)
+    requests: dict[str, dict[str, Any]] = {
+        contract.DEFAULT: {"slices": slices, "spacing_mm": spacing_mm},
+        contract.PNG: {"slices": [encode_slice(slices[0].astype(np.int16))], "spacing_mm": spacing_mm},
+        contract.HEADS: {"slices": slices, "spacing_mm": spacing_mm},
+        contract.ABOUT: {"ask": [b""]},
+    }
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature, inputs in requests.items():
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = model_name
+            request.model_spec.signature_name = signature
+            for name, values in inputs.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+            writer.write(log.SerializeToString())

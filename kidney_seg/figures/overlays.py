@@ -1,0 +1,151 @@
+"""Pictures: CT with truth and prediction, and learning curves by round. Arrays in, matplotlib figures out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+from kidney_seg.figures.style import COLORS, DPI, WINDOW_HU
+
+LABELS = {"kidney": 1, "tumor": 2}
+PANEL_INCHES = 2.7
+
+
+@dataclass(frozen=True)
+class Example:
+    """One slice: `image_hu` [y, x] in HU; `truth` and `prediction`: labels [y, x], None if there is none."""
+
+    image_hu: np.ndarray
+    truth: np.ndarray | None
+    prediction: np.ndarray | None
+    title: str = ""
+    aspect: float = 1.0  # height of a pixel in mm over its width
+
+
+def telling_slice(
+    image_hu: np.ndarray,
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    case: str,
+    dice: Mapping[str, float | None],
+    aspect: float = 1.0,
+) -> Example:
+    """Return the slice with most of the true tumor (else kidney, else prediction) as a row of overlays.
+
+    Arrays are [z, y, x]; the title has the case, the slice and `dice` by structure, without what is None or NaN.
+    """
+    shown = next((labels for labels in (truth == 2, truth > 0, predicted > 0) if labels.any()), truth)
+    z = int(shown.sum(axis=(1, 2)).argmax())
+    known = [f"{name} {value:.2f}" for name, value in dice.items() if value is not None and not math.isnan(value)]
+    said = ", ".join(known) or "neither kidney nor tumor, in truth or prediction"
+    hu, drawn, found = (volume[z].copy() for volume in (image_hu, truth, predicted))  # a view would keep the volume
+    return Example(hu, drawn, found, f"{case}, slice {z}: {said}", aspect)
+
+
+def overlay(
+    image_hu: np.ndarray,
+    truth: np.ndarray | None,
+    prediction: np.ndarray | None,
+    window: tuple[float, float] = WINDOW_HU,
+    title: str = "",
+    margin_px: int | None = None,
+) -> Figure:
+    """Return CT, CT with truth, and CT with prediction side by side; see `overlay_grid`."""
+    return overlay_grid([Example(image_hu, truth, prediction, title)], window, margin_px)
+
+
+def overlay_grid(
+    examples: Sequence[Example],
+    window: tuple[float, float] = WINDOW_HU,
+    margin_px: int | None = None,
+) -> Figure:
+    """Return one row per example: CT, CT with truth, CT with prediction; gray is `window` in HU, low to high.
+
+    Structures are tinted and outlined: kidney (label 1, and 3) blue, tumor (2) orange. Slices are in LPS
+    axial order, so the patient's right is on the left, marked R. With `margin_px` a row shows only the box
+    around its labels with that margin (all of it where there are none). A column that no example has is left
+    out.
+    ValueError without examples and where shapes within one differ.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.patches import Patch
+
+    if not examples:
+        raise ValueError("no examples to draw")
+    views = [_cropped(example, margin_px) for example in examples]
+    columns = ["CT"] + [name for name in ("truth", "prediction") if any(getattr(v, name) is not None for v in views)]
+    heights = [PANEL_INCHES * _height_over_width(view) for view in views]
+    height = sum(heights) + 0.3 * len(views) + 0.35
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.0, hspace=0.0)
+    figure = Figure(figsize=(PANEL_INCHES * len(columns) + 0.1, height), dpi=DPI, layout=layout)
+    axes = figure.subplots(len(views), len(columns), squeeze=False, gridspec_kw={"height_ratios": heights})
+    for row, view in zip(axes, views, strict=True):
+        for ax, name in zip(row, columns, strict=True):
+            _draw_slice(ax, view, name, window)
+        row[0].set_title(
+            " ", fontsize=9, pad=3, loc="right"
+        )  # keeps a line free; a long title itself would shift the panels
+        place = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 3), "textcoords": "offset points"}
+        row[0].annotate(view.title, fontsize=9, va="baseline", **place).set_in_layout(False)
+    handles = [Patch(facecolor=color, label=name) for name, color in COLORS.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def _cropped(example: Example, margin_px: int | None) -> Example:
+    maps = {name: getattr(example, name) for name in ("truth", "prediction")}
+    shape = np.shape(example.image_hu)
+    for name, labels in maps.items():
+        if len(shape) != 2 or (labels is not None and np.shape(labels) != shape):
+            raise ValueError(f"{example.title or 'example'}: image {shape}, {name} {np.shape(labels)}; one [y, x] each")
+    found = np.argwhere(sum((np.asarray(labels) > 0 for labels in maps.values() if labels is not None), start=False))
+    if margin_px is None or found.size == 0:
+        return example
+    low = np.maximum(found.min(axis=0) - margin_px, 0)
+    high = found.max(axis=0) + margin_px + 1
+    box = (slice(low[0], high[0]), slice(low[1], high[1]))
+    cut = {name: None if labels is None else np.asarray(labels)[box] for name, labels in maps.items()}
+    image_hu = np.asarray(example.image_hu)[box]
+    return replace(example, image_hu=image_hu, truth=cut["truth"], prediction=cut["prediction"])
+
+
+def _height_over_width(view: Example) -> float:
+    height, width = view.image_hu.shape
+    return min(1.5, max(0.3, height * view.aspect / width))
+
+
+def _draw_slice(ax: Axes, view: Example, name: str, window: tuple[float, float]) -> None:
+    from matplotlib import patheffects
+    from matplotlib.colors import to_rgb
+
+    ax.set_axis_off()
+    labels = None if name == "CT" else getattr(view, name)
+    gray = np.clip((np.asarray(view.image_hu, np.float32) - window[0]) / (window[1] - window[0]), 0, 1)
+    picture = np.repeat(gray[:, :, np.newaxis], 3, axis=2)  # [y, x, rgb]
+    masks = {}
+    if labels is not None:
+        tumor = np.asarray(labels) == LABELS["tumor"]
+        masks = {"kidney": (np.asarray(labels) > 0) & ~tumor, "tumor": tumor}
+    for structure, mask in masks.items():
+        picture[mask] = 0.7 * picture[mask] + 0.3 * np.array(to_rgb(COLORS[structure]))
+    ax.imshow(picture, aspect=view.aspect, interpolation="nearest")
+    height, width = gray.shape
+    for structure, mask in masks.items():
+        if mask.any():  # a rim of zeros closes outlines at the border of the picture
+            x, y = np.arange(-1, width + 1), np.arange(-1, height + 1)
+            ax.contour(x, y, np.pad(mask, 1).astype(np.float32), [0.5], colors=COLORS[structure], linewidths=1.1)
+    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    caption = name if name == "CT" or labels is not None else f"no {name}"
+    edge = [patheffects.withStroke(linewidth=2, foreground="black")]
+    write = partial(ax.text, transform=ax.transAxes, color="white", fontsize=9, path_effects=edge)
+    write(0.02, 0.02, caption, va="bottom")
+    write(0.02, 0.5, "R", va="center")

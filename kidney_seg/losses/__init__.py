@@ -1,0 +1,1 @@
+"""Focal Tversky Loss and the losses that it is compared with."""

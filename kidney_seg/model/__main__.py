@@ -1,0 +1,56 @@
+"""Command line of `python -m kidney_seg.model`: show or draw the network."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from data_prep.cli import run_command
+from data_prep.errors import InputError
+from kidney_seg.config.presets import PRESETS
+from kidney_seg.config.set_option import add_set_option
+from kidney_seg.model.attention_unet import build_model
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kidney_seg.model",
+        description="Show the network level by level: resolution, channels, attention gate, supervised output and "
+        "parameters, read off the built model.",
+    )
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="run folder or .keras file, instead of settings")
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="paper", help="settings; default: %(default)s")
+    add_set_option(parser, "such as size=128 gates=2,3,4")
+    parser.add_argument("--figure", metavar="F", help="draw it as the paper's Figure 1, to a .png, .svg or .pdf file")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's last line above."""
+    arguments = make_parser().parse_args(argv)
+    return run_command(lambda: _show(arguments))
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    if arguments.model and arguments.set:
+        raise InputError(f"--set {arguments.set[0]}: a finished model has its settings; give MODEL or --set, not both")
+    config = PRESETS[arguments.preset].with_settings(arguments.set)
+    from kidney_seg.figures.style import check_name, save
+    from kidney_seg.model.model_file import load_model
+    from kidney_seg.model.overview import draw, table
+    from kidney_seg.tensorflow_log import quiet_tensorflow
+
+    if arguments.figure:
+        check_name(arguments.figure)
+    quiet_tensorflow()
+    model = load_model(arguments.model).model if arguments.model else build_model(config.model)
+    print(table(model))
+    if arguments.figure:
+        save(draw(model), arguments.figure)
+        print(arguments.figure)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""From cached slices to tf.data batches."""

@@ -1,0 +1,1 @@
+"""Remove objects far from both kidneys; measure what remains."""

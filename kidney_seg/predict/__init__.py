@@ -1,0 +1,1 @@
+"""Segment scans: from slices to volumes to label files."""

@@ -1,0 +1,1 @@
+"""The network as an ONNX graph, and ONNX Runtime as an engine."""

@@ -1,0 +1,216 @@
+"""The Keras network as an ONNX graph, layer by layer: float32, any batch size, no TensorFlow inside.
+
+The network has few kinds of layers, so that each has its own short function here; one that is not known is refused by
+name. (tf2onnx goes the long way through TensorFlow's graphs and follows TensorFlow's versions late.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep.files.atomic import replacing
+from kidney_seg.config.model import HEADS
+
+if TYPE_CHECKING:
+    import keras
+from kidney_seg.predict.onnx.graph import IR_VERSION, OPSET, Graph
+
+IMAGE = "image"  # input of the whole graph: HU, float32 [batch, size, size, input_slices], as the Keras model's
+PROBABILITIES = "probabilities"  # its output: float32 [batch, size, size, classes], the finest head
+
+
+def to_onnx(model: keras.Model, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write the network of `build_model` to an ONNX file, whole or not at all.
+
+    Its input is `image`, HU as float32 [batch, size, size, input_slices]; its output `probabilities`, float32 [batch,
+    size, size, classes], is the finest head's. Half precision inside becomes float32. `metadata`: texts kept in the
+    file. ValueError names a layer that cannot be converted.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    graph = Graph()
+    probabilities = add_network(graph, model, IMAGE)
+    graph.add("Identity", [probabilities], PROBABILITIES)
+    shapes = (list(model.inputs[0].shape), list(_finest(model).shape))
+    image, answer = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape[1:]])
+        for name, shape in zip((IMAGE, PROBABILITIES), shapes, strict=True)
+    )
+    made = helper.make_graph(graph.nodes, "kidney_seg", [image], [answer], graph.constants)
+    made = helper.make_model(
+        made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="kidney_seg"
+    )
+    helper.set_model_props(made, dict(metadata or {}))
+    onnx.checker.check_model(made, full_check=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(made.SerializeToString())
+
+
+def add_network(graph: Graph, model: keras.Model, image: str) -> str:
+    """Add the network's nodes to a graph that has a tensor `image`; return the name of the finest head's tensor.
+
+    Shapes and units as `to_onnx` says. Other nodes may make `image` and go on with the result: the way for a whole
+    pipeline in one graph.
+    """
+    names = {id(model.inputs[0]): graph.add("Transpose", [image], perm=[0, 3, 1, 2])}  # channels first, as ONNX has it
+    for layer in _needed(model):
+        kind = type(layer).__name__
+        if kind not in _CONVERTERS or layer.get_config().get("data_format", "channels_last") != "channels_last":
+            raise ValueError(f"layer {layer.name}: {kind} with this data format cannot be converted to ONNX")
+        given = [names[id(tensor)] for tensor in _inputs(layer)]
+        names[id(layer.output)] = _CONVERTERS[kind](graph, layer, given)
+    return graph.add("Transpose", [names[id(_finest(model))]], perm=[0, 2, 3, 1])
+
+
+def _finest(model: keras.Model) -> Any:
+    return model.output[HEADS[-1]]
+
+
+def _inputs(layer: keras.Layer) -> list[Any]:
+    return layer.input if isinstance(layer.input, list) else [layer.input]
+
+
+def _needed(model: keras.Model) -> list[keras.Layer]:
+    # the layers that the finest head rests on, inputs before what uses them
+    makers = {id(layer.output): layer for layer in model.layers}
+    order: dict[int, keras.Layer] = {}
+    left = [_finest(model)]
+    while left:
+        tensor = left[-1]
+        missing = [one for one in _inputs(makers[id(tensor)]) if id(one) not in order and id(one) != id(tensor)]
+        if missing:
+            left += missing
+        else:
+            order.setdefault(id(tensor), makers[id(tensor)])
+            left.pop()
+    return [layer for layer in order.values() if type(layer).__name__ != "InputLayer"]
+
+
+def _weights(layer: keras.Layer) -> list[np.ndarray]:
+    return [np.asarray(values, np.float32) for values in layer.get_weights()]
+
+
+def _activated(graph: Graph, layer: keras.Layer, tensor: str) -> str:
+    name = layer.activation.__name__
+    if name == "linear":
+        return tensor
+    if name == "softmax":
+        return graph.add("Softmax", [tensor], axis=1)
+    operators = {"relu": "Relu", "sigmoid": "Sigmoid"}
+    if name not in operators:
+        raise ValueError(f"layer {layer.name}: the activation {name} cannot be converted to ONNX")
+    return graph.add(operators[name], [tensor])
+
+
+def _kernel(graph: Graph, layer: keras.Layer) -> list[str]:
+    # kernel and, where there is one, bias; a transposed convolution has its channels the other way round in both
+    if layer.dilation_rate != (1, 1) or getattr(layer, "groups", 1) != 1:
+        raise ValueError(f"layer {layer.name}: dilation and groups cannot be converted to ONNX")
+    kernel, *bias = _weights(layer)
+    return [graph.constant(kernel.transpose(3, 2, 0, 1)), *map(graph.constant, bias)]
+
+
+def _conv(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
+    same = layer.padding == "same"
+    if same and layer.strides != (1, 1):
+        raise ValueError(f"layer {layer.name}: padding with strides cannot be converted to ONNX")
+    pads = [(edge - 1) * same for edge in layer.kernel_size]
+    before = [pad // 2 for pad in pads]
+    after = [pad - half for pad, half in zip(pads, before, strict=True)]
+    made = graph.add("Conv", [*given, *_kernel(graph, layer)], strides=list(layer.strides), pads=before + after)
+    return _activated(graph, layer, made)
+
+
+def _conv_transpose(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
+    pads = [edge - stride for edge, stride in zip(layer.kernel_size, layer.strides, strict=True)]
+    if layer.padding != "same" or layer.output_padding is not None or min(pads) < 0:
+        raise ValueError(f"layer {layer.name}: this transposed convolution cannot be converted to ONNX")
+    before = [pad // 2 for pad in pads]  # as TensorFlow pads: the odd pixel at the end
+    after = [pad - half for pad, half in zip(pads, before, strict=True)]
+    made = graph.add(
+        "ConvTranspose",
+        [*given, *_kernel(graph, layer)],
+        strides=list(layer.strides),
+        pads=before + after,
+    )
+    return _activated(graph, layer, made)
+
+
+def _batch_norm(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
+    if not (layer.scale and layer.center) or layer.axis not in (-1, 3):
+        raise ValueError(f"layer {layer.name}: this normalization cannot be converted to ONNX")
+    return graph.add("BatchNormalization", [*given, *map(graph.constant, _weights(layer))], epsilon=layer.epsilon)
+
+
+def _group_norm(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
+    if not (layer.scale and layer.center) or layer.axis not in (-1, 3):
+        raise ValueError(f"layer {layer.name}: this normalization cannot be converted to ONNX")
+    # the operator of this name is younger than OPSET: every group is an instance of its own
+    height, width, channels = layer.input.shape[1:]
+    ones = [graph.constant(np.full(layer.groups, value)) for value in (1, 0)]
+    grouped = graph.add("Reshape", [*given, graph.constant([0, layer.groups, -1], np.int64)])
+    grouped = graph.add("InstanceNormalization", [grouped, *ones], epsilon=layer.epsilon)
+    made = graph.add("Reshape", [grouped, graph.constant([0, channels, height, width], np.int64)])
+    factor, offset = (graph.constant(values.reshape(channels, 1, 1)) for values in _weights(layer))
+    return graph.add("Add", [graph.add("Mul", [made, factor]), offset])
+
+
+def _relu(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
+    if layer.negative_slope or layer.threshold:
+        raise ValueError(f"layer {layer.name}: slope and threshold cannot be converted to ONNX")
+    if layer.max_value is None:
+        return graph.add("Relu", given)
+    return graph.add("Clip", [*given, graph.constant(0), graph.constant(layer.max_value)])
+
+
+def _rescaling(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
+    scaled = graph.add("Mul", [*given, graph.constant(layer.scale)])
+    return graph.add("Add", [scaled, graph.constant(layer.offset)])
+
+
+def _pooling(operator: str) -> Callable[[Graph, Any, list[str]], str]:
+    def convert(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
+        if layer.padding != "valid":
+            raise ValueError(f"layer {layer.name}: padding {layer.padding} cannot be converted to ONNX")
+        return graph.add(operator, given, kernel_shape=list(layer.pool_size), strides=list(layer.strides))
+
+    return convert
+
+
+def _upsampling(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
+    scales = graph.constant([1, 1, *layer.size])
+    if layer.interpolation == "nearest":
+        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    elif layer.interpolation == "bilinear":
+        how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    else:
+        raise ValueError(f"layer {layer.name}: interpolation {layer.interpolation} cannot be converted to ONNX")
+    return graph.add("Resize", [*given, "", scales], **how)
+
+
+def _concatenate(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
+    if layer.axis not in (-1, 3):
+        raise ValueError(f"layer {layer.name}: only channels can be concatenated in ONNX, found axis {layer.axis}")
+    return graph.add("Concat", given, axis=1)
+
+
+_CONVERTERS: dict[str, Callable[[Graph, Any, list[str]], str]] = {
+    "Activation": lambda graph, layer, given: _activated(graph, layer, *given),
+    "Add": lambda graph, layer, given: graph.add("Add", given),
+    "AveragePooling2D": _pooling("AveragePool"),
+    "BatchNormalization": _batch_norm,
+    "Concatenate": _concatenate,
+    "Conv2D": _conv,
+    "Conv2DTranspose": _conv_transpose,
+    "GroupNormalization": _group_norm,
+    "MaxPooling2D": _pooling("MaxPool"),
+    "Multiply": lambda graph, layer, given: graph.add("Mul", given),
+    "ReLU": _relu,
+    "Rescaling": _rescaling,
+    "UpSampling2D": _upsampling,
+}

@@ -1,0 +1,121 @@
+"""The network by ONNX Runtime: the ONNX file beside its model, made once and checked, and run on all cores."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import hashlib
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data_prep.errors import InputError
+from data_prep.files.atomic import replacing
+from kidney_seg.model.model_file import ModelSource, in_single_precision
+from kidney_seg.predict.onnx.converter import IMAGE, PROBABILITIES, to_onnx
+from kidney_seg.predict.predictor import Forward, keras_forward
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+LARGEST_DIFFERENCE = 1e-4  # of a probability by the two engines, on the slices of `_trial`
+MOST_WORKERS = 8  # at once: each takes up to .2 GB at 256 x 256 pixels
+_PIXELS_AT_ONCE = 1 << 16  # of a worker: larger pieces leave the cache and are slower
+_DIGITS = 16  # of the checksums in names
+
+
+def onnx_forward(source: ModelSource) -> Forward:
+    """Return a model's finest head as a function, computed by ONNX Runtime on the processor's cores.
+
+    Workers share the slices of a batch: each computes its own with one thread, which leaves no core waiting for
+    another. Where there are more cores than workers, each has several threads.
+    """
+    content = onnx_file(source)
+    cores = len(os.sched_getaffinity(0))
+    workers = min(cores, MOST_WORKERS)
+    session = _session(content, source.path, max(1, cores // workers))
+    pool = ThreadPoolExecutor(workers)
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        return session.run([PROBABILITIES], {IMAGE: batch})[0]
+
+    def forward(batch: np.ndarray) -> np.ndarray:
+        piece = max(1, min(_PIXELS_AT_ONCE // batch[0, ..., 0].size, -(-len(batch) // workers)))
+        return np.concatenate(list(pool.map(run, (batch[at : at + piece] for at in range(0, len(batch), piece)))))
+
+    return forward
+
+
+def onnx_file(source: ModelSource) -> bytes:
+    """Return the model's ONNX file, read from beside the `.keras` file, or made there if there is none that is whole.
+
+    Its name holds the checksums of the model's weights and of its own bytes, so that neither another model's nor a
+    damaged one is ever used. When it is made, its probabilities are compared with those of Keras; InputError where
+    they differ by more than 1e-4. In a folder that may not be written to it is made anew each time.
+    """
+    start = f"{source.path.stem}-{source.sha256[:_DIGITS]}-"
+    for path in sorted(source.path.parent.glob(f"{glob.escape(start)}*.onnx")):
+        content = path.read_bytes()
+        if path.stem == start + _digest(content):
+            return content
+        path.unlink()  # damaged
+    content = _make(source)
+    try:
+        with replacing(source.path.with_name(f"{start}{_digest(content)}.onnx")) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EROFS):
+            raise
+    return content
+
+
+def _make(source: ModelSource) -> bytes:
+    from kidney_seg.tensorflow_log import quiet_tensorflow
+
+    quiet_tensorflow()
+    model = in_single_precision(source.load(), source.config)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        to_onnx(model, path, {"weights_sha256": source.sha256})
+        content = path.read_bytes()
+    trial = _trial(source)
+    expected = keras_forward(model, len(trial))(trial)
+    made = _session(content, source.path, 1).run([PROBABILITIES], {IMAGE: trial})[0]
+    difference = float(np.abs(made - expected).max())
+    if not difference <= LARGEST_DIFFERENCE:
+        raise InputError(
+            f"{source.path}: ONNX Runtime and Keras give probabilities that differ by {difference:.2g}, expected "
+            f"at most {LARGEST_DIFFERENCE:g}; use --engine keras"
+        )
+    return content
+
+
+def _trial(source: ModelSource) -> np.ndarray:
+    """Return HU slices to compare engines on: noise of all tissues, a ramp over the window and beyond, and air."""
+    size, channels = source.config.model.size, source.config.model.input_slices
+    low, high = source.config.model.hu_window
+    noise = np.random.default_rng(0).normal((low + high) / 2, high - low, (size, size, channels))
+    ramp = np.broadcast_to(np.linspace(2 * low - high, 2 * high - low, size)[:, None], (size, size, channels))
+    return np.stack([noise, ramp, np.full_like(noise, -1000.0)]).astype(np.float32)
+
+
+def _session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"{path}: ONNX Runtime refuses its network ({first}); use --engine keras") from None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]

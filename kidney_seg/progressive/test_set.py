@@ -1,0 +1,72 @@
+"""Score the test set once, at the end of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from data_prep.cli import progress
+from data_prep.files.json_files import read_json
+from data_prep.volume import read_labels, read_volume, write_labels
+from kidney_seg.config.run_config import Config
+from kidney_seg.evaluate import case_scores
+from kidney_seg.evaluate.held_out import HeldOut
+from kidney_seg.evaluate.score_files import write_scores
+from kidney_seg.evaluate.tables import table
+from kidney_seg.figures import style
+from kidney_seg.figures.overlays import Example, overlay_grid, telling_slice
+from kidney_seg.metrics.overlap import STRUCTURES
+from kidney_seg.model.model_file import find_source
+from kidney_seg.postprocess.distant_objects import remove_distant_objects
+from kidney_seg.predict.engines import open_predictor
+from kidney_seg.predict.volume import predict_volume
+from kidney_seg.run.folder import RunFolder
+
+PICTURES = 8  # cases on the page of overlays, from the best tumor Dice to the worst
+
+
+def score_test(run: RunFolder, cases: Sequence[HeldOut], config: Config, say: Callable[[str], None] = print) -> dict:
+    """Predict and score the test cases with the run's best model, unless that is done; print Table 1.
+
+    Writes label volumes, `cases.csv`, `json` and `overlays.png` to `evaluation/test` of the run. Scores are at
+    the resolution of the source files, as they come from the network and after the paper's post-processing.
+    """
+    folder = run.root / "evaluation" / "test"
+    best = [event for event in run.events if event["event"] == "round" and event["accepted"]][-1]
+    if not run.find("tested"):
+        rows, pictures = _score(run, cases, config, folder)
+        details = {"best": best, "stop_on": config.rounds.stop_on}
+        write_scores(rows, folder, details, force=True)
+        style.save(overlay_grid(pictures, config.model.hu_window), folder / "overlays.png")
+        run.note("tested", cases=len(rows))
+    result = read_json(folder / "json", "scores of the test set")
+    say("")
+    say(table(result))
+    say("")
+    for name in ("json", "cases.csv", "overlays.png"):
+        say(f"{folder / name}")
+    say(f"{run.root / 'progress.png'}")
+    say(f"{run.root / 'best.keras'}")
+    return result
+
+
+def _score(run: RunFolder, cases: Sequence[HeldOut], config: Config, folder: Path) -> tuple[list[dict], list[Example]]:
+    source, settings = find_source(run.root), config.prediction
+    predictor = open_predictor([source], settings)
+    rows, pictures = [], []
+    for entry in progress(cases, "test patients"):
+        volume, truth = read_volume(entry.image), read_labels(entry.labels)
+        labels = predict_volume(predictor, volume, source.grid)
+        cleaned = remove_distant_objects(labels, volume.spacing_mm, settings.distance_mm, settings.kidney_ml)
+        write_labels(cleaned if settings.postprocess else labels, volume.source, folder / f"{entry.case}.nii.gz")
+        row = case_scores.score_case(entry.case, truth.voxels, labels, volume.spacing_mm, cleaned)
+        rows.append(row)
+        dice = {name: row[f"{case_scores.AFTER}{name}_dice"] for name in STRUCTURES}
+        aspect = volume.spacing_mm[1] / volume.spacing_mm[2]
+        pictures.append(telling_slice(volume.voxels, truth.voxels, cleaned, entry.case, dice, aspect))
+    tumor = [row[case_scores.AFTER + "tumor_dice"] for row in rows]
+    order = sorted(range(len(rows)), key=lambda index: -1 if math.isnan(tumor[index]) else tumor[index], reverse=True)
+    step = max(1, len(order) / PICTURES)
+    chosen = [order[int(place * step)] for place in range(min(PICTURES, len(order)))]
+    return rows, [pictures[index] for index in chosen]

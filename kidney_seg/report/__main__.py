@@ -1,0 +1,52 @@
+"""Command line of `python -m kidney_seg.report`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from data_prep.cli import run_command
+from kidney_seg.report.writer import NAME, write_report
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kidney_seg.report",
+        description="Write one HTML file about a finished run, or about an evaluation: Table 1 with intervals beside "
+        "published figures, learning curves, Dice by patient and by tumor size, detection by size, and the best, "
+        "median and worst patients as slices and in 3-D. It opens without a network.",
+    )
+    parser.add_argument("folder", metavar="RUN", help="run folder, or the folder that kidney_seg.evaluate wrote")
+    parser.add_argument("--out", metavar="FILE", help=f"default: {NAME} in the folder")
+    parser.add_argument(
+        "--truth", metavar="FOLDER", help="for the pictures of an evaluation: cases with imaging and segmentation"
+    )
+    parser.add_argument(
+        "--predictions",
+        metavar="FOLDER",
+        help="with --truth: the label files (default: the folder above the evaluation)",
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; see the module's first line."""
+    arguments = make_parser().parse_args(argv)
+    return run_command(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    path = write_report(
+        arguments.folder,
+        arguments.out,
+        truth=arguments.truth,
+        predictions=arguments.predictions,
+        say=lambda line: print(line, flush=True),
+    )
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Checkpoints of a training in progress: whole or not there, checked when read, the last two kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.files.atomic import replacing
+
+KEPT = 2
+
+
+class Checkpoints:
+    """The checkpoints in one folder: arrays, and where the training was as plain values.
+
+    A file's name ends in the first 16 hex digits of the SHA-256 of its bytes, so that damage of any kind shows.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def save(self, place: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Path:
+        """Write a checkpoint and remove all but the last two; `place` is what JSON can hold, floats finite."""
+        stream = io.BytesIO()
+        np.savez(stream, allow_pickle=False, place=np.array(json.dumps(place, allow_nan=False)), **arrays)
+        content = stream.getvalue()
+        files = self._files()
+        number = 1 + (int(files[-1].name.split("-")[0]) if files else 0)
+        path = self.folder / f"{number:06d}-{_digest(content)}.npz"
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+        for old in files[: len(files) + 1 - KEPT]:
+            old.unlink()
+        return path
+
+    def newest(self, warn: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+        """Return the newest checkpoint that is whole, or None; `warn` gets a line for each that is passed over."""
+        for path in reversed(self._files()):
+            try:
+                content = path.read_bytes()
+                if path.stem.split("-")[1] != _digest(content):
+                    raise ValueError("its checksum is wrong")
+                with np.load(io.BytesIO(content)) as file:
+                    arrays = {name: file[name] for name in file.files}
+                return json.loads(str(arrays.pop("place"))), arrays
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                warn(f"{path}: this checkpoint is damaged ({error}); the one before it is taken, if there is one")
+        return None
+
+    def clear(self) -> None:
+        """Remove all checkpoints."""
+        for path in self._files():
+            path.unlink()
+
+    def _files(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("*.npz") if path.name[:6].isdecimal())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Segment scans with a served model."""

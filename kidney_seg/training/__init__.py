@@ -1,0 +1,1 @@
+"""Train one round: one `fit()`, on one or several devices or hosts."""

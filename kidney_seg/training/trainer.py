@@ -1,0 +1,201 @@
+"""One network, compiled once, trained in rounds: every round starts from given weights with a fresh optimizer."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from kidney_seg.config.run_config import Config
+from kidney_seg.losses.heads import build_losses
+from kidney_seg.model.attention_unet import build_model
+from kidney_seg.pipeline.dataset import ReadyTimes, training_dataset
+from kidney_seg.pipeline.sampling import Samples
+from kidney_seg.pipeline.slice_store import SliceStore
+from kidney_seg.predict.predictor import make_predictor
+from kidney_seg.training.devices import choose_devices
+from kidney_seg.training.messages import round_message
+from kidney_seg.training.stop_request import Stopped, StopRequest
+
+if TYPE_CHECKING:
+    from kidney_seg.training.process_group import Group
+from kidney_seg.training.progress import Progress, named_state
+from kidney_seg.training.schedule import build_optimizer, rate_at
+
+
+class Trainer:
+    """The network with its training step, traced at the first round and kept for all others.
+
+    Between rounds the weights and the optimizer's variables are set in place: compiling again would cost some 20 s.
+    """
+
+    def __init__(self, config: Config, group: Group | None = None):
+        """`group`: the processes that train together, each of which makes a Trainer of the same settings."""
+        self.config, self.group = config, group
+        self.model = build_model(config.model)  # for files and predictions: a network of one device
+        self.devices = choose_devices(config, *((group.index, group.count) if group else ()))
+        losses, weights = build_losses(config.loss, config.model)
+        choices: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
+        with self.devices.scope():
+            self.trained = self.devices.twin(self.model)
+            optimizer = self.devices.optimizer(build_optimizer(config.rounds))
+            compiled = self.devices.jit_compile(choices[config.rounds.jit_compile])
+            self.trained.compile(optimizer=optimizer, loss=losses, loss_weights=weights, jit_compile=compiled)
+            self.trained.optimizer.build(self.trained.trainable_variables)
+        pairs = zip(self.model.variables, self.trained.variables, strict=True)
+        self._copies = [(own, copy) for own, copy in pairs if own is not copy]  # none, or all
+        self._fresh_optimizer = [variable.numpy() for variable in self.trained.optimizer.variables]
+        self._optimizer: list[np.ndarray] | None = None  # what `set_state` gave for the next round
+        self.predict = make_predictor(self.model, config.prediction.slices_per_batch)
+
+    def initialize(self, seed: int) -> None:
+        """Give the network new random weights, which follow from `seed` alone."""
+        keras.utils.set_random_seed(seed)
+        self.model.set_weights(build_model(self.config.model).get_weights())
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return a copy of all that a training step changes: weights, moving averages, the optimizer's variables."""
+        values = (self.trained.variables, self.trained.optimizer.variables)
+        return named_state(*([variable.numpy() for variable in variables] for variables in values))
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Put back what `state` returned, whatever devices it was on; the next round begins with it."""
+        for index, variable in enumerate(self.model.variables):
+            variable.assign(state[f"weight{index}"])
+        self._optimizer = [state[f"optimizer{index}"] for index in range(len(self._fresh_optimizer))]
+
+    def fit_round(
+        self,
+        store: SliceStore,
+        epochs: Sequence[Samples],
+        peak_rate: float,
+        report: Callable[[dict], None] = lambda row: None,
+        *,
+        start: Progress | None = None,
+        save: Callable[[Progress], None] = lambda progress: None,
+        stop: StopRequest | None = None,
+    ) -> list[dict]:
+        """Train on the samples of all `epochs`, from the weights as they are, with a fresh optimizer.
+
+        Returns one row an epoch: `epoch`, `steps` so far in this round, `loss`, the loss of each head (None where it is
+        not finite, which ends the round), `rate` at its end, `seconds`, and `waited`, how many of them for data;
+        `report` gets each row when it is ready. `save` is called after every epoch and every `checkpoint_seconds`, when
+        `state` and the `Progress` together are all that is needed to go on; with that as `start`, and `set_state`
+        before, a round ends with the bits that it would have had. Raises Stopped after the batch in which `stop` was
+        asked, and after `save`.
+        """
+        progress = start or Progress()
+        left = sum(len(epoch.case) for epoch in epochs) - progress.steps
+        given = self._given(fresh=start is None)
+        if left == 0:
+            self._begin(given)  # the optimizer's variables are saved with the weights
+            return progress.rows
+        leads = self.group is None or self.group.index == 0
+        if self.group is not None and leads:
+            self.group.send(round_message(given, epochs, peak_rate, progress.steps))
+        self._begin(given)
+        ready = ReadyTimes()
+        watcher = _Watcher(self, progress, epochs, peak_rate, report, save, stop or StopRequest(), ready)
+        own = [epoch.rows(self.devices.own_rows(self.config.data.batch_size)) for epoch in epochs]
+        with watcher.stop.noted_only(), self.devices.scope():
+            # One epoch of Keras' is the whole round: ours are the watcher's, which can begin in the middle of one.
+            self.trained.fit(
+                training_dataset(store, own, self.config, first=progress.steps, ready=ready),
+                steps_per_epoch=left,
+                shuffle=False,  # the samples come in the order that was drawn
+                verbose=0,
+                callbacks=[watcher],
+            )
+        for own, copy in self._copies:
+            own.assign(copy.numpy())
+        asked = watcher.asked
+        if asked is None and leads:
+            asked = watcher.stop.signal_number  # it came after the last batch
+        if asked is not None:
+            raise Stopped(asked)
+        return progress.rows
+
+    def _given(self, fresh: bool) -> dict[str, np.ndarray]:
+        """Return the state that a round begins with, as `state` does: the network's weights, and an optimizer's."""
+        optimizer = self._fresh_optimizer if fresh else self._optimizer
+        self._optimizer = None
+        if optimizer is None:
+            optimizer = [variable.numpy() for variable in self.trained.optimizer.variables]
+        return named_state([variable.numpy() for variable in self.model.variables], optimizer)
+
+    def _begin(self, given: Mapping[str, np.ndarray]) -> None:
+        """Set the trained network and its optimizer on all devices."""
+        kinds = {"weight": self.trained.variables, "optimizer": self.trained.optimizer.variables}
+        if not self._copies:
+            del kinds["weight"]  # they are there
+        for kind, variables in kinds.items():
+            for index, variable in enumerate(variables):
+                self.devices.assign(variable, given[f"{kind}{index}"])
+
+
+class _Watcher(keras.callbacks.Callback):
+    """Sets the rate before each step, adds up epochs, saves; ends the round when asked, or at a loss that is none."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        progress: Progress,
+        epochs: Sequence[Samples],
+        peak_rate: float,
+        report: Callable[[dict], None],
+        save: Callable[[Progress], None],
+        stop: StopRequest,
+        ready: ReadyTimes,
+    ):
+        super().__init__()
+        self.progress, self.epoch_steps, self.total = progress, len(epochs[0].case), len(epochs) * len(epochs[0].case)
+        self.trainer, self.peak_rate, self.rounds = trainer, peak_rate, trainer.config.rounds
+        self.report, self.save, self.stop, self.ready = report, save, stop, ready
+        self.failed = False
+        self.asked: int | None = None  # the signal by which all processes stop
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self.clock = self.saved = time.monotonic()
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.rate = rate_at(self.progress.steps, self.total, self.peak_rate, self.rounds.warmup_share)
+        self.trainer.devices.assign(self.model.optimizer.learning_rate, self.rate)
+        self.trainer.devices.reset_metrics(self.model)  # so that Keras' running means are those of this one step
+        self.wanted = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()  # during `fit` the state is elsewhere
+        progress, now = self.progress, time.monotonic()
+        for name, value in (logs or {}).items():
+            progress.sums[name] = progress.sums.get(name, 0.0) + float(value)
+        waited = self.ready.waited(progress.steps, self.wanted)
+        progress.waited += waited if batch else 0.0  # the first batch of a round starts the pipeline, and may be traced
+        progress.seconds += now - self.clock
+        self.clock = now
+        progress.steps += 1
+        self.failed = not math.isfinite(progress.sums["loss"])
+        closed = self.failed or progress.steps % self.epoch_steps == 0
+        if closed:
+            self._close_epoch()
+        group = self.trainer.group
+        self.asked = group.agree(self.stop.signal_number) if group else self.stop.signal_number
+        asked = self.asked is not None
+        if not self.failed and (closed or asked or now - self.saved >= self.rounds.checkpoint_seconds):
+            self.save(progress)
+            self.saved = time.monotonic()
+        if self.failed or asked:
+            self.model.stop_training = True
+
+    def _close_epoch(self) -> None:
+        progress = self.progress
+        count = (progress.steps - 1) % self.epoch_steps + 1
+        losses = {name: value / count if math.isfinite(value) else None for name, value in progress.sums.items()}
+        row = {"epoch": len(progress.rows), "steps": progress.steps, **losses, "rate": self.rate}
+        progress.rows.append({**row, "seconds": round(progress.seconds, 2), "waited": round(progress.waited, 3)})
+        progress.sums, progress.seconds, progress.waited = {}, 0.0, 0.0
+        self.report(progress.rows[-1])

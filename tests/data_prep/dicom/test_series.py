@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import logging
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    MRImageStorage,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
+from support.dicom_files import random_hu, save_slices, slices_of, without_identifiers
+from support.helpers import one_line
+
+from data_prep.dicom import headers as dicom_header
+from data_prep.dicom.__main__ import main
+from data_prep.dicom.series import list_series
+from data_prep.errors import InputError
+from data_prep.formats import image_source as voxel_source
+from data_prep.volume import read_image, read_volume, write_labels
+
+
+def columns(*axes: tuple[float, float, float]) -> np.ndarray:
+    return np.array(axes, float).T
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A scout, a thick axial, a thin axial, a long coronal, a longer reformatted series, a capture, and an MR."""
+    folder = tmp_path / "study"
+
+    def set_type(*values: str):
+        return lambda data, k: setattr(data, "ImageType", list(values))
+
+    def capture(data: Dataset, k: int) -> None:
+        data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+
+    def mr(data: Dataset, k: int) -> None:
+        data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = MRImageStorage
+        data.Modality = "MR"
+
+    coronal = columns((1, 0, 0), (0, 0, -1), (0, 1, 0))
+    for name, count, options in (
+        ("a_scout", 1, {"change": set_type("ORIGINAL", "PRIMARY", "LOCALIZER")}),
+        ("b_thick", 3, {}),
+        ("c_thin", 5, {}),
+        ("d_coronal", 8, {"axes": coronal}),
+        ("e_slabs", 12, {"change": set_type("DERIVED", "SECONDARY", "REFORMATTED")}),
+        ("f_capture", 1, {"change": capture}),
+        ("g_mr", 20, {"change": mr}),
+    ):
+        save_slices(folder / name, slices_of(random_hu(count), uid=generate_uid(entropy_srcs=[name]), **options))
+    return folder
+
+
+def test_the_axial_ct_with_most_slices_is_read_and_said(study: Path) -> None:
+    volume = read_volume(study)
+    assert volume.voxels.shape[0] == 5
+    key = list_series(study)[2].key
+    assert volume.notes == (
+        "4 CT series found: read the axial CT with most slices that is not reformatted, "
+        f"series 3 ({key}): 5 axial CT images of 7 x 9 pixels; predict --series chooses another",
+        "1 localizer passed over",
+        "1 secondary capture passed over",
+    )
+    # the key says which series it is without saying its UID
+    assert len(key) == 8 and int(key, 16) >= 0
+
+
+def test_axial_comes_first_also_reformatted_and_coronal_is_better_than_none(study: Path) -> None:
+    for name in ("b_thick", "c_thin"):
+        shutil.rmtree(study / name)
+    volume = read_volume(study)
+    assert len(volume.voxels) == 12
+    assert "read the axial CT with most slices, series 3" in volume.notes[0]
+    shutil.rmtree(study / "e_slabs")
+    save_slices(
+        study / "h_sagittal", slices_of(random_hu(3), uid="1.2.3", axes=columns((0, 1, 0), (0, 0, -1), (1, 0, 0)))
+    )
+    volume = read_volume(study)
+    assert volume.source.size == (7, 9, 8)
+    assert "none is axial, so the CT with most slices, series 2" in volume.notes[0]
+
+
+def test_series_are_listed_and_chosen_by_number_or_key(study: Path, capsys) -> None:
+    series = list_series(study)
+    assert [(one.number, one.modality, one.plane, len(one.images)) for one in series] == [
+        (1, "CT", "axial", 1),
+        (2, "CT", "axial", 3),
+        (3, "CT", "axial", 5),
+        (4, "CT", "coronal", 8),
+        (5, "CT", "axial", 12),
+        (6, "CT", "axial", 1),
+        (7, "MR", "axial", 20),
+    ]
+    for number, count in ((2, 3), (5, 12)):
+        for wanted in (number, str(number), series[number - 1].key, series[number - 1].key[:5].upper()):
+            assert read_image(study, series=wanted).values.shape[0] == count
+    assert read_image(study, series="4").values.shape[0] == 8
+    for wanted, words in {
+        "9": "fits 0 series",
+        "": "fits 0",
+        "ffff0000": "fits 0",
+        "7": "expected a series of CT",
+    }.items():
+        with pytest.raises(InputError, match=words) as caught:
+            read_volume(study, series=wanted)
+        one_line(caught)
+    assert main([str(study)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[3] == f"series 4 ({series[3].key}): 8 coronal CT images of 7 x 9 pixels"
+    assert out[7] == "Read unless --series says otherwise: 3"
+
+
+def test_a_series_can_only_be_chosen_in_a_folder(tmp_path: Path) -> None:
+    write_labels(
+        np.zeros((6, 9, 7), np.uint8),
+        read_image(save_slices(tmp_path, slices_of(random_hu()))).grid,
+        tmp_path / "a.mha",
+    )
+    with pytest.raises(InputError, match="series can only be chosen"):
+        read_volume(tmp_path / "a.mha", series=1)
+    with pytest.raises(InputError, match="one DICOM file"):
+        read_volume(next(tmp_path.glob("*.dcm")))
+
+
+def test_damaged_and_other_files_are_passed_over_and_damage_is_said(tmp_path: Path) -> None:
+    def deflate(data: Dataset, k: int) -> None:
+        data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+
+    folder = save_slices(tmp_path / "scan", slices_of(random_hu()))
+    (folder / "AAA.txt").write_text("a note")
+    (folder / "AAB").write_bytes(bytes(500))
+    (folder / "AAC").write_bytes(b"")
+    assert read_volume(folder).notes == ()
+    (folder / "AAD.dcm").write_bytes(b"not found")
+    (folder / "AAE").write_bytes(bytes(128) + b"DICM" + b"\xff" * 100)
+    save_slices(folder, slices_of(random_hu(1), change=deflate), prefix="AAF")
+    note = "3 files look like damaged DICOM and were passed over: file number 4, 5, 6 in the order of names"
+    volume = read_volume(folder)
+    assert volume.notes == (note,)
+    assert np.array_equal(volume.voxels, random_hu())
+    inner = [path for path in folder.glob("DOE*") if pydicom.dcmread(path).ImagePositionPatient[2] == 38.25]
+    inner[0].write_bytes(b"")
+    with pytest.raises(InputError, match=r"damaged DICOM \(file number 4, 5, 6, \d+ in .* 1 slices are missing"):
+        read_volume(folder)
+
+
+def test_a_file_that_may_not_be_read_is_damage_and_its_name_is_not_told(tmp_path: Path, monkeypatch) -> None:
+    folder = save_slices(tmp_path / "scan", slices_of(random_hu()))
+
+    def refuse(path: Path, *arguments):
+        if path.name == "DOE_JANE_003.dcm":
+            raise PermissionError(13, "Permission denied", str(path))
+        return open(path, *arguments)
+
+    monkeypatch.setattr(voxel_source, "open", refuse, raising=False)
+    volume = read_volume(folder)  # it is the first slice or the last, so no gap tells of it
+    assert len(volume.voxels) == 5
+    assert volume.notes == (
+        "1 files look like damaged DICOM and were passed over: file number 4 in the order of names",
+    )
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    folder = save_slices(tmp_path / "scan", slices_of(random_hu()))
+    save_slices(tmp_path / "other", slices_of(random_hu(20)))
+    (folder / "other").symlink_to(tmp_path / "other")
+    (folder / "loop").symlink_to(folder)
+    (folder / "file.dcm").symlink_to(next((tmp_path / "other").iterdir()))
+    (folder / "broken.dcm").symlink_to(folder / "absent")
+    assert np.array_equal(read_volume(folder).voxels, random_hu())
+
+
+def test_nothing_that_identifies_a_patient_leaves_the_headers(tmp_path: Path, study: Path, caplog, capfd) -> None:
+    def malformed(data: Dataset, k: int) -> None:
+        # values that pydicom warns of, and quotes
+        data.add_new("RescaleType", "LO", "US")
+        data._dict[pydicom.tag.Tag("SeriesInstanceUID")] = pydicom.dataelem.RawDataElement(
+            pydicom.tag.Tag("SeriesInstanceUID"), "UI", 8, b"DOE^JANE", 0, False, True
+        )
+        data._dict[pydicom.tag.Tag("RescaleSlope")] = pydicom.dataelem.RawDataElement(
+            pydicom.tag.Tag("RescaleSlope"), "DS", 8, b"MRN-7734" if k == 2 else b"1       ", 0, False, True
+        )
+
+    slices = slices_of(random_hu())
+    for k, data in enumerate(slices):
+        malformed(data, k)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        broken = save_slices(tmp_path / "malformed", slices)
+    caplog.set_level(logging.DEBUG)
+    caplog.clear()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        texts = [repr(read_volume(study)), repr(read_image(study)), repr(list_series(study)), repr(list_series(broken))]
+        texts += [repr(one.images) for one in list_series(study)]
+        for folder, series in ((broken, None), (study, "9"), (study, "6")):
+            with pytest.raises(InputError) as caught:
+                read_volume(folder, series=series)
+            texts += [one_line(caught), repr(caught.value.__cause__), repr(caught.value.__context__)]
+        main([str(study)])
+        main([str(broken)])
+    texts += [str(warning.message) for warning in warned]
+    for text in (*texts, caplog.text, *capfd.readouterr()):
+        without_identifiers(text)
+    assert "damaged DICOM (file number" in " ".join(texts)  # the slice whose slope is the number of a patient
+
+
+def test_the_docs_list_every_tag_that_is_looked_at() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "geometry.md").read_text(encoding="utf-8")
+    listed = text.split("exactly these are looked at:")[1].split(". Of these")[0]
+    expected = {*dicom_header.TAGS, "TransferSyntaxUID", "MediaStorageSOPClassUID"}
+    assert {name.strip(" `\n") for name in listed.split(",")} == expected

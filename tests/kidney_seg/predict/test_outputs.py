@@ -1,0 +1,109 @@
+"""What is there already: done, to be done again, or not ours."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from support.helpers import one_line, save
+
+from data_prep.errors import InputError
+from data_prep.files.checksums import sha256_of
+from data_prep.volume import read_volume
+from kidney_seg.predict import outputs as prediction_files
+from kidney_seg.predict.outputs import is_done, outputs_of, write_outputs
+
+MADE_BY = {"models": ["a"], "grid": {"size": 16}, "settings": {"flips": "none"}}
+IMAGE = {"sha256": "1", "series": None}
+
+
+@pytest.fixture
+def volume(tmp_path):
+    return read_volume(save(tmp_path / "ct.nii.gz", np.zeros((3, 4, 5), np.int16)))
+
+
+def write(outputs, volume):
+    labels = np.ones(volume.voxels.shape, np.uint8)
+    return write_outputs(outputs, volume, labels, labels, {"image": IMAGE, "made_by": MADE_BY})
+
+
+def test_done(volume, tmp_path):
+    outputs = outputs_of(tmp_path / "out" / "x.nii.gz", probabilities=True)
+    assert not is_done(outputs, MADE_BY, IMAGE)
+    record = write(outputs, volume)
+    assert record == json.loads((tmp_path / "out" / "x.json").read_text())
+    assert record["files"] == {
+        "x.nii.gz": sha256_of(tmp_path / "out" / "x.nii.gz"),
+        "tumor_probability/x.nii.gz": sha256_of(tmp_path / "out" / "tumor_probability" / "x.nii.gz"),
+    }
+    assert is_done(outputs, MADE_BY, IMAGE) and is_done(outputs, MADE_BY)
+    assert is_done(outputs_of(outputs.labels), MADE_BY, IMAGE)  # fewer files
+
+
+@pytest.mark.parametrize("missing", ["x.nii.gz", "x.json", "tumor_probability/x.nii.gz"])
+def test_missing(volume, tmp_path, missing):
+    outputs = outputs_of(tmp_path / "x.nii.gz", probabilities=True)
+    write(outputs, volume)
+    (tmp_path / missing).unlink()
+    if missing == "x.json":
+        with pytest.raises(InputError, match=r"no x\.json tells"):
+            is_done(outputs, MADE_BY, IMAGE)
+    else:
+        assert not is_done(outputs, MADE_BY, IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("made_by", "image", "words"),
+    [
+        (MADE_BY | {"models": ["b"]}, IMAGE, "other models"),
+        (MADE_BY | {"grid": {"size": 32}, "settings": {}}, IMAGE, "other grid and settings"),
+        (MADE_BY, {"sha256": "2", "series": None}, "other image"),
+    ],
+)
+def test_made_otherwise(volume, tmp_path, made_by, image, words):
+    outputs = outputs_of(tmp_path / "x.nii.gz")
+    write(outputs, volume)
+    with pytest.raises(InputError, match=f"{words}; .*--force") as caught:
+        is_done(outputs, made_by, image)
+    one_line(caught)
+
+
+def test_changed_by_hand_and_of_others(volume, tmp_path):
+    outputs = outputs_of(tmp_path / "x.nii.gz")
+    write(outputs, volume)
+    outputs.labels.write_bytes(outputs.labels.read_bytes() + b"\0")
+    with pytest.raises(InputError, match="not as it was written"):
+        is_done(outputs, MADE_BY, IMAGE)
+    for text in ("{}", "[1]", "no json", '{"program": 3}', '{"program": "other 1.0", "files": {}}'):
+        (tmp_path / "y.json").write_text(text)
+        with pytest.raises(InputError, match=r"y\.json: is there already"):
+            is_done(outputs_of(tmp_path / "y.nii.gz"), MADE_BY)
+
+
+@pytest.mark.parametrize("moment", ["write_percent", "write_labels", "sha256_of"])
+def test_a_failure_leaves_nothing(volume, tmp_path, moment, monkeypatch):
+    def fail(*arguments):
+        raise InputError("no")
+
+    monkeypatch.setattr(prediction_files, moment, fail)
+    with pytest.raises(InputError, match="no"):
+        write(outputs_of(tmp_path / "out" / "x.nii.gz", probabilities=True), volume)
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("moment", ["write_percent", "write_labels", "sha256_of"])
+def test_a_killed_process_leaves_what_is_done_again(volume, tmp_path, moment, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def die(*arguments):
+        raise Killed
+
+    outputs = outputs_of(tmp_path / "x.nii.gz", probabilities=True)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(prediction_files, moment, die)
+        write(outputs, volume)
+    assert not is_done(outputs, MADE_BY, IMAGE) and not outputs.labels.exists()
+    write(outputs, volume)
+    assert is_done(outputs, MADE_BY, IMAGE)

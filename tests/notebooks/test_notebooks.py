@@ -1,0 +1,89 @@
+"""Every notebook runs from top to bottom with no data of one's own, and is stored without outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from matplotlib.figure import Figure
+
+from kidney_seg.figures import notebook
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LIMIT_S = 600  # a cell; on two free cores the longest takes half a minute; a reply that gets lost costs all of it
+# Before the first cell, so that what is trained takes seconds: what the network finds is not the point here.
+SHORT = """from kidney_seg.progressive import small_run as _small_run
+_small_run.SETTINGS += ("width_factor=0.1", "starts=1", "start_steps=6", "steps=4", "max_rounds=1")
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One folder for all of them: what notebook 2 trains the later ones find there."""
+    return tmp_path_factory.mktemp("notebooks")
+
+
+def test_there_are_six():
+    assert [path.name[:3] for path in NOTEBOOKS] == ["01_", "02_", "03_", "04_", "05_", "06_"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_stored_without_outputs(path):
+    content = nbformat.read(path, as_version=4)
+    nbformat.validate(content)
+    for cell in content.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None
+            assert "def " not in cell.source and "class " not in cell.source  # no logic lives in a notebook
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs(path, folder, monkeypatch):
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    content = nbformat.read(path, as_version=4)
+    content.cells.insert(0, nbformat.v4.new_code_cell(SHORT))
+    NotebookClient(content, timeout=LIMIT_S, resources={"metadata": {"path": str(folder)}}).execute()
+    told = {
+        "01_the_data": "truncated",
+        "02_the_network": "5,687,504",
+        "03_the_loss": "nan",
+        "04_progressive_training": "accepted",
+        "05_results": "Table 1",
+        "06_serving": "True",
+    }[path.stem]
+    assert told in "".join(str(output) for cell in content.cells for output in cell.get("outputs", []))
+
+
+def test_viewer(tmp_path, monkeypatch):
+    from data_prep.phantom.cohort import write_cohort
+
+    (case,) = write_cohort(tmp_path / "patients", cases=1, size=32, slices=8)
+    image, labels = case / "imaging.nii.gz", case / "segmentation.nii.gz"
+    widget = notebook.show_volume(image, labels)
+    assert [Path(volume.path).name for volume in widget.volumes] == ["imaging.nii.gz", "segmentation.nii.gz"]
+    assert widget.opts.is_radiological_convention  # the patient's right is on the left, as everywhere here
+    colors = widget.volumes[1].colormap_label.lut
+    assert colors[:12] == [0, 0, 0, 0, 0x56, 0xB4, 0xE9, 255, 0xE6, 0x9F, 0x00, 255]  # background is clear
+
+    monkeypatch.setitem(__import__("sys").modules, "ipyniivue", None)  # as if it were not installed
+    drawn = notebook.show_volume(image, labels)
+    assert len(drawn.axes) == 2 and drawn.axes[0].images
+    assert len(notebook.show_volume(image).axes) == 1
+
+
+def test_sliders_begin_at_the_defaults_and_draw_anew():
+    drawn = []
+
+    def draw(alpha: float = 0.7, exponent: float = 0.75) -> Figure:
+        drawn.append((alpha, exponent))
+        return Figure()
+
+    shown = notebook.slider(draw, alpha=(0.1, 0.9, 0.1), exponent=(0.5, 2.0, 0.25))
+    assert drawn == [(0.7, 0.75)]
+    shown.widget.children[0].value = 0.9
+    assert drawn[1:] == [(0.9, 0.75)]
