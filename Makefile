@@ -18,6 +18,7 @@ test-fast: .venv/ready lint  ## without what trains a network
 lint: .venv/ready
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY:python=lint-imports) --no-logo
 
 bench: .venv/bench  ## speed, beside PyTorch and plain copies
 	$(PY) -m benchmarks

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.support.machine import Others, describe, rate_now
 from benchmarks.support.rows import MARK, NOISY, Row, compared, table
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json, write_json
 
@@ -102,8 +102,8 @@ def _read(path: Path) -> dict:
         raise InputError(f"{path}: expected a file that --json of this command wrote") from None
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; see the module's first line."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure the project against yardsticks of the same run: the machine, PyTorch, plain copies. "
@@ -115,21 +115,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="tiny work: whether all of it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write machine, versions and all rows")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help="two such files side by side")
-    options = parser.parse_args(argv)
+    return parser
 
-    def body() -> int:
-        if options.compare:
-            print(compare(*options.compare))
-            return 0
-        machine = describe()
-        print("\n".join(f"{key}: {value}" for key, value in machine.items()))
-        found = measure(options.only or list(BENCHMARKS), options.quick)
-        if options.json:
-            run = {"machine": machine, "quick": options.quick, "benchmarks": found}
-            write_json(options.json, run)
+
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
+    """The command; see the module's first line."""
+    if options.compare:
+        print(compare(*options.compare))
         return 0
-
-    return run_command(body)
+    machine = describe()
+    print("\n".join(f"{key}: {value}" for key, value in machine.items()))
+    found = measure(options.only or list(BENCHMARKS), options.quick)
+    if options.json:
+        run = {"machine": machine, "quick": options.quick, "benchmarks": found}
+        write_json(options.json, run)
+    return 0
 
 
 if __name__ == "__main__":

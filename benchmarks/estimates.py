@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.split.sets import FRACTIONS
 from kidney_seg.config.model import HEADS
@@ -183,17 +183,18 @@ def _table(heads: str, rows: Sequence[str]) -> list[str]:
     return [f"| {heads} |", "| " + " | ".join("---" for _ in heads.split("|")) + " |", *(f"| {row} |" for row in rows)]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; see the module's first line."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.estimates", description=__doc__)
     for one in fields(Inputs):
         option, text = f"--{one.name.replace('_', '-')}", f"{one.metadata['help']} (default: %(default)s)"
         parser.add_argument(option, metavar="X", type=float, default=one.default, help=text)
-    arguments = parser.parse_args(argv)
-    return run_command(lambda: _run(arguments))
+    return parser
 
 
-def _run(arguments: argparse.Namespace) -> int:
+@command(make_parser)
+def main(arguments: argparse.Namespace) -> int:
+    """Run the command; see the module's first line."""
     for name, value in vars(arguments).items():
         if not 0 < value < float("inf"):
             raise InputError(f"--{name.replace('_', '-')} {value:g}: expected a number above 0")

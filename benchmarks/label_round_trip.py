@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 
-from data_prep.cli import progress, run_command
+from data_prep.cli import command, progress
 from data_prep.errors import InputError
 from data_prep.geometry.network_grid import DEFAULT_SETTINGS, GridSettings, probabilities_to_labels, shares_to_network
 from data_prep.phantom.label_maps import find_label_maps
@@ -40,8 +40,8 @@ def round_trip_dice(
     return kidney, tumor
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Print Dice by label map, and mean and minimum; see `--help`."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.label_round_trip",
         description="Bring label maps to the network's grid as soft labels and back, and print what is kept as Dice.",
@@ -49,31 +49,32 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("labels", metavar="DIR", help="folder of case folders with segmentation.nii.gz")
     parser.add_argument("--size", type=int, default=256, help="pixels of the network a side (default: %(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N label maps (default: all)")
-    options = parser.parse_args(argv)
+    return parser
 
-    def body() -> int:
-        from data_prep.volume import read_labels
 
-        settings = GridSettings(options.size)
-        if options.limit is not None and options.limit < 1:
-            raise InputError(f"limit {options.limit}: expected 1 or more label maps, or none for all")
-        maps = find_label_maps(options.labels)[: options.limit]
-        rows = []
-        for label_map in progress(maps, "round trip"):
-            volume = read_labels(label_map.path)
-            labels = np.where(volume.voxels == 3, np.uint8(1), volume.voxels)  # cysts are kidney
-            rows.append(round_trip_dice(labels, volume.spacing_mm, settings))
-        for label_map, (kidney, tumor) in zip(maps, rows, strict=True):
-            print(f"{label_map.name}  kidney {kidney:.4f}  tumor {tumor:.4f}")
-        table = np.array(rows)
-        for name, column in zip(("kidney", "tumor"), table.T, strict=True):
-            known = column[np.isfinite(column)]
-            if len(known):
-                worst = maps[int(np.nanargmin(column))].name
-                print(f"{name}: mean {known.mean():.4f}, lowest {known.min():.4f} ({worst}), {len(known)} label maps")
-        return 0
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
+    """Print Dice by label map, and mean and minimum; see `--help`."""
+    from data_prep.volume import read_labels
 
-    return run_command(body)
+    settings = GridSettings(options.size)
+    if options.limit is not None and options.limit < 1:
+        raise InputError(f"limit {options.limit}: expected 1 or more label maps, or none for all")
+    maps = find_label_maps(options.labels)[: options.limit]
+    rows = []
+    for label_map in progress(maps, "round trip"):
+        volume = read_labels(label_map.path)
+        labels = np.where(volume.voxels == 3, np.uint8(1), volume.voxels)  # cysts are kidney
+        rows.append(round_trip_dice(labels, volume.spacing_mm, settings))
+    for label_map, (kidney, tumor) in zip(maps, rows, strict=True):
+        print(f"{label_map.name}  kidney {kidney:.4f}  tumor {tumor:.4f}")
+    table = np.array(rows)
+    for name, column in zip(("kidney", "tumor"), table.T, strict=True):
+        known = column[np.isfinite(column)]
+        if len(known):
+            worst = maps[int(np.nanargmin(column))].name
+            print(f"{name}: mean {known.mean():.4f}, lowest {known.min():.4f} ({worst}), {len(known)} label maps")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,74 +1,110 @@
-"""SIGTERM, by which batch systems end a job, treated as Ctrl-C."""
+"""Shared by all commands: input errors become one line and an exit code; long work shows progress."""
 
 from __future__ import annotations
 
+import argparse
 import errno
+import functools
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 from data_prep.errors import InputError
 
-EXIT_CODE = 128 + signal.SIGTERM
+Item = TypeVar("Item")
+
+INTERRUPTED = 130  # exit code after Ctrl-C
+TERMINATED = 128 + signal.SIGTERM  # after SIGTERM, by which batch systems end a job
+NO_READER = 141  # when the reader of the output is gone, as after `| head`
 
 
-def ended_by_sigterm(command: Callable[[], int]) -> int:
-    """Run a command that ends well on KeyboardInterrupt, such as `run_command`; SIGTERM then raises it, too.
+class Main(Protocol):
+    """The `main` of a command: `sys.argv` without arguments, else the words given; returns the exit code."""
 
-    Returns the command's exit code, 143 where SIGTERM came. Only the main thread may call it.
+    def __call__(self, argv: list[str] | None = None) -> int: ...
+
+
+def command(
+    make_parser: Callable[[], argparse.ArgumentParser],
+) -> Callable[[Callable[[argparse.Namespace], int]], Main]:
+    """Make a function of parsed arguments the `main` of a command, run by `run_command`.
+
+    >>> @command(lambda: argparse.ArgumentParser(prog="python -m example"))
+    ... def main(arguments: argparse.Namespace) -> int:
+    ...     raise InputError("a.nii.gz: the file is empty; download it again")
+    >>> main([])
+    2
     """
-    came = False
+
+    def decorate(body: Callable[[argparse.Namespace], int]) -> Main:
+        @functools.wraps(body)
+        def main(argv: list[str] | None = None) -> int:
+            arguments = make_parser().parse_args(argv)
+            return run_command(lambda: body(arguments))
+
+        return main
+
+    return decorate
+
+
+def run_command(body: Callable[[], int]) -> int:
+    """Run the body of a command and turn input errors and signals into one line and an exit code.
+
+    SIGTERM, by which batch systems end a job, is treated as Ctrl-C, unless the body handles it itself.
+
+    Returns:
+        The body's own code (0 done, 1 done with a negative answer); 2 for bad input, a full disk, or a folder that may
+        not be used; 130 after Ctrl-C; 143 after SIGTERM; 141 without a message when the reader of the output is gone.
+
+    Raises:
+        Exception: any other exception is a defect of this project and keeps its traceback.
+    """
+    with _sigterm_as_interrupt() as terminated:
+        try:
+            code = body()
+            sys.stdout.flush()
+            return code
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) and _nobody_reads():
+                return NO_READER
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                remedy = "free some space or choose another folder"
+            elif error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR):
+                remedy = "choose a folder that you may read and write"
+            else:
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            print(f"error: {error.strerror}{where}: {remedy}, then run this again", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("stopped by the user; run the same command again to resume", file=sys.stderr)
+            return TERMINATED if terminated.is_set() else INTERRUPTED
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[threading.Event]:
+    """Raise KeyboardInterrupt on SIGTERM inside the block; the event says whether it came."""
+    terminated = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        yield terminated
+        return
 
     def interrupt(*_: object) -> None:
-        nonlocal came
-        came = True
+        terminated.set()
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        code = command()
+        yield terminated
     finally:
         signal.signal(signal.SIGTERM, before)
-    return EXIT_CODE if came else code
-
-
-Item = TypeVar("Item")
-
-
-def run_command(body: Callable[[], int]) -> int:
-    """Run the body of a command and turn the user's mistakes into one line and an exit code.
-
-    Returns the body's own code (0 done, 1 done with a negative answer), 2 for bad input, a full disk or a folder that
-    may not be used, 130 when interrupted from the keyboard, 141 without a word when nobody reads the output any more,
-    as after `| head`. Any other exception is a defect of ours and keeps its traceback.
-    """
-    try:
-        code = body()
-        sys.stdout.flush()
-        return code
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if isinstance(error, BrokenPipeError) and _nobody_reads():
-            return 141
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            remedy = "free some space or choose another folder"
-        elif error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR):
-            remedy = "choose a folder that you may read and write"
-        else:
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        print(
-            f"error: {error.strerror}{where}: {remedy}, then run this again",
-            file=sys.stderr,
-        )
-        return 2
-    except KeyboardInterrupt:
-        print("stopped by the user; run the same command again to go on", file=sys.stderr)
-        return 130
 
 
 def _nobody_reads() -> bool:

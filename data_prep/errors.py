@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import importlib
+import os
+from pathlib import Path
 from types import ModuleType
 
 
 class InputError(Exception):
-    """The user's input cannot be used.
+    """Input of the user that cannot be used.
 
-    The message is one line: what is wrong, where, what was found, what was expected, what to do.
-    Commands print it and end with exit code 2; in Python it is raised like any exception.
+    Commands print it as one line and end with exit code 2; in Python it is raised like any exception.
+
+    Args:
+        detail: what was found, what was expected, and what to do; one line, without the path.
+        path: the file or folder concerned; it precedes the detail in the message.
+        code: a name of the problem for programs, which never changes, such as `no_such_file`.
+
+    >>> str(InputError("the file is empty; download it again", path="a.nii.gz", code="empty"))
+    'a.nii.gz: the file is empty; download it again'
     """
+
+    def __init__(self, detail: str, *, path: str | os.PathLike[str] | None = None, code: str = "input"):
+        super().__init__(detail)
+        self.detail, self.code = detail, code
+        self.path = None if path is None else Path(path)
+
+    def __str__(self) -> str:
+        return self.detail if self.path is None else f"{self.path}: {self.detail}"
 
 
 def require(module: str, extra: str) -> ModuleType:

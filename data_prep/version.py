@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def code_version() -> str:
-    """Return the installed version of this project, `unknown` where it is not installed."""
+    """Return the installed version of this project, `unknown` if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -1,1 +1,37 @@
 """Kidney and kidney-tumor segmentation in CT: enhanced attention U-Net, Focal Tversky Loss, progressive training."""
+
+import lazy_loader
+
+from data_prep.old_names import redirect
+
+_public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from data_prep.version import code_version
+
+        return code_version()
+    return _public(name)
+
+
+redirect(
+    {
+        "kidney_seg.attention": ("kidney_seg.model.attention_maps",),
+        "kidney_seg.final": ("kidney_seg.evaluate.tables",),
+        "kidney_seg.intervals": ("kidney_seg.metrics.statistics",),
+        "kidney_seg.loss_view": ("kidney_seg.losses.curves",),
+        "kidney_seg.model_view": ("kidney_seg.model.overview",),
+        "kidney_seg.modelfile": ("kidney_seg.model.model_file",),
+        "kidney_seg.notebook": ("kidney_seg.figures.notebook",),
+        "kidney_seg.predictor": ("kidney_seg.predict.predictor", "kidney_seg.predict.ensemble"),
+        "kidney_seg.quiet": ("kidney_seg.tensorflow_log",),
+        "kidney_seg.report_data": ("kidney_seg.report.data",),
+        "kidney_seg.review": ("kidney_seg.postprocess.review",),
+        "kidney_seg.score_figures": ("kidney_seg.figures.score_plots",),
+        "kidney_seg.sections": ("kidney_seg.config",),
+        "kidney_seg.serving_check": ("kidney_seg.export.verification",),
+        "kidney_seg.small_run": ("kidney_seg.progressive.small_run",),
+        "kidney_seg.whole_volume": ("kidney_seg.predict.volume",),
+    }
+)

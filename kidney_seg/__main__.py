@@ -11,6 +11,8 @@ import os
 import sys
 from types import ModuleType
 
+from data_prep.cli import run_command
+
 COMMANDS = {
     "data_prep.phantom": "simulate patients, or CT around real label maps",
     "data_prep.check": "name what is amiss in a folder of cases or in a cache",
@@ -74,6 +76,10 @@ def main(argv: list[str] | None = None) -> int:
         hint = f"did you mean {near[0]}?" if near else "python -m kidney_seg lists them"
         print(f"error: {words[0]}: there is no such command; {hint}", file=sys.stderr)
         return 2
+    return run_command(_list_commands)
+
+
+def _list_commands() -> int:
     wide = max(map(len, COMMANDS))
     print("Commands, in the order in which they are used; each has --help:\n")
     for name, what in COMMANDS.items():

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json, write_json
 from kidney_seg.config.run_config import Config, differences
@@ -193,25 +193,21 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@command(make_parser)
+def main(arguments: argparse.Namespace) -> int:
     """The command; see the module's first lines."""
-    arguments = make_parser().parse_args(argv)
+    from kidney_seg.figures.style import check_name, save
 
-    def body() -> int:
-        from kidney_seg.figures.style import check_name, save
-
-        if arguments.figure:
-            check_name(arguments.figure)
-        rows = compare(arguments.runs, BEFORE if arguments.before else AFTER)
-        print(table(rows))
-        if arguments.json:
-            write_json(arguments.json, {"schema": 1, "rows": _without_nan(rows)})
-            print(arguments.json)
-        if arguments.figure:
-            print(save(figure(rows), arguments.figure))
-        return 0
-
-    return run_command(body)
+    if arguments.figure:
+        check_name(arguments.figure)
+    rows = compare(arguments.runs, BEFORE if arguments.before else AFTER)
+    print(table(rows))
+    if arguments.json:
+        write_json(arguments.json, {"schema": 1, "rows": _without_nan(rows)})
+        print(arguments.json)
+    if arguments.figure:
+        print(save(figure(rows), arguments.figure))
+    return 0
 
 
 def _without_nan(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.cli import progress, run_command
+from data_prep.cli import command, progress
 from data_prep.errors import InputError
 from data_prep.split.sets import SETS
 from kidney_seg.figures.score_plots import draw_thresholds
@@ -201,13 +201,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@command(make_parser)
+def main(arguments: argparse.Namespace) -> int:
     """The command; see the module's first line."""
-    arguments = make_parser().parse_args(argv)
-    return run_command(lambda: _run(arguments))
-
-
-def _run(arguments: argparse.Namespace) -> int:
     from data_prep.files.json_files import write_json
     from kidney_seg.figures.style import check_name, save
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json
 from kidney_seg.run.journal import read_events
@@ -83,10 +83,10 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@command(make_parser)
+def main(arguments: argparse.Namespace) -> int:
     """The command; see the module's first line."""
-    arguments = make_parser().parse_args(argv)
-    return run_command(lambda: _watch(Path(arguments.run), arguments.follow))
+    return _watch(Path(arguments.run), arguments.follow)
 
 
 def _watch(run: Path, follow: bool) -> int:

@@ -27,7 +27,7 @@ from benchmarks.support.arms import Arm, Parts, Timing, in_turn, memory_mb
 from benchmarks.support.networks import config_of
 from benchmarks.support.rows import Row, speed_row, table, time_row
 from benchmarks.training.step import TINY
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.geometry.network_grid import GridSettings
 from kidney_seg.config.presets import PRESETS
 from kidney_seg.config.run_config import Config
@@ -235,8 +235,8 @@ def rows(quick: bool, turns: int | None = None, preset: str = "paper", share: in
         yield Row(name, peak - before, "MB", peak_mb=peak, goal=MOST_MB)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Print the table; see the module's first lines."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.prediction.__main__", description=__doc__.splitlines()[0]
     )
@@ -244,13 +244,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, help="volumes of each engine (default: 3, with --quick 1)")
     parser.add_argument("--preset", choices=PRESETS, default="paper", help="the network (default: %(default)s)")
     parser.add_argument("--share", type=int, default=1, metavar="N", help="one batch in N goes through the network")
-    options = parser.parse_args(argv)
+    return parser
 
-    def body() -> int:
-        print(table(rows(options.quick, options.repeats, options.preset, options.share)))
-        return 0
 
-    return run_command(body)
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
+    """Print the table; see the module's first lines."""
+    print(table(rows(options.quick, options.repeats, options.preset, options.share)))
+    return 0
 
 
 if __name__ == "__main__":

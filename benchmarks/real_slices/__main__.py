@@ -12,14 +12,14 @@ from benchmarks.real_slices.results import area_table, collect, table
 from benchmarks.real_slices.teachers import cohort_cache, teach
 from benchmarks.real_slices.training import FOLDS, predict_together, prepare, run_folder, score, train_fold
 from data_prep.cache.manifest import read_manifest
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.files.json_files import write_json
 from kidney_seg.config.set_option import add_set_option
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Train what is missing, fold by fold and arm by arm, and print what all finished folds say."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.real_slices",
         description="Cross-validate arms (benchmarks/real_slices/settings) by patient: build, split into folds, train, "
@@ -52,52 +52,53 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="fold 1 alone, a quarter of the steps: to explore")
     parser.add_argument("--results", action="store_true", help="train nothing, print the table of what is there")
     parser.add_argument("--json", metavar="FILE", help="write the table's figures here, too")
-    options = parser.parse_args(argv)
+    return parser
 
-    def body() -> int:
-        folds = [1] if options.quick else options.folds
-        if not all(0 <= fold < FOLDS for fold in folds):
-            raise InputError(f"--folds {' '.join(map(str, folds))}: expected numbers from 0 to {FOLDS - 1}")
-        arms = find_arms(options.arms, options.against, options.set)
-        if options.together and len(options.seeds) < 2:
-            raise InputError("--together: averages the networks of several seeds; give two --seeds or more")
-        choices = list(dict.fromkeys(options.choose or ()))
-        unknown = [name for name in choices if name not in {arm.title for arm in arms}]
-        if unknown or len(choices) == 1 or (choices and len(folds) < 2):
-            names = ", ".join(arm.title for arm in arms)
-            raise InputError(f"--choose {' '.join(choices)}: expected two or more of {names}, and two folds or more")
-        groups = [arm.together(options.seeds) for arm in arms if options.together and not arm.cohort]
-        out = Path(options.out) / ("quick" if options.quick else "full")
-        if not options.results:
-            caches = {arm.grid: prepare(options.data, Path(options.out), arm.grid) for arm in arms}
-            known = {entry.patient for entry in read_manifest(caches[arms[0].grid]).entries}
-            trained = {one.name: one for arm in arms for one in arm.trained}
-            teachers = {arm.name: arm for arm in [arm.teacher or arm for arm in trained.values()] if arm.cohort}
-            for teacher in teachers.values():
-                run = run_folder(teacher, out, 0, 0)
-                cache = cohort_cache(teacher, options.labels, known, Path(options.out), options.jobs)
-                teach(teacher, cache, run, short=options.quick)
-                score(options.data, [str(run)], run, teacher=True)
-            pupils = [arm for arm in trained.values() if not arm.cohort]
-            for seed, fold, arm in itertools.product(options.seeds, folds, pupils):
-                train_fold(arm, caches[arm.grid], out, fold, seed, short=options.quick)
-            averages = [(arm, seed) for arm in arms for seed in options.seeds if arm.networks]
-            averages += [(group, options.seeds[0]) for group in groups]
-            for fold, (arm, seed) in itertools.product(folds, averages):
-                predict_together(arm, options.data, caches[arm.grid], out, fold, seed)
-        rows = collect([*arms, *groups], Path(options.out), out, folds, options.seeds, choices)
-        if not rows:
-            raise InputError(f"{out}: no finished run of these arms, folds and seeds is here; leave out --results")
-        print(table(rows))
-        print(f"\n{area_table(rows)}")
-        if choices and rows[-1]["arm"] == "chosen":
-            print(f"\nchosen: {rows[-1]['why']}")
-        if options.json:
-            write_json(options.json, {"schema": 1, "folds": folds, "seeds": options.seeds, "arms": rows})
-            print(options.json)
-        return 0
 
-    return run_command(body)
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
+    """Train what is missing, fold by fold and arm by arm, and print what all finished folds say."""
+    folds = [1] if options.quick else options.folds
+    if not all(0 <= fold < FOLDS for fold in folds):
+        raise InputError(f"--folds {' '.join(map(str, folds))}: expected numbers from 0 to {FOLDS - 1}")
+    arms = find_arms(options.arms, options.against, options.set)
+    if options.together and len(options.seeds) < 2:
+        raise InputError("--together: averages the networks of several seeds; give two --seeds or more")
+    choices = list(dict.fromkeys(options.choose or ()))
+    unknown = [name for name in choices if name not in {arm.title for arm in arms}]
+    if unknown or len(choices) == 1 or (choices and len(folds) < 2):
+        names = ", ".join(arm.title for arm in arms)
+        raise InputError(f"--choose {' '.join(choices)}: expected two or more of {names}, and two folds or more")
+    groups = [arm.together(options.seeds) for arm in arms if options.together and not arm.cohort]
+    out = Path(options.out) / ("quick" if options.quick else "full")
+    if not options.results:
+        caches = {arm.grid: prepare(options.data, Path(options.out), arm.grid) for arm in arms}
+        known = {entry.patient for entry in read_manifest(caches[arms[0].grid]).entries}
+        trained = {one.name: one for arm in arms for one in arm.trained}
+        teachers = {arm.name: arm for arm in [arm.teacher or arm for arm in trained.values()] if arm.cohort}
+        for teacher in teachers.values():
+            run = run_folder(teacher, out, 0, 0)
+            cache = cohort_cache(teacher, options.labels, known, Path(options.out), options.jobs)
+            teach(teacher, cache, run, short=options.quick)
+            score(options.data, [str(run)], run, teacher=True)
+        pupils = [arm for arm in trained.values() if not arm.cohort]
+        for seed, fold, arm in itertools.product(options.seeds, folds, pupils):
+            train_fold(arm, caches[arm.grid], out, fold, seed, short=options.quick)
+        averages = [(arm, seed) for arm in arms for seed in options.seeds if arm.networks]
+        averages += [(group, options.seeds[0]) for group in groups]
+        for fold, (arm, seed) in itertools.product(folds, averages):
+            predict_together(arm, options.data, caches[arm.grid], out, fold, seed)
+    rows = collect([*arms, *groups], Path(options.out), out, folds, options.seeds, choices)
+    if not rows:
+        raise InputError(f"{out}: no finished run of these arms, folds and seeds is here; leave out --results")
+    print(table(rows))
+    print(f"\n{area_table(rows)}")
+    if choices and rows[-1]["arm"] == "chosen":
+        print(f"\nchosen: {rows[-1]['why']}")
+    if options.json:
+        write_json(options.json, {"schema": 1, "folds": folds, "seeds": options.seeds, "arms": rows})
+        print(options.json)
+    return 0
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.errors import InputError
 
 QUICK_SECONDS, SECONDS = 1.0, 60.0
@@ -107,8 +107,8 @@ def _volume(slices: int, edge: int) -> np.ndarray:
     return (large + noise).astype(np.int16)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Print a line for each protocol; 1 if there was an error or the server's memory grew. See `--help`."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.serving.__main__",
         description="Measure a served model under load, over gRPC and REST.",
@@ -120,27 +120,28 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--slices", type=int, default=32, metavar="N", help="of a scan (default: %(default)s)")
     parser.add_argument("--edge", type=int, default=512, metavar="PX", help="rows and columns (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_SECONDS:g} s, memory not judged")
-    options = parser.parse_args(argv)
+    return parser
 
-    def body() -> int:
-        if bool(options.model) == bool(options.server):
-            raise InputError("give an exported model, or --server HOST:PORT")
-        seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
-        voxels = _volume(options.slices, options.edge)
-        if options.server:
-            return _report(dict.fromkeys(options.server), options.clients, seconds, voxels, options.quick)
-        command = [sys.executable, "-m", "benchmarks.serving.stand_in", options.model]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            ports = process.stdout.readline().split()
-            if not ports:
-                raise InputError(f"{options.model}: the stand-in server did not start")
-            servers = {f"127.0.0.1:{ports[0]}": process.pid, f"http://127.0.0.1:{ports[1]}": process.pid}
-            try:
-                return _report(servers, options.clients, seconds, voxels, options.quick)
-            finally:
-                process.stdin.close()
 
-    return run_command(body)
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
+    """Print a line for each protocol; 1 if there was an error or the server's memory grew. See `--help`."""
+    if bool(options.model) == bool(options.server):
+        raise InputError("give an exported model, or --server HOST:PORT")
+    seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+    voxels = _volume(options.slices, options.edge)
+    if options.server:
+        return _report(dict.fromkeys(options.server), options.clients, seconds, voxels, options.quick)
+    command = [sys.executable, "-m", "benchmarks.serving.stand_in", options.model]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        ports = process.stdout.readline().split()
+        if not ports:
+            raise InputError(f"{options.model}: the stand-in server did not start")
+        servers = {f"127.0.0.1:{ports[0]}": process.pid, f"http://127.0.0.1:{ports[1]}": process.pid}
+        try:
+            return _report(servers, options.clients, seconds, voxels, options.quick)
+        finally:
+            process.stdin.close()
 
 
 def _report(servers: Mapping[str, int | None], clients: int, seconds: float, voxels: np.ndarray, quick: bool) -> int:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.cli import run_command
+from data_prep.cli import command
 
 HTTP_CODES = {
     "INVALID_ARGUMENT": 400,
@@ -218,26 +218,27 @@ def _to_json(values: np.ndarray, name: str) -> Any:
     return [{"b64": base64.b64encode(one).decode()} for one in values]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Serve until standard input ends; prints the two ports, gRPC's and REST's."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.stand_in", description=__doc__.splitlines()[0])
     parser.add_argument("model", metavar="DIR", help="exported model: version folder, or folder of versions")
     parser.add_argument("--grpc", type=int, default=0, metavar="PORT", help="default: a free one")
     parser.add_argument("--rest", type=int, default=0, metavar="PORT", help="default: a free one")
-    options = parser.parse_args(argv)
+    return parser
 
-    def body() -> int:
-        from kidney_seg.export.versions import latest
-        from kidney_seg.tensorflow_log import quiet_tensorflow
 
-        quiet_tensorflow()
-        servable = Servable(latest(options.model))
-        running = [serve_grpc(servable, options.grpc), serve_rest(servable, options.rest)]  # kept: they end when freed
-        print(*(port for _, port in running), flush=True)
-        sys.stdin.read()
-        return 0
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
+    """Serve until standard input ends; prints the two ports, gRPC's and REST's."""
+    from kidney_seg.export.versions import latest
+    from kidney_seg.tensorflow_log import quiet_tensorflow
 
-    return run_command(body)
+    quiet_tensorflow()
+    servable = Servable(latest(options.model))
+    running = [serve_grpc(servable, options.grpc), serve_rest(servable, options.rest)]  # kept: they end when freed
+    print(*(port for _, port in running), flush=True)
+    sys.stdin.read()
+    return 0
 
 
 if __name__ == "__main__":

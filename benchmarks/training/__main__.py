@@ -15,7 +15,7 @@ from benchmarks.support.rows import Row, table
 from benchmarks.training.inputs import PATIENTS, QUICK_PATIENTS, make_cache
 from benchmarks.training.step import TINY
 from data_prep.cache.manifest import read_manifest
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.files.json_files import write_json
 from kidney_seg.config.presets import PRESETS
@@ -106,8 +106,8 @@ def rows(quick: bool) -> Iterator[Row]:
         yield from measured(str(cache), "demo", settings, USUAL[1:] if quick else USUAL, epochs, steps)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; see the module's first line."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training.__main__", description=f"Train {WORK}.")
     parser.add_argument("cache", metavar="CACHE", help="cache folder; its size is the network's")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="demo", help="default: %(default)s")
@@ -116,23 +116,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="default: %(default)s")
     parser.add_argument("--steps", type=int, default=STEPS, help="steps an epoch (default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write the rows here, too")
-    options = parser.parse_args(argv)
+    return parser
 
-    def body() -> int:
-        if options.epochs < 3 or options.steps < 1:
-            raise InputError(
-                f"--epochs {options.epochs} --steps {options.steps}: expected at least 3 epochs and 1 step"
-            )
-        read_manifest(options.cache)  # bad input is named here, not by a process of an arm
-        PRESETS[options.preset].with_settings(options.set)
-        arguments = (options.cache, options.preset, options.set, options.arms, options.epochs, options.steps)
-        found = list(measured(*arguments))
-        print(table(found))
-        if options.json:
-            write_json(Path(options.json), [asdict(row) for row in found])
-        return 0
 
-    return run_command(body)
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
+    """The command; see the module's first line."""
+    if options.epochs < 3 or options.steps < 1:
+        raise InputError(f"--epochs {options.epochs} --steps {options.steps}: expected at least 3 epochs and 1 step")
+    read_manifest(options.cache)  # bad input is named here, not by a process of an arm
+    PRESETS[options.preset].with_settings(options.set)
+    arguments = (options.cache, options.preset, options.set, options.arms, options.epochs, options.steps)
+    found = list(measured(*arguments))
+    print(table(found))
+    if options.json:
+        write_json(Path(options.json), [asdict(row) for row in found])
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,44 +1,29 @@
 """Case folders to caches: `python -m data_prep.build DIR --cache CACHE`."""
 
 from __future__ import annotations
-import argparse
-import sys
+
 from collections import defaultdict
-from collections.abc import Callable
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
-from dataclasses import field
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from data_prep.build.case import Built
-from data_prep.build.case import Failed
-from data_prep.build.case import build_case
-from data_prep.cache.manifest import MANIFEST
-from data_prep.cache.manifest import CacheEntry
-from data_prep.cache.manifest import Manifest
-from data_prep.cache.manifest import write_manifest
-from data_prep.errors import InputError
-from data_prep.cli import progress
-from data_prep.cli import run_command
-from data_prep.files.checksums import checked_sha256
-from data_prep.files.atomic import remove_leftovers
-from data_prep.geometry.network_grid import DEFAULT_SETTINGS
-from data_prep.geometry.network_grid import GridSettings
-from data_prep.datasets.kits import Case
-from data_prep.datasets.kits import find_cases
-from data_prep.files.locks import LOCK
-from data_prep.files.locks import locked
-from data_prep.datasets.pseudonyms import pseudonymous
+
+from data_prep.build.case import Built, Failed, build_case
+from data_prep.build.parts import join_parts
 from data_prep.build.resume import look_at_cache
+from data_prep.cache.manifest import CacheEntry, Manifest, write_manifest
+from data_prep.cli import progress
+from data_prep.datasets.kits import Case, find_cases
+from data_prep.datasets.pseudonyms import pseudonymous
+from data_prep.errors import InputError
+from data_prep.files.atomic import remove_leftovers
+from data_prep.files.checksums import checked_sha256
+from data_prep.files.locks import LOCK, locked
+from data_prep.geometry.network_grid import DEFAULT_SETTINGS, GridSettings
 from data_prep.parallel.dask_cluster import in_scheduler
 from data_prep.parallel.shards import Shard
-from data_prep.build.parts import join_parts
-from data_prep.parallel.shards import parse
-from data_prep.cli import ended_by_sigterm
-from data_prep.parallel.workers import Died
-from data_prep.parallel.workers import in_workers
+from data_prep.parallel.workers import Died, in_workers
 
 
 @dataclass(frozen=True)
@@ -58,7 +43,7 @@ class BuildResult:
     tracebacks: list[str] = field(default_factory=list)
 
 
-def build(
+def build_cache(
     source: str | Path,
     cache: str | Path,
     settings: GridSettings = DEFAULT_SETTINGS,
@@ -101,6 +86,9 @@ def build(
             return _build(cases, problems, cache, settings, workers, rebuild, pseudonyms, shard)
         finally:
             remove_leftovers(cache)  # of workers that died
+
+
+build = build_cache  # its name before version 0.2
 
 
 def _build(

@@ -1,32 +1,26 @@
 """One case of the cache: read, checked, brought to the network's grid, written."""
 
 from __future__ import annotations
+
 import errno
 import json
 import traceback
-from dataclasses import asdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
 import numpy as np
+
+from data_prep.cache.case_file import is_whole, read_facts, write_case
 from data_prep.cache.manifest import CacheEntry
-from data_prep.cache.case_file import is_whole
-from data_prep.cache.case_file import read_facts
-from data_prep.cache.case_file import write_case
-from data_prep.errors import InputError
-from data_prep.files.checksums import checked_sha256
-from data_prep.files.checksums import sha256_of
-from data_prep.geometry.network_grid import GridSettings
-from data_prep.geometry.network_grid import labels_to_network
-from data_prep.geometry.network_grid import network_pixel_mm
-from data_prep.geometry.network_grid import to_network
-from data_prep.labels import CYST
 from data_prep.datasets.kits import Case
+from data_prep.errors import InputError
+from data_prep.files.checksums import checked_sha256, sha256_of
+from data_prep.geometry.network_grid import GridSettings, labels_to_network, network_pixel_mm, to_network
+from data_prep.geometry.source_grid import SourceGrid, same_grid
 from data_prep.geometry.types import triple
-from data_prep.geometry.source_grid import SourceGrid
-from data_prep.volume import read_labels
-from data_prep.volume import read_volume
-from data_prep.geometry.source_grid import same_grid
+from data_prep.labels import CYST
+from data_prep.volume import read_labels, read_volume
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # what no further case would get over
 

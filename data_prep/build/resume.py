@@ -1,20 +1,18 @@
 """What a cache folder holds already, and whether a build may go on there."""
 
 from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Any
-from data_prep.cache.manifest import MANIFEST
-from data_prep.cache.manifest import CacheEntry
-from data_prep.cache.case_file import read_facts
-from data_prep.cache.manifest import read_manifest
-from data_prep.cache.case_file import check_schema
-from data_prep.cache.case_file import is_older
+
+from data_prep.cache.case_file import check_schema, is_older, read_facts
+from data_prep.cache.manifest import MANIFEST, CacheEntry, read_manifest
+from data_prep.datasets.kits import Case
 from data_prep.errors import InputError
 from data_prep.files.checksums import checked_sha256
 from data_prep.files.json_files import read_json
 from data_prep.geometry.network_grid import GridSettings
-from data_prep.datasets.kits import Case
 
 
 def look_at_cache(

@@ -9,7 +9,7 @@ from pathlib import Path
 from data_prep.check.cache import check_cache, is_cache
 from data_prep.check.findings import table
 from data_prep.check.folder import check_folder
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.files.json_files import write_json
 
 
@@ -33,25 +33,21 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@command(make_parser)
+def main(args: argparse.Namespace) -> int:
     """Run the command; see `python -m data_prep.check --help`."""
-    args = make_parser().parse_args(argv)
-
-    def body() -> int:
-        folder = Path(args.folder)
-        if args.images is None and args.labels is None and folder.is_dir() and is_cache(folder):
-            report = check_cache(folder)
-        else:
-            report = check_folder(folder, args.images, args.labels, size=args.size, cache=args.cache, jobs=args.jobs)
-        if args.json:
-            write_json(args.json, report.as_json())
-        print(table(report))
-        if report.kind == "cases":
-            needed, free = (report.summary[name] / 1e9 for name in ("cache_bytes", "free_bytes"))
-            print(f"a cache at {args.size} pixels needs about {needed:.2g} GB; {free:.3g} GB are free")
-        return report.exit_code
-
-    return run_command(body)
+    folder = Path(args.folder)
+    if args.images is None and args.labels is None and folder.is_dir() and is_cache(folder):
+        report = check_cache(folder)
+    else:
+        report = check_folder(folder, args.images, args.labels, size=args.size, cache=args.cache, jobs=args.jobs)
+    if args.json:
+        write_json(args.json, report.as_json())
+    print(table(report))
+    if report.kind == "cases":
+        needed, free = (report.summary[name] / 1e9 for name in ("cache_bytes", "free_bytes"))
+        print(f"a cache at {args.size} pixels needs about {needed:.2g} GB; {free:.3g} GB are free")
+    return report.exit_code
 
 
 if __name__ == "__main__":

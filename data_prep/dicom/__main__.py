@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.dicom.headers import scan_folder
 from data_prep.dicom.series import choose_series, series_of
 
@@ -18,19 +18,15 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
     """Print the series of a folder and which one is read, with nothing that identifies a patient."""
-    options = make_parser().parse_args(argv)
-
-    def show() -> int:
-        scan = scan_folder(options.folder)
-        for one in series_of(scan, options.folder):
-            print(one)
-        chosen, notes = choose_series(scan, options.folder, None)
-        print("\n".join([f"Read unless --series says otherwise: {chosen.number}", *notes]))
-        return 0
-
-    return run_command(show)
+    scan = scan_folder(options.folder)
+    for one in series_of(scan, options.folder):
+        print(one)
+    chosen, notes = choose_series(scan, options.folder, None)
+    print("\n".join([f"Read unless --series says otherwise: {chosen.number}", *notes]))
+    return 0
 
 
 if __name__ == "__main__":

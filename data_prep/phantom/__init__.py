@@ -1,1 +1,5 @@
 """Simulate CT of patients with kidneys and kidney tumors."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

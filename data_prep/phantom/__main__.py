@@ -10,7 +10,7 @@ import argparse
 import sys
 
 from data_prep.cache.manifest import read_manifest
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.phantom.cohort import Cohort, plan_cohort, plan_label_cohort
 from data_prep.phantom.options import Variation
@@ -136,21 +136,17 @@ def _cohort(options: argparse.Namespace) -> Cohort:
     return plan_cohort(options.out, seed=options.seed, hard=options.hard, variation=variation, **given)
 
 
-def main(argv: list[str] | None = None) -> int:
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
     """Write a simulated cohort; see `--help`."""
-    options = make_parser().parse_args(argv)
-
-    def body() -> int:
-        if options.jobs < 1:
-            raise InputError(f"jobs {options.jobs}: expected 1 or more")
-        cohort = _cohort(options)
-        missing = cohort.missing()
-        cohort.write(missing, options.jobs)
-        made = f"{len(missing)} made, {len(cohort.folders) - len(missing)} there already"
-        print(f"{options.out}: {len(cohort.folders)} simulated patients ({made if missing else 'all there already'})")
-        return 0
-
-    return run_command(body)
+    if options.jobs < 1:
+        raise InputError(f"jobs {options.jobs}: expected 1 or more")
+    cohort = _cohort(options)
+    missing = cohort.missing()
+    cohort.write(missing, options.jobs)
+    made = f"{len(missing)} made, {len(cohort.folders) - len(missing)} there already"
+    print(f"{options.out}: {len(cohort.folders)} simulated patients ({made if missing else 'all there already'})")
+    return 0
 
 
 if __name__ == "__main__":

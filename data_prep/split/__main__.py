@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from data_prep.cache.manifest import Manifest, read_manifest
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.split.sets import FRACTIONS, SPLIT, make_split, table, write_split
 
 
@@ -33,21 +33,17 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@command(make_parser)
+def main(args: argparse.Namespace) -> int:
     """Run the command; see `python -m data_prep.split --help`."""
-    args = make_parser().parse_args(argv)
-
-    def body() -> int:
-        manifest = read_manifest(args.cache)
-        if args.folds is not None:
-            return _write_folds(manifest, args)
-        split = make_split(manifest, args.fractions, args.seed)
-        written = write_split(manifest, split, force=args.force)
-        print(table(manifest, split))
-        print(f"{manifest.root / SPLIT}: " + ("written" if written else "is there already, the same"))
-        return 0
-
-    return run_command(body)
+    manifest = read_manifest(args.cache)
+    if args.folds is not None:
+        return _write_folds(manifest, args)
+    split = make_split(manifest, args.fractions, args.seed)
+    written = write_split(manifest, split, force=args.force)
+    print(table(manifest, split))
+    print(f"{manifest.root / SPLIT}: " + ("written" if written else "is there already, the same"))
+    return 0
 
 
 def _write_folds(manifest: Manifest, args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.parallel.shards import parse
 from data_prep.split.sets import SETS, patients_of
@@ -71,13 +71,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@command(make_parser)
+def main(arguments: argparse.Namespace) -> int:
     """Run the command: exit code 0, or 2 where a prediction could not be read (the others are scored)."""
-    arguments = make_parser().parse_args(argv)
-    return run_command(lambda: _run(arguments))
-
-
-def _run(arguments: argparse.Namespace) -> int:
     check_limits(arguments.distance_mm, arguments.kidney_ml)
     options: dict[str, Any] = {}
     if arguments.split:

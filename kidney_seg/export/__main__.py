@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from data_prep.cli import run_command
+from data_prep.cli import command
 from kidney_seg.export.exporters import FORMATS, export_onnx, export_saved_model
 from kidney_seg.tensorflow_log import quiet_tensorflow
 
@@ -29,19 +29,15 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@command(make_parser)
+def main(arguments: argparse.Namespace) -> int:
     """The command; see the module's first line."""
-    arguments = make_parser().parse_args(argv)
-
-    def body() -> int:
-        quiet_tensorflow()
-        if arguments.format == "onnx":
-            print(export_onnx(arguments.model, arguments.out, arguments.force, arguments.ensemble or []))
-        else:
-            print(export_saved_model(arguments.model, arguments.out, arguments.ensemble or []))
-        return 0
-
-    return run_command(body)
+    quiet_tensorflow()
+    if arguments.format == "onnx":
+        print(export_onnx(arguments.model, arguments.out, arguments.force, arguments.ensemble or []))
+    else:
+        print(export_saved_model(arguments.model, arguments.out, arguments.ensemble or []))
+    return 0
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.errors import InputError
 from kidney_seg.config.presets import PRESETS
 from kidney_seg.config.set_option import add_set_option
@@ -26,13 +26,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@command(make_parser)
+def main(arguments: argparse.Namespace) -> int:
     """The command; see the module's last line above."""
-    arguments = make_parser().parse_args(argv)
-    return run_command(lambda: _show(arguments))
-
-
-def _show(arguments: argparse.Namespace) -> int:
     if arguments.model and arguments.set:
         raise InputError(f"--set {arguments.set[0]}: a finished model has its settings; give MODEL or --set, not both")
     config = PRESETS[arguments.preset].with_settings(arguments.set)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.errors import InputError
 from kidney_seg.postprocess.distant_objects import (
     DISTANCE_MM,
@@ -59,13 +59,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@command(make_parser)
+def main(arguments: argparse.Namespace) -> int:
     """Run the command: label files in, the same without distant objects out."""
-    arguments = make_parser().parse_args(argv)
-    return run_command(lambda: _run(arguments))
-
-
-def _run(arguments: argparse.Namespace) -> int:
     from data_prep.datasets.label_files import find_label_files
     from data_prep.files.json_files import write_json
     from kidney_seg.postprocess.review import summary_line

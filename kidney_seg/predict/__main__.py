@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.errors import InputError, require
 from data_prep.parallel.shards import parse
 from data_prep.split.sets import SETS
@@ -87,13 +87,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@command(make_parser)
+def main(arguments: argparse.Namespace) -> int:
     """The command; see the module's first line."""
-    arguments = make_parser().parse_args(argv)
-    return run_command(lambda: _run(arguments))
-
-
-def _run(arguments: argparse.Namespace) -> int:
     scans, single = find_scans(arguments.inputs, arguments.images, arguments.split, arguments.part, arguments.series)
     if arguments.shard:
         if single:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.errors import InputError
 from kidney_seg.config.presets import PRESETS
 from kidney_seg.config.run_config import Config, explanations
@@ -61,13 +61,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@command(make_parser)
+def main(arguments: argparse.Namespace) -> int:
     """The command; see the module's first lines."""
-    arguments = make_parser().parse_args(argv)
-    return run_command(lambda: _run(arguments))
-
-
-def _run(arguments: argparse.Namespace) -> int:
     if arguments.coordinator:
         check_alone(arguments)
     if arguments.reproduce:

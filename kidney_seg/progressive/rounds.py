@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from data_prep.cache.manifest import Manifest
 from data_prep.files.checksums import sha256_of
 from kidney_seg.config.run_config import Config
-from kidney_seg.figures.learning_curves import learning_curves
 from kidney_seg.figures.overlays import overlay_grid
 from kidney_seg.figures.style import save as save_figure
+from kidney_seg.figures.training_curves import learning_curves
 from kidney_seg.model.logit_adjustment import with_odds
 from kidney_seg.model.model_file import save_model
 from kidney_seg.pipeline.sampling import draw_patients, draw_samples

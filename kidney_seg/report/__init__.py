@@ -1,1 +1,5 @@
 """One HTML page about a run or an evaluation."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

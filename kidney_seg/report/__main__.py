@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from data_prep.cli import run_command
+from data_prep.cli import command
 from kidney_seg.report.writer import NAME, write_report
 
 
@@ -30,13 +30,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@command(make_parser)
+def main(arguments: argparse.Namespace) -> int:
     """The command; see the module's first line."""
-    arguments = make_parser().parse_args(argv)
-    return run_command(lambda: _run(arguments))
-
-
-def _run(arguments: argparse.Namespace) -> int:
     path = write_report(
         arguments.folder,
         arguments.out,

@@ -10,8 +10,8 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from kidney_seg.figures.learning_curves import learning_curves
 from kidney_seg.figures.score_plots import detection_by_size, dice_by_patient, dice_by_size, volume_agreement
+from kidney_seg.figures.training_curves import learning_curves
 from kidney_seg.report.cases import all_cases, pictures
 from kidney_seg.report.data import STRUCTURES, Line, ReportData
 from kidney_seg.report.published import OTHERS, PAPER, Published

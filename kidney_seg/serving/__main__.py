@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from data_prep.cli import run_command
+from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json
 from data_prep.formats.image_source import FILE_ENDINGS
@@ -46,10 +46,10 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@command(make_parser)
+def main(arguments: argparse.Namespace) -> int:
     """The command; see the module's first lines."""
-    arguments = make_parser().parse_args(argv)
-    return run_command(lambda: _check(arguments) if arguments.check else _segment(arguments))
+    return _check(arguments) if arguments.check else _segment(arguments)
 
 
 def _segment(arguments: argparse.Namespace) -> int:

@@ -1,1 +1,5 @@
 """Train one round: one `fit()`, on one or several devices or hosts."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -15,10 +15,10 @@ import pytest
 
 from data_prep.build import builder as build_module
 from data_prep.build import case as build_case
-from data_prep.datasets import kits
-from data_prep.build.builder import build
 from data_prep.build.__main__ import main
+from data_prep.build.builder import build
 from data_prep.cache.manifest import read_case, read_manifest, verify
+from data_prep.datasets import kits
 from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of_source
 from data_prep.geometry.network_grid import GridSettings, labels_to_network, to_network

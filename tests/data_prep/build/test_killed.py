@@ -15,14 +15,14 @@ import pytest
 from support.helpers import content_of, noise_cases
 
 from data_prep.build import builder as build_module
-from data_prep.build.builder import build
 from data_prep.build.__main__ import main
+from data_prep.build.builder import build
 from data_prep.build.case import Built, build_case
 from data_prep.cache.case_file import is_whole
 from data_prep.cache.manifest import read_manifest, verify
-from data_prep.geometry.network_grid import GridSettings
 from data_prep.datasets.kits import find_cases
 from data_prep.files.locks import locked
+from data_prep.geometry.network_grid import GridSettings
 from data_prep.parallel.workers import Died, in_workers
 
 CASES = 40

@@ -13,12 +13,12 @@ import pytest
 from support.helpers import content_of, gave_up_the_second, noise_cases, on_a_cluster_that_loses_a_worker, one_line
 
 from data_prep.build import builder as build_module
-from data_prep.build.builder import build
 from data_prep.build.__main__ import main
+from data_prep.build.builder import build
 from data_prep.cache.manifest import read_manifest
 from data_prep.errors import InputError
-from data_prep.geometry.network_grid import GridSettings
 from data_prep.files.locks import locked
+from data_prep.geometry.network_grid import GridSettings
 from data_prep.parallel.shards import Shard, parse
 
 CASES = 14

@@ -11,12 +11,12 @@ import pytest
 from support.helpers import save
 
 from data_prep.build import builder as build_module
-from data_prep.build.builder import build
 from data_prep.build.__main__ import main
+from data_prep.build.builder import build
 from data_prep.cache.manifest import read_manifest, verify, write_manifest
+from data_prep.datasets.kits import find_cases
 from data_prep.errors import InputError
 from data_prep.geometry.network_grid import GridSettings
-from data_prep.datasets.kits import find_cases
 
 SETTINGS = GridSettings(16)
 

@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from kidney_seg.figures.learning_curves import learning_curves
 from kidney_seg.figures.overlays import Example, overlay, overlay_grid, telling_slice
 from kidney_seg.figures.style import COLORS, CURVE_COLORS, save
+from kidney_seg.figures.training_curves import learning_curves
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

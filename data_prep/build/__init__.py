@@ -1,0 +1,5 @@
+"""Build the HDF5 cache of a folder of cases."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,92 @@
+"""Command line of `python -m data_prep.build`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from data_prep.build.builder import build
+from data_prep.cache.manifest import MANIFEST
+from data_prep.cli import command
+from data_prep.geometry.network_grid import GridSettings
+from data_prep.parallel.shards import parse
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.build",
+        description="Make the HDF5 cache of a folder of CT cases (KiTS layout: case_NNNNN/imaging.nii.gz and "
+        "segmentation.nii.gz). Run again, it goes on where it stopped. Ends with 0, or 2 where a case "
+        "could not be used (the others are built).",
+    )
+    parser.add_argument("source", metavar="DIR", help="folder of case folders, or one case folder")
+    parser.add_argument("--cache", required=True, help="folder to write to; made if absent")
+    parser.add_argument(
+        "--images",
+        metavar="PATTERN",
+        help="where the images are, if not in the KiTS layout, such as 'imagesTr/{case}_0000.nii.gz'",
+    )
+    parser.add_argument("--labels", metavar="PATTERN", help="where the labels are, such as 'labelsTr/{case}.nii.gz'")
+    parser.add_argument("--size", type=int, default=256, help="pixels a side, multiple of 16 (default: %(default)s)")
+    parser.add_argument(
+        "--pixel-mm",
+        type=float,
+        default=None,
+        help="fixed pixel size in mm, cropping or padding around the center (default: the whole field of view fits)",
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--rebuild", action="store_true", help="remake a cache of other settings, or another source")
+    parser.add_argument(
+        "--pseudonyms",
+        action="store_true",
+        help="call cases and patients by their images' hashes; only CACHE/sources.json then tells who they are",
+    )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="build the I-th of N parts of the cases, I from 0; the others may be built at the same time, anywhere "
+        "with the same folders, and the last one writes the manifest",
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="build on the workers of this Dask scheduler, such as tcp://node1:8786"
+    )
+    return parser
+
+
+@command(make_parser)
+def main(args: argparse.Namespace) -> int:
+    """Run the command; see `python -m data_prep.build --help`."""
+    result = build(
+        args.source,
+        args.cache,
+        GridSettings(args.size, args.pixel_mm),
+        args.jobs,
+        images=args.images,
+        labels=args.labels,
+        rebuild=args.rebuild,
+        pseudonyms=args.pseudonyms,
+        shard=parse(args.shard) if args.shard else None,
+        scheduler=args.scheduler,
+    )
+    for line in result.problems:
+        print(f"note: {line}")
+    for text in result.tracebacks:
+        print(text, file=sys.stderr)
+    for line in result.failures:
+        print(f"error: {line}", file=sys.stderr)
+    done = f"({result.made} made, {result.kept} kept, {len(result.failures)} failed)"
+    if result.manifest is None:
+        print(f"{args.cache}: shard {args.shard} is done {done}; the last of the shards writes {MANIFEST}")
+    else:
+        entries = result.manifest.entries
+        print(
+            f"{result.manifest.root / MANIFEST}: {len(entries)} cases of "
+            f"{len({e.patient for e in entries})} patients, "
+            f"{sum(e.slices for e in entries)} slices, {sum(e.labelled for e in entries)} cases labelled {done}"
+        )
+    return 2 if result.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,9 @@
+from .case_file import write_case as write_case
+from .manifest import CacheEntry as CacheEntry
+from .manifest import Manifest as Manifest
+from .manifest import open_slices as open_slices
+from .manifest import read_case as read_case
+from .manifest import read_labelled_case as read_labelled_case
+from .manifest import read_manifest as read_manifest
+from .manifest import verify as verify
+from .manifest import write_manifest as write_manifest

@@ -1,0 +1,3 @@
+from .seg_reader import read_dicom_seg as read_dicom_seg
+from .seg_writer import write_dicom_seg as write_dicom_seg
+from .series import list_series as list_series

@@ -1,0 +1,10 @@
+from .data import DataConfig as DataConfig
+from .loss import LOSS_FUNCTIONS as LOSS_FUNCTIONS
+from .loss import LossConfig as LossConfig
+from .model import ModelConfig as ModelConfig
+from .prediction import FLIPS as FLIPS
+from .prediction import PredictionConfig as PredictionConfig
+from .presets import PRESETS as PRESETS
+from .rounds import RoundsConfig as RoundsConfig
+from .run_config import Config as Config
+from .run_config import differences as differences

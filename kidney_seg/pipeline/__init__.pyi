@@ -1,0 +1,1 @@
+from .dataset import training_dataset as training_dataset

@@ -1,0 +1,2 @@
+from .data import gather as gather
+from .writer import write_report as write_report

@@ -1,0 +1,1 @@
+from .volumes import segment_file as segment_file
