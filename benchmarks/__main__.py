@@ -30,7 +30,7 @@ BENCHMARKS = {  # name on the command line: module, with `WORK`, `rows(quick)`, 
     "demo": "training.demo_share",
 }
 OTHERS = (  # commands of their own, which measure other things
-    "benchmarks.serving.__main__: a model server under load",
+    "benchmarks.serving: a model server under load",
     "benchmarks.estimates: time and cost on paper",
     "benchmarks.label_round_trip: what the network's grid costs in Dice",
     "benchmarks.real_slices: training on real slices",

@@ -1,4 +1,4 @@
-"""Prediction of whole volumes, by step and by engine: `python -m benchmarks.prediction.__main__`.
+"""Prediction of whole volumes, by step and by engine: `python -m benchmarks.prediction`.
 
 The volume is drawn here: noise, two kidneys and a tumor in a third of its slices. The network has its first weights;
 its answer is thrown away for the drawn labels as probabilities, so that the steps after it have as much to do as with
@@ -238,7 +238,7 @@ def rows(quick: bool, turns: int | None = None, preset: str = "paper", share: in
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.prediction.__main__", description=__doc__.splitlines()[0]
+        prog="python -m benchmarks.prediction", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--quick", action="store_true", help="small volumes and network: whether it runs at all")
     parser.add_argument("--repeats", type=int, help="volumes of each engine (default: 3, with --quick 1)")

@@ -1,4 +1,4 @@
-"""A server under load: `python -m benchmarks.serving.__main__ DIR`, an exported model.
+"""A server under load: `python -m benchmarks.serving DIR`, an exported model.
 
 Clients at once, each sending scan after scan; prints slices a second, p50 and p95 of a request, errors, and how the
 server's memory went. Without `--server`, the stand-in for TF Serving runs in a process of its own on this machine: what
@@ -110,7 +110,7 @@ def _volume(slices: int, edge: int) -> np.ndarray:
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.serving.__main__",
+        prog="python -m benchmarks.serving",
         description="Measure a served model under load, over gRPC and REST.",
     )
     parser.add_argument("model", metavar="DIR", nargs="?", help="exported model, for the stand-in server")

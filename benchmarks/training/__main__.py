@@ -1,4 +1,4 @@
-"""What a training costs: `python -m benchmarks.training.__main__ CACHE [--preset P] [--set ...]`."""
+"""What a training costs: `python -m benchmarks.training CACHE [--preset P] [--set ...]`."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def rows(quick: bool) -> Iterator[Row]:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.training.__main__", description=f"Train {WORK}.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=f"Train {WORK}.")
     parser.add_argument("cache", metavar="CACHE", help="cache folder; its size is the network's")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="demo", help="default: %(default)s")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="further settings, for all arms")

@@ -29,7 +29,7 @@ PICTURES = 8  # cases on the page of overlays, from the best tumor Dice to the w
 def score_test(run: RunFolder, cases: Sequence[HeldOut], config: Config, say: Callable[[str], None] = print) -> dict:
     """Predict and score the test cases with the run's best model, unless that is done; print Table 1.
 
-    Writes label volumes, `cases.csv`, `json` and `overlays.png` to `evaluation/test` of the run. Scores are at
+    Writes label volumes, `cases.csv`, `scores.json` and `overlays.png` to `evaluation/test` of the run. Scores are at
     the resolution of the source files, as they come from the network and after the paper's post-processing.
     """
     folder = run.root / "evaluation" / "test"
@@ -40,7 +40,7 @@ def score_test(run: RunFolder, cases: Sequence[HeldOut], config: Config, say: Ca
         write_scores(rows, folder, details, force=True)
         style.save(overlay_grid(pictures, config.model.hu_window), folder / "overlays.png")
         run.note("tested", cases=len(rows))
-    result = read_json(folder / "json", "scores of the test set")
+    result = read_json(folder / "scores.json", "scores of the test set")
     say("")
     say(table(result))
     say("")
