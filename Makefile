@@ -23,8 +23,8 @@ lint: .venv/ready
 bench: .venv/bench  ## speed, beside PyTorch and plain copies
 	$(PY) -m benchmarks
 
-clean:  ## the environment and what the demo wrote
-	rm -rf .venv runs
+clean:  ## the environment and build products; runs/ holds trained models and stays
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 
 .venv/ready: requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -74,7 +74,7 @@ def in_double_precision(folder: Path) -> dict[str, str]:
 def test_two_devices_under_tensorflow_end_with_the_weights_of_one(tmp_path: Path) -> None:
     single = {"KERAS_BACKEND": "tensorflow", "CPU_DEVICES": "2"}
     double = single | in_double_precision(tmp_path)
-    # at the higher rate training makes of rounding in single precision what it likes (docs/scale.md)
+    # at the higher rate training makes of rounding in single precision what it likes (docs/howto/scale.md)
     for environment, rate, within in ((single, "peak_rate=0.05", 1e-4), (double, "peak_rate=0.1", 1e-9)):
         one = steps(tmp_path / "one.npz", environment, *PARTS, rate)
         check_equal(one, steps(tmp_path / "two.npz", environment, *PARTS, rate, "devices=all"), 2, within)
@@ -87,7 +87,7 @@ def test_with_adam_two_devices_differ_by_rounding_alone(tmp_path: Path) -> None:
     one = steps(tmp_path / "one.npz", environment, *settings)
     two = steps(tmp_path / "two.npz", environment, *settings, "devices=all")
     assert {values.dtype for name, values in one.items() if name != "devices"} == {np.dtype(np.float64)}
-    check_equal(one, two, 2, within=1e-9)  # in single precision .006; docs/scale.md
+    check_equal(one, two, 2, within=1e-9)  # in single precision .006; docs/howto/scale.md
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed (extra `test`)")
