@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.connected import connected
 from data_prep.triples import Box, triple
 
 TOLERANCE = 1e-6  # of a limit, relative: rounding in single precision must not decide
@@ -61,7 +62,7 @@ def connected_objects(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Bo
     """
     import cc3d
 
-    ids = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
+    ids, _ = connected(mask)
     found = cc3d.statistics(ids)
     voxels = found["voxel_counts"].astype(np.int64)
     voxels[0] = 0
