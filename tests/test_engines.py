@@ -20,6 +20,8 @@ from kidney_seg.model import build_model
 from kidney_seg.modelfile import find_source, save_model
 from kidney_seg.onnx_engine import onnx_file, onnx_forward
 
+pytestmark = pytest.mark.network
+
 
 @pytest.fixture
 def model(tmp_path):

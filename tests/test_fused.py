@@ -11,6 +11,8 @@ from kidney_seg.config import PRESETS
 from kidney_seg.fused import FusedAdam, FusedNorm, with_fused_norms
 from kidney_seg.model import build_model
 
+pytestmark = pytest.mark.network
+
 SMALL = PRESETS["paper"].with_settings(["size=32", "width_factor=0.2"])
 
 

@@ -18,6 +18,7 @@ from kidney_seg.losses import FocalTversky, build_losses
 from kidney_seg.model import build_model
 
 pytestmark = [
+    pytest.mark.network,
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed (extra `test`)"),
 ]

@@ -10,6 +10,8 @@ from kidney_seg.config import ModelConfig
 from kidney_seg.model import build_model, main
 from kidney_seg.model_view import draw, levels
 
+pytestmark = pytest.mark.network
+
 AUTHORS = {"activation": "sigmoid", "classes": 1, "gates": (2, 3, 4), "gate3_signal": "up1"}
 
 

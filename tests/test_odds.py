@@ -23,6 +23,8 @@ from kidney_seg.progressive import train
 from kidney_seg.run import read_events
 from kidney_seg.selection import judge
 
+pytestmark = pytest.mark.network
+
 ODDS = (1.0, 2.0, 8.0)
 NOISE = np.random.default_rng(0).uniform(-100, 300, (3, 32, 32)).astype(np.int16)
 

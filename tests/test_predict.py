@@ -22,6 +22,8 @@ from kidney_seg.modelfile import find_accepted, find_source, load_model
 from kidney_seg.predict import main, make_predictor, predict_volume
 from kidney_seg.prediction_files import outputs_of
 
+pytestmark = pytest.mark.network
+
 KIDNEY = np.s_[1, 11:21, 11:13]  # of `striped_hu`, where nothing else is near
 
 

@@ -13,6 +13,8 @@ from threshold_model import striped_hu, write_threshold_model
 from kidney_seg import predict_scans as module
 from kidney_seg.predict import main
 
+pytestmark = pytest.mark.network
+
 SCANS = 10
 
 

@@ -10,6 +10,8 @@ from threshold_model import SIZE, threshold_model
 from kidney_seg.predictor import Predictor, averaged, combined, make_predictor
 from kidney_seg.sections import FLIPS, PredictionConfig
 
+pytestmark = pytest.mark.network
+
 
 @pytest.fixture(scope="module")
 def noise() -> np.ndarray:

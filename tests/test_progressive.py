@@ -20,7 +20,7 @@ from kidney_seg.modelfile import load_model
 from kidney_seg.predict import main as predict_main
 from kidney_seg.selection import Judgement
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 # without gates and other scales, for TensorFlow takes 10 s to trace them; all heads, for the logs tell of each
 TINY = Config().with_settings(

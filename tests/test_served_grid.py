@@ -12,6 +12,8 @@ from data_prep import grid
 from data_prep.grid import GridSettings
 from kidney_seg import served_grid
 
+pytestmark = pytest.mark.network
+
 pixels = st.integers(1, 70)
 millimeters = st.sampled_from([0.5, 0.78162497, 1.0, 1.5, 2.0, 3.0, 4.5]) | st.floats(0.3, 6.0)
 

@@ -15,6 +15,8 @@ from kidney_seg import serving
 from kidney_seg.modelfile import load_model, save_model
 from kidney_seg.serving_check import check_export
 
+pytestmark = pytest.mark.network
+
 
 @pytest.fixture
 def copy(exported, tmp_path):

@@ -16,7 +16,7 @@ from test_checkpoint import DAMAGES
 from kidney_seg.checkpoint import Checkpoints
 from kidney_seg.progressive import train
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ from kidney_seg import threshold
 from kidney_seg.config import PredictionConfig
 from kidney_seg.threshold import draw_thresholds, format_thresholds, main, score_thresholds, summarize_thresholds
 
+pytestmark = pytest.mark.network
+
 MM = (1.0, 1.0, 1.0)
 
 

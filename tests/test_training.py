@@ -13,6 +13,8 @@ from kidney_seg.pipeline import draw_samples
 from kidney_seg.slices import SliceStore
 from kidney_seg.training import Trainer, rate_at
 
+pytestmark = pytest.mark.network
+
 CONFIG = Config().with_settings(["size=16", "width_factor=0.1", "batch_size=3", *SMALLEST])
 
 
