@@ -16,7 +16,7 @@ from support.killing import DAMAGES
 from kidney_seg.progressive.driver import train
 from kidney_seg.run.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

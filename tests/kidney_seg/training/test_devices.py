@@ -21,7 +21,7 @@ from kidney_seg.config.run_config import Config
 from kidney_seg.training import devices
 from kidney_seg.training.devices import choose_devices
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 PARTS = ("gates=1", "deep_supervision=true")  # four losses and a gate: what TensorFlow must add up
 JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
