@@ -13,7 +13,10 @@ import pytest
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Files that take minutes: in several processes (`make test`) they come first, so that none is left for the end.
-LONGEST = ("test_survival.py", "test_conformance.py", "test_jax.py", "test_devices.py", "test_notebooks.py")
+LONGEST = tuple(
+    f"test_{name}.py"
+    for name in "survival devices notebooks docs conformance jax processes real_slices progressive pretrained".split()
+)
 
 # What skipped tests leave untried, by a word of the reason that they give.
 UNTRIED = {
