@@ -23,9 +23,9 @@ from data_prep.parallel.workers import Died
 from data_prep.phantom.cohort import write_cohort
 from data_prep.split.sets import make_split, write_split
 
-# Of the two largest probabilities: where they are nearer to each other, rounding may decide (docs/explanation/reproducibility.md).
-# Seen of Keras, the served graph and ONNX Runtime under all settings of `make test-processors`: labels differed where
-# the two were within 1.2e-7, and probabilities by up to 2e-6.
+# Where the two largest probabilities are closer than this, rounding may decide (docs/explanation/reproducibility.md).
+# Measured with Keras, the served graph and ONNX Runtime under all settings of `make test-processors`: labels differed
+# only where the two were within 1.2e-7, and probabilities by up to 2e-6.
 NEAR_TIE = 1e-5
 
 # settings of the network with the fewest layers: TensorFlow takes a fifth of the time to trace its training
