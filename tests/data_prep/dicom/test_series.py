@@ -212,7 +212,7 @@ def test_nothing_that_identifies_a_patient_leaves_the_headers(tmp_path: Path, st
 
 
 def test_the_docs_list_every_tag_that_is_looked_at() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "geometry.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "explanation" / "geometry.md").read_text(encoding="utf-8")
     listed = text.split("exactly these are looked at:")[1].split(". Of these")[0]
     expected = {*dicom_header.TAGS, "TransferSyntaxUID", "MediaStorageSOPClassUID"}
     assert {name.strip(" `\n") for name in listed.split(",")} == expected
