@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from data_prep.errors import InputError
 
@@ -22,10 +22,7 @@ TERMINATED = 128 + signal.SIGTERM  # after SIGTERM, by which batch systems end a
 NO_READER = 141  # after the reader of the output has ended, as in `| head`
 
 
-class Main(Protocol):
-    """The `main` of a command: takes the words of the command line (None: `sys.argv`), returns the exit code."""
-
-    def __call__(self, argv: list[str] | None = None) -> int: ...
+Main = Callable[..., int]  # `main(argv=None)`: the words of the command line (None: `sys.argv`) -> the exit code
 
 
 def command(
@@ -35,7 +32,7 @@ def command(
 
     >>> @command(lambda: argparse.ArgumentParser(prog="python -m example"))
     ... def main(arguments: argparse.Namespace) -> int:
-    ...     raise InputError("a.nii.gz: the file is empty; download it again")
+    ...     raise InputError("the file is empty; download it again", "a.nii.gz")
     >>> main([])
     2
     """
@@ -77,7 +74,7 @@ def run_command(body: Callable[[], int]) -> int:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 remedy = "free some space or choose another folder"
             elif error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR):
-                remedy = "choose a folder with permission to read and write"
+                remedy = "choose a folder that you may read and write"
             else:
                 raise
             where = f" ({error.filename})" if error.filename else ""
@@ -108,7 +105,7 @@ def _sigterm_as_interrupt() -> Iterator[threading.Event]:
 
 
 def _is_unread() -> bool:
-    """Return whether standard output is a pipe without a reader; if so, drop the unprinted rest."""
+    """Return whether standard output is a pipe without a reader; if so, drop what is not printed yet."""
     import select
 
     try:

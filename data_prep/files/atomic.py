@@ -84,5 +84,5 @@ def _is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:  # it runs for another user
-        pass
+        return True
     return True

@@ -37,4 +37,4 @@ def checked_sha256(path: str | Path) -> str:
         return sha256_of_source(path)
     except OSError as error:
         detail = f"cannot be read ({error.strerror}); expected an image or label file"
-        raise InputError(detail, path=path, code="unreadable") from None
+        raise InputError(detail, path) from None

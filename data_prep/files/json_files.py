@@ -23,7 +23,7 @@ def read_json(path: str | Path, what: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"no {what} here", path=path, code="no_such_file") from None
+        raise InputError(f"no {what} here", path, "no_such_file") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         detail = f"the {what} cannot be read ({error}); restore it or make it again"
-        raise InputError(detail, path=path, code="unreadable") from None
+        raise InputError(detail, path) from None

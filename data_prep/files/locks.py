@@ -20,15 +20,9 @@ LOOKS, LOOK_SECONDS = 20, 0.05
 def locked(folder: str | Path, remedy: str, name: str = LOCK) -> Iterator[None]:
     """Hold the lock of an existing folder until the block or the process ends.
 
-    Some network file systems have no locks; the block then runs without one, so its writes must also be safe alone.
-
-    Args:
-        folder: to write in.
-        remedy: ends the error message.
-        name: of the lock file; another one for writers that each have files of their own.
-
-    Raises:
-        InputError: another process holds the lock; the message has its process number. Code `locked`.
+    name: of the lock file; another one for writers that each have files of their own. InputError (code `locked`) with
+    the other's process number and `remedy` if another process holds it. Some network file systems have no locks; the
+    block then runs without one, so its writes must also be safe alone.
     """
     folder = Path(folder)
     with open(folder / name, "a+", encoding="ascii") as file:
@@ -36,7 +30,7 @@ def locked(folder: str | Path, remedy: str, name: str = LOCK) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             detail = f"another process ({_holder(file)}) is writing here; {remedy}"
-            raise InputError(detail, path=folder, code="locked") from None
+            raise InputError(detail, folder, "locked") from None
         except OSError:
             pass  # no locks on this file system
         file.truncate(0)

@@ -43,10 +43,10 @@ class ByteStream:
                 done += count
         except EOFError:
             detail = f"the file is truncated (its {self._encoding} stream has no end); {AGAIN}"
-            raise InputError(detail, path=self._path, code="truncated") from None
+            raise InputError(detail, self._path, "truncated") from None
         except (OSError, _IsalError) as error:  # wrong checksum or length, other bytes after the end
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise InputError(f"the file is damaged ({why}); {AGAIN}", path=self._path, code="damaged") from None
+            raise InputError(f"the file is damaged ({why}); {AGAIN}", self._path, "damaged") from None
         return done
 
     def read(self, count: int) -> bytes:
@@ -67,11 +67,8 @@ class ByteStream:
         Bytes after the data of an uncompressed file are ignored.
         """
         if self._encoding != "raw" and self.skip(slack + 1) > slack:
-            raise InputError(
-                f"inflates to more than its header says, by over {slack} bytes; expected only the voxels; {AGAIN}",
-                path=self._path,
-                code="damaged",
-            )
+            detail = f"inflates to more than its header says, by over {slack} bytes; expected only the voxels; {AGAIN}"
+            raise InputError(detail, self._path, "damaged")
 
 
 class _ZlibFile(io.RawIOBase):

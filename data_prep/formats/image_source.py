@@ -30,37 +30,27 @@ _SLAB_BYTES = 64 << 20
 class VoxelSource:
     """An image whose header was read and is valid.
 
-    Attributes:
-        slabs: yields the voxels as arrays [k, j, i] of `dtype`, in the file's axis order and units, k ascending, and
-            raises InputError for a damaged file, at the latest after the last. Each array is valid until the next one.
-        notes: one line per decision of the reader.
-        dicom: the `DicomSeries` of a DICOM folder.
+    slabs: yields the voxels as arrays [k, j, i] of `dtype`, in the file's axis order and units, k ascending, and raises
+    InputError for a damaged file, at the latest after the last. Each array is valid until the next one.
     """
 
     path: Path
     grid: SourceGrid
     dtype: np.dtype
     slabs: Callable[[], Iterator[np.ndarray]]
-    notes: tuple[str, ...] = ()
-    dicom: object = None
+    notes: tuple[str, ...] = ()  # one line per decision of the reader
+    dicom: object = None  # the `DicomSeries` of a DICOM folder
 
 
 @dataclass(frozen=True)
 class FileLayout:
-    """Where and how a file holds its voxels.
+    """Where and how a file holds its voxels; value = stored x slope + intercept."""
 
-    Attributes:
-        size: x fastest.
-        dtype: as stored, with its byte order; value = stored x slope + intercept.
-        start: byte of the file where the (compressed) data begin.
-        skip: bytes of these, inflated, before the first voxel.
-    """
-
-    size: tuple[int, int, int]
-    dtype: np.dtype
+    size: tuple[int, int, int]  # x fastest
+    dtype: np.dtype  # as stored, with its byte order
     encoding: Encoding
-    start: int = 0
-    skip: int = 0
+    start: int = 0  # byte of the file where the (compressed) data begin
+    skip: int = 0  # bytes of these, inflated, before the first voxel
     slope: float = 1.0
     intercept: float = 0.0
 
@@ -76,16 +66,6 @@ class FileLayout:
         return np.dtype(np.float64 if self.dtype.itemsize == 8 and self.dtype.kind == "f" else np.float32)
 
 
-def stem_of(path: str | Path) -> str:
-    """Return the name of an image or label file without its ending; of any other file, its whole name.
-
-    >>> stem_of("scans/case_00001.nii.gz"), stem_of("notes.txt")
-    ('case_00001', 'notes.txt')
-    """
-    name = Path(path).name
-    return next((name.removesuffix(ending) for ending in FILE_ENDINGS if name.endswith(ending)), name)
-
-
 def file_source(
     path: Path, layout: FileLayout, read_grid: Callable[[], SourceGrid], notes: Sequence[str] = ()
 ) -> VoxelSource:
@@ -97,41 +77,30 @@ def file_source(
     with opened(path) as file:
         held = os.fstat(file.fileno()).st_size - layout.start
     most = held if layout.encoding == "raw" else held * LARGEST_RATIO
-    if layout.skip + layout.data_bytes > most:
-        raise InputError(
-            f"the file is truncated or its header is wrong ({layout.skip + layout.data_bytes} bytes promised, "
-            f"it can hold at most {most}); {AGAIN}",
-            path=path,
-            code="truncated",
-        )
+    if (promised := layout.skip + layout.data_bytes) > most:
+        claim = f"{promised} bytes promised, it can hold at most {most}"
+        raise InputError(f"the file is truncated or its header is wrong ({claim}); {AGAIN}", path, "truncated")
     grid = read_grid()
     if grid.size != layout.size:
-        detail = "the header can be read in two ways; expected one size; save the file again"
-        raise InputError(detail, path=path, code="unreadable")
+        raise InputError("the header can be read in two ways; expected one size; save the file again", path)
     check_grid(grid, path)
     return VoxelSource(path, grid, layout.value_dtype, lambda: _file_slabs(path, layout), tuple(notes))
 
 
 def check_size(path: Path, size: Sequence[int], itemsize: int) -> None:
     """Raise InputError unless every axis has a voxel and all together have at most `LARGEST_BYTES`."""
-    text = " x ".join(str(n) for n in size)
+    claim = f"the header claims {' x '.join(map(str, size))} voxels"
     if min(size) < 1:
-        detail = f"the header claims {text} voxels; expected 1 or more along each axis; {AGAIN}"
-    elif math.prod(size) * itemsize > LARGEST_BYTES:
-        detail = (
-            f"the header claims {text} voxels of {itemsize} bytes; at most {LARGEST_BYTES >> 30} GiB are read; "
-            "is this a CT volume?"
-        )
-    else:
-        return
-    raise InputError(detail, path=path, code="unreadable")
+        raise InputError(f"{claim}; expected 1 or more along each axis; {AGAIN}", path)
+    if math.prod(size) * itemsize > LARGEST_BYTES:
+        limit = f"at most {LARGEST_BYTES >> 30} GiB are read; is this a CT volume?"
+        raise InputError(f"{claim} of {itemsize} bytes; {limit}", path)
 
 
 def not_one_image(path: Path, size: Sequence[int], kind: str) -> InputError:
     """Return the error for a valid file that holds something other than one real 3-D image."""
-    text = " x ".join(str(n) for n in size)
-    detail = f"holds {text} of {kind}; expected one 3-D image with one real value per voxel"
-    return InputError(detail, path=path, code="unreadable")
+    found = f"holds {' x '.join(map(str, size))} of {kind}"
+    return InputError(f"{found}; expected one 3-D image with one real value per voxel", path)
 
 
 @contextmanager
@@ -141,10 +110,10 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         with open(path, "rb") as file:
             yield file
     except FileNotFoundError:
-        raise InputError("no such file", path=path, code="no_such_file") from None
+        raise InputError("no such file", path, "no_such_file") from None
     except OSError as error:
         detail = f"the file is damaged or unreadable ({error.strerror}); {AGAIN}"
-        raise InputError(detail, path=path, code="damaged") from None
+        raise InputError(detail, path, "damaged") from None
 
 
 def itk_grid(path: Path, header: bytes, image_io: str) -> SourceGrid:
@@ -168,8 +137,7 @@ def itk_grid(path: Path, header: bytes, image_io: str) -> SourceGrid:
         except RuntimeError as error:
             why = [line.strip() for line in str(error).replace(str(alone), path.name).splitlines() if line.strip()]
             shown = ascii(why[-1].removeprefix("ITK ERROR: "))[1:-1][:200]
-            detail = f"the header cannot be used ({shown}); correct it or {AGAIN}"
-            raise InputError(detail, path=path, code="unreadable") from None
+            raise InputError(f"the header cannot be used ({shown}); correct it or {AGAIN}", path) from None
         finally:
             sitk.ProcessObject.SetGlobalWarningDisplay(warnings)
     if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
@@ -193,7 +161,7 @@ def _file_slabs(path: Path, layout: FileLayout) -> Iterator[np.ndarray]:
             done += count
             if count < slab.nbytes:
                 detail = f"the file is truncated ({done} of {layout.skip + layout.data_bytes} bytes, inflated); {AGAIN}"
-                raise InputError(detail, path=path, code="truncated")
+                raise InputError(detail, path, "truncated")
             values = _in_units(slab, layout)
             if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
                 bad += values.size - int(np.count_nonzero(finite))
@@ -202,7 +170,7 @@ def _file_slabs(path: Path, layout: FileLayout) -> Iterator[np.ndarray]:
         stream.finish(SLACK_BYTES)
     if bad:
         detail = f"{bad} voxels are NaN or infinite; expected numbers; repair or leave out the case"
-        raise InputError(detail, path=path, code="not_finite")
+        raise InputError(detail, path, "not_finite")
 
 
 def _in_units(stored: np.ndarray, layout: FileLayout) -> np.ndarray:

@@ -7,17 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.errors import InputError
 from data_prep.formats.gzip_stream import Encoding
 from data_prep.formats.image_source import FileLayout, VoxelSource, file_source, itk_grid, not_one_image
-from data_prep.formats.text_header import (
-    DETACHED,
-    check_numbers,
-    fields_of,
-    quoted,
-    read_text_header,
-    refused,
-    size_of,
-)
+from data_prep.formats.text_header import DETACHED, check_numbers, fields_of, quoted, read_text_header, size_of
 from data_prep.geometry.types import triple
 
 _TYPES = {  # not MET_LONG, which has four bytes on one machine and eight on another
@@ -41,10 +34,10 @@ def open_metaimage(path: Path) -> VoxelSource:
     header = read_text_header(path, re.compile(rb"\w+ *= "), re.compile(rb"ElementDataFile *="))
     fields = fields_of(header, "=")
     if fields["elementdatafile"].upper() != "LOCAL":
-        raise refused(path, DETACHED)
+        raise InputError(DETACHED, path)
     for name, neutral in _NEUTRAL.items():
         if fields.get(name, neutral[0]) not in neutral:
-            raise refused(path, f"{quoted(fields, name)} in the header is not supported; save the file without it")
+            raise InputError(f"{quoted(fields, name)} in the header is not supported; save the file without it", path)
     size = size_of(fields, "dimsize", path)
     kind = _TYPES.get(fields.get("elementtype", ""))
     if kind is None or len(size) != 3 or fields.get("elementnumberofchannels", "1") != "1":

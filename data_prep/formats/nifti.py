@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from data_prep.formats.image_source import (
     itk_grid,
     not_one_image,
     opened,
-)
+)  # fmt: skip
 from data_prep.geometry.source_grid import GRID_TOLERANCE, SourceGrid, corners_apart_mm
 from data_prep.geometry.types import triple
 
@@ -29,9 +30,9 @@ _ROUNDING = 1e-7  # nifti1.h
 
 
 def _fields(length: int, **fields: tuple[str, int]) -> np.dtype:
-    names, places = list(fields), list(fields.values())
-    kinds, offsets = [kind for kind, _ in places], [offset for _, offset in places]
-    return np.dtype({"names": names, "formats": kinds, "offsets": offsets, "itemsize": length}).newbyteorder("<")
+    kinds, offsets = zip(*fields.values(), strict=True)
+    parts = {"names": list(fields), "formats": kinds, "offsets": offsets, "itemsize": length}
+    return np.dtype(cast(Any, parts)).newbyteorder("<")
 
 
 # The fields that are used, under the standard's names. scl: slope, inter; quatern: b, c, d, offset x, y, z; cal: max,
@@ -54,24 +55,21 @@ def open_nifti(path: Path) -> VoxelSource:
 
     Axes of length 1 may follow. The grid is the one that SimpleITK finds. It must also be nibabel's: if qform, sform
     and pixdim contradict each other by more than a tenth of a voxel, readers place the image differently, so it is
-    refused.
-
-    Raises:
-        InputError: code `empty_file`, `truncated`, `damaged`, `not_an_image`, `wrong_name` or `unreadable`.
+    refused. InputError for any other file.
     """
     with opened(path) as file:
         compressed = file.read(2) == GZIP_MAGIC
         file.seek(0)
         start = ByteStream(file, "gzip" if compressed else "raw", path).read(_NIFTI2.itemsize)
     if not start:
-        raise InputError(f"the file is empty; {AGAIN}", path=path, code="empty_file")
+        raise InputError(f"the file is empty; {AGAIN}", path, "empty_file")
     header = parse_header(start)
     if header is None:
         detail = "not a NIfTI-1 file (nor NIfTI-2), by its header; expected one, .nii.gz or .nii"
-        raise InputError(detail, path=path, code="not_an_image")
+        raise InputError(detail, path, "not_an_image")
     if compressed and not path.name.endswith(".gz"):
         detail = "is compressed, but its name says otherwise; rename it to end in .nii.gz"
-        raise InputError(detail, path=path, code="wrong_name")
+        raise InputError(detail, path, "wrong_name")
     size = tuple(header["dim"][1 : 1 + header["dim"][0]].tolist())
     check_size(path, size, 1)
     code = int(header["datatype"])
@@ -108,12 +106,8 @@ def _scaling(header: np.void, path: Path) -> tuple[float, float]:
     scaled = math.isfinite(slope) and slope != 0  # the standard: with a slope of 0 nothing is scaled
     # SimpleITK adds an intercept without a slope and takes NaN for 0, nibabel does neither
     if not math.isfinite(intercept) if scaled else math.isfinite(intercept) and intercept != 0:
-        raise InputError(
-            f"scl_slope {slope:g} with scl_inter {intercept:g}, which readers interpret differently; "
-            "expected two numbers or neither; correct the header",
-            path=path,
-            code="unreadable",
-        )
+        found = f"scl_slope {slope:g} with scl_inter {intercept:g}, which readers interpret differently"
+        raise InputError(f"{found}; expected two numbers or neither; correct the header", path)
     return (slope, intercept) if scaled else (1.0, 0.0)
 
 
@@ -123,22 +117,14 @@ def _grid(header: np.void, size: tuple[int, ...], path: Path) -> SourceGrid:
     used = np.concatenate([steps, *(header[name].ravel() for name in forms)])
     if not (steps > 0).all() or not (np.abs(used) < np.finfo(np.float32).max).all():
         shown = " x ".join(f"{step:g}" for step in steps)
-        raise InputError(
-            f"the header's geometry is invalid (pixdim {shown}; or NaN or infinity in it, in sform or in qform); "
-            "expected a positive spacing and finite numbers; correct the header",
-            path=path,
-            code="unreadable",
-        )
+        found = f"the header's geometry is invalid (pixdim {shown}; or NaN or infinity in it, in sform or in qform)"
+        raise InputError(f"{found}; expected a positive spacing and finite numbers; correct the header", path)
     itk = itk_grid(path, _geometry_alone(header), "NiftiImageIO")
     grid = SourceGrid(size, itk.spacing, itk.origin, itk.direction)
     apart = corners_apart_mm(grid, _grid_of_affine(size, _affine_mm(header))) if forms else 0.0
     if not apart <= GRID_TOLERANCE * min(grid.spacing):
-        raise InputError(
-            f"sform, qform and pixdim of the header contradict each other (a corner moves by {apart:.3g} mm); "
-            "readers would place the image differently; correct the header",
-            path=path,
-            code="unreadable",
-        )
+        found = f"sform, qform and pixdim of the header contradict each other (a corner moves by {apart:.3g} mm)"
+        raise InputError(f"{found}; readers would place the image differently; correct the header", path)
     return grid
 
 

@@ -7,17 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.errors import InputError
 from data_prep.formats.gzip_stream import Encoding
 from data_prep.formats.image_source import FileLayout, VoxelSource, file_source, itk_grid, not_one_image
-from data_prep.formats.text_header import (
-    DETACHED,
-    check_numbers,
-    fields_of,
-    quoted,
-    read_text_header,
-    refused,
-    size_of,
-)
+from data_prep.formats.text_header import DETACHED, check_numbers, fields_of, quoted, read_text_header, size_of
 from data_prep.geometry.types import triple
 
 _ENCODINGS: dict[str, Encoding] = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
@@ -44,19 +37,19 @@ def open_nrrd(path: Path) -> VoxelSource:
     header = read_text_header(path, re.compile(rb"NRRD000\d\s*$"), re.compile(rb"\s*$"))
     fields = fields_of(header, ": ")
     if "datafile" in fields:
-        raise refused(path, DETACHED)
+        raise InputError(DETACHED, path)
     encoding = _ENCODINGS.get(fields.get("encoding", "").lower())
     if encoding is None:
-        raise refused(path, f"{quoted(fields, 'encoding')}; expected raw or gzip; save the file as one of these")
+        raise InputError(f"{quoted(fields, 'encoding')}; expected raw or gzip; save the file as one of these", path)
     if any(fields.get(name, "0") != "0" for name in ("lineskip", "byteskip")):
-        raise refused(path, "skips lines or bytes before its voxels; expected neither; save the file without them")
+        raise InputError("skips lines or bytes before its voxels; expected neither; save the file without them", path)
     size = size_of(fields, "sizes", path)
     kind = _TYPES.get(fields.get("type", "").lower())
     if kind is None or len(size) != 3:
         raise not_one_image(path, size, quoted(fields, "type"))
     order = {"little": "<", "big": ">"}.get(fields.get("endian", "").lower(), "|")
     if order == "|" and kind not in ("i1", "u1"):
-        raise refused(path, "the header has no byte order; expected endian little or big; correct the header")
+        raise InputError("the header has no byte order; expected endian little or big; correct the header", path)
     check_numbers(fields, ("spacings", "spacedirections", "spaceorigin"), path)
     layout = FileLayout(triple(size), np.dtype(order + kind), encoding, start=len(header))
     return file_source(path, layout, lambda: itk_grid(path, header, "NrrdImageIO"))

@@ -17,26 +17,17 @@ _LEVEL = 1  # of igzip's 0 to 3: percents are mostly 0
 
 
 def write_percent(percent_zyx: np.ndarray, like: SourceGrid, path: str | Path) -> None:
-    """Write whole percents as probabilities from 0 to 1 to a `.nii.gz` file, which appears whole or not at all.
+    """Write whole percents uint8 [z, y, x] (axial order) as probabilities from 0 to 1 to a `.nii.gz` file.
 
     NIfTI has no half precision, and single precision takes four times the space or more. So the file holds percents
-    with `scl_slope` 0.01, which readers turn into probabilities. No second copy of the volume is made.
-
-    Args:
-        percent_zyx: uint8 [z, y, x] in axial order.
-        like: the grid of the source, as for `write_labels`.
-        path: ends in `.nii.gz`.
-
-    Raises:
-        ValueError: another shape than the source's.
+    with `scl_slope` 0.01, which readers turn into probabilities. It is on the grid `like` and appears whole or not at
+    all; no second copy of the volume is made. ValueError for another shape than the source's.
     """
     from isal import igzip
 
     path = Path(path)
     if not path.name.endswith(ENDING):
-        raise InputError(
-            f"probabilities are written only as {ENDING}; choose such a name", path=path, code="wrong_name"
-        )
+        raise InputError(f"probabilities are written only as {ENDING}; choose such a name", path, "wrong_name")
     stored = like.to_stored(percent_zyx)
     with replacing(path) as temporary, igzip.open(temporary, "wb", compresslevel=_LEVEL) as file:
         file.write(_header(like))

@@ -11,6 +11,7 @@ from data_prep.formats.gzip_stream import AGAIN
 from data_prep.formats.image_source import opened
 
 _MOST_BYTES = 1 << 20
+DETACHED = "keeps its voxels in another file; expected one file; convert it to .nii.gz"
 
 
 def read_text_header(path: Path, first: re.Pattern[bytes], last: re.Pattern[bytes]) -> bytes:
@@ -20,16 +21,15 @@ def read_text_header(path: Path, first: re.Pattern[bytes], last: re.Pattern[byte
     with opened(path) as file:
         while line := file.readline(left):
             if not lines and not first.match(line):
-                detail = f"not a {path.suffix} file, by its first line; expected one; {AGAIN}"
-                raise InputError(detail, path=path, code="not_an_image")
+                problem = f"not a {path.suffix} file, by its first line; expected one; {AGAIN}"
+                raise InputError(problem, path, "not_an_image")
             lines.append(line)
             left -= len(line)
             if last.match(line):
                 return b"".join(lines)
     if not lines:
-        raise InputError(f"the file is empty; {AGAIN}", path=path, code="empty_file")
-    detail = f"the file is truncated or damaged (its header has no end); {AGAIN}"
-    raise InputError(detail, path=path, code="truncated")
+        raise InputError(f"the file is empty; {AGAIN}", path, "empty_file")
+    raise InputError(f"the file is truncated or damaged (its header has no end); {AGAIN}", path, "truncated")
 
 
 def fields_of(header: bytes, separator: str) -> dict[str, str]:
@@ -46,7 +46,7 @@ def size_of(fields: dict[str, str], name: str, path: Path) -> tuple[int, ...]:
     except (KeyError, ValueError):
         size = ()
     if not size:
-        raise refused(path, f"the header has no size ({name}); expected three numbers of voxels; {AGAIN}")
+        raise InputError(f"the header has no size ({name}); expected three numbers of voxels; {AGAIN}", path)
     return size
 
 
@@ -58,17 +58,9 @@ def check_numbers(fields: dict[str, str], names: tuple[str, ...], path: Path) ->
         except ValueError:
             sound = False
         if not sound:
-            raise refused(path, f"{quoted(fields, name)} is not a geometry; expected numbers; correct the header")
+            raise InputError(f"{quoted(fields, name)} is not a geometry; expected numbers; correct the header", path)
 
 
 def quoted(fields: dict[str, str], name: str) -> str:
     """Return a field as errors show it: short, and without control characters."""
     return f"{name} {fields.get(name, '')[:40]!a}"
-
-
-def refused(path: Path, detail: str) -> InputError:
-    """Return the error for a header that is not supported."""
-    return InputError(detail, path=path, code="unreadable")
-
-
-DETACHED = "keeps its voxels in another file; expected one file; convert it to .nii.gz"
