@@ -11,7 +11,7 @@ from types import ModuleType
 
 
 class _OldNames:
-    # finder and loader by their methods alone: importlib.abc takes longer to import than the rest of the package
+    # a finder and loader without importlib.abc, whose import takes longer than that of the rest of the package
 
     def __init__(self, now: Mapping[str, Sequence[str]]) -> None:
         self.now = now

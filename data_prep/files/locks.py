@@ -22,7 +22,7 @@ def locked(folder: str | Path, remedy: str, name: str = LOCK) -> Iterator[None]:
 
     name: of the lock file; another one for writers that each have files of their own. InputError (code `locked`) with
     the other's process number and `remedy` if another process holds it. Some network file systems have no locks; the
-    block then runs without one, so its writes must also be safe alone.
+    block then runs without one, so its writes must also be safe without it.
     """
     folder = Path(folder)
     with open(folder / name, "a+", encoding="ascii") as file:

@@ -21,7 +21,7 @@ FILE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")  # of all image and label fi
 
 LARGEST_BYTES = 16 << 30  # of voxels; a CT of 512 x 512 x 2000 voxels has 1 GiB
 SLACK_BYTES = 1 << 20  # that a compressed file may hold after its voxels
-# Where axes are turned, 32 voxels of int16 fill a line of the processor's cache: 2.6 times as fast as 1 plane, or all.
+# If axes are turned, 32 voxels of int16 fill a line of the processor's cache: 2.6 times as fast as 1 plane or all.
 _PLANES_PER_SLAB = 32
 _SLAB_BYTES = 64 << 20
 

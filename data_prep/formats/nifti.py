@@ -65,11 +65,10 @@ def open_nifti(path: Path) -> VoxelSource:
         raise InputError(f"the file is empty; {AGAIN}", path, "empty_file")
     header = parse_header(start)
     if header is None:
-        detail = "not a NIfTI-1 file (nor NIfTI-2), by its header; expected one, .nii.gz or .nii"
-        raise InputError(detail, path, "not_an_image")
+        problem = "not a NIfTI-1 file (nor NIfTI-2), by its header"
+        raise InputError(f"{problem}; expected one, .nii.gz or .nii", path, "not_an_image")
     if compressed and not path.name.endswith(".gz"):
-        detail = "is compressed, but its name says otherwise; rename it to end in .nii.gz"
-        raise InputError(detail, path, "wrong_name")
+        raise InputError("is compressed, unlike its name; rename it to end in .nii.gz", path, "wrong_name")
     size = tuple(header["dim"][1 : 1 + header["dim"][0]].tolist())
     check_size(path, size, 1)
     code = int(header["datatype"])

@@ -54,10 +54,10 @@ def check_numbers(fields: dict[str, str], names: tuple[str, ...], path: Path) ->
     """Raise InputError for an existing field that holds anything but finite numbers, which ITK reads as 0."""
     for name in names:
         try:
-            sound = all(math.isfinite(float(part)) for part in re.split(r"[\s(),]+", fields.get(name, "")) if part)
+            valid = all(math.isfinite(float(part)) for part in re.split(r"[\s(),]+", fields.get(name, "")) if part)
         except ValueError:
-            sound = False
-        if not sound:
+            valid = False
+        if not valid:
             raise InputError(f"{quoted(fields, name)} is not a geometry; expected numbers; correct the header", path)
 
 

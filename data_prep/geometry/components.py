@@ -22,7 +22,7 @@ def connected(mask: np.ndarray) -> tuple[np.ndarray, int]:
     """
     import cc3d
 
-    # Integers, because cc3d 4.1 expects too few objects in booleans where a side is odd and small ("maximum length
+    # Integers, because cc3d 4.1 expects too few objects in booleans if a side is odd and small ("maximum length
     # exception"), and numbers a mask of one row wrongly in two dimensions.
     values = np.ascontiguousarray(mask, bool).view(np.uint8)
     ids, count = cc3d.connected_components(values, connectivity=26 if mask.ndim == 3 else 8, return_N=True)

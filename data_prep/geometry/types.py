@@ -1,4 +1,4 @@
-"""Tuples of three, one value for each axis of a volume, with their length in the type."""
+"""Tuples of three, one value per axis of a volume, with their length in the type."""
 
 from __future__ import annotations
 
