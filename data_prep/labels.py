@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-CLASS_NAMES = ("background", "kidney", "tumor")  # the index is the label, in caches and predictions
-CYST = 3  # in source files of KiTS21 and KiTS23 only; kidney in caches, as in KiTS19
-
-LARGEST_LABEL = 3  # cyst, in KiTS21 and KiTS23
-
-LABELS = {"kidney": 1, "tumor": 2, "cyst": 3}
+BACKGROUND, KIDNEY, TUMOR, CYST = range(4)  # cysts: in label files of KiTS21 and KiTS23; caches count them as kidney
+LARGEST_LABEL = CYST
+IDS = {"kidney": KIDNEY, "tumor": TUMOR, "cyst": CYST}
+CLASS_NAMES = ("background", "kidney", "tumor")  # of the network; the index is the label

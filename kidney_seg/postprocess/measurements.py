@@ -9,7 +9,7 @@ import numpy as np
 
 from data_prep.geometry.components import connected_objects, largest_diameter_mm, surface_voxels
 from data_prep.geometry.types import Box, triple
-from data_prep.labels import LABELS
+from data_prep.labels import IDS
 from kidney_seg.postprocess.kidneys import Bodies
 
 # On 126 KiTS19 label maps the centroids of two kidneys lie 76 mm apart or more along x and never on one side of the
@@ -82,7 +82,7 @@ def describe_anatomy(
 
 def volumes_ml(labels: np.ndarray, voxel_ml: float) -> dict[str, float]:
     """Return the volume of each label in an array of labels: `kidney`, `tumor`, `cyst`; 0 where there is none."""
-    return {name: float(np.count_nonzero(labels == label) * voxel_ml) for name, label in LABELS.items()}
+    return {name: float(np.count_nonzero(labels == label) * voxel_ml) for name, label in IDS.items()}
 
 
 def _kidney(mask: np.ndarray, labels: np.ndarray, bodies: Bodies, number: int, side: str) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def _kidney(mask: np.ndarray, labels: np.ndarray, bodies: Bodies, number: int, s
 
 
 def _tumor_objects(labels: np.ndarray, box: Box) -> Iterator[tuple[np.ndarray, Box]]:
-    ids, _, boxes = connected_objects(labels[box] == LABELS["tumor"])
+    ids, _, boxes = connected_objects(labels[box] == IDS["tumor"])
     for number, own in enumerate(boxes[1:], 1):
         place = triple(
             slice(part.start + inner.start, part.start + inner.stop) for part, inner in zip(box, own, strict=True)
