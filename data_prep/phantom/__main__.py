@@ -21,7 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m data_prep.phantom",
         description="Simulate patients in the KiTS layout (case_00000/imaging.nii.gz and segmentation.nii.gz), with "
         "simulated anatomy or around real label maps. Run the same command again to resume. "
-        "See docs/simulated_patients.md.",
+        "See docs/howto/simulated_patients.md.",
         epilog="example: python -m data_prep.phantom --out sim --labels kits19/data --cases 40 --size 256 --hard",
     )
     add = parser.add_argument_group("cohort").add_argument

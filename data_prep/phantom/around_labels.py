@@ -23,7 +23,7 @@ from data_prep.phantom.painting.scene import Scene, paint_scene
 from data_prep.phantom.patient import Phantom, other_phase, scanned_twice
 
 # Share of the default cohort's contrast agent (mean, deviation), fitted by hand to the medians of kidney and tumor in
-# real slices, see docs/simulated_patients.md: their agreement is no test.
+# real slices, see docs/howto/simulated_patients.md: their agreement is no test.
 HARD_ENHANCEMENT = (0.6, 0.27)
 
 

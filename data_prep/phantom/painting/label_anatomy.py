@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_prep.geometry.components import bounding_box
+from data_prep.geometry.components import bounding_box, connected
 from data_prep.geometry.types import Box
 from data_prep.labels import KIDNEY, TUMOR
 from data_prep.phantom.painting.habitus import Build
@@ -41,14 +41,12 @@ def find_labelled_kidneys(labels: np.ndarray, spacing_mm: tuple[float, float, fl
 
     labels: uint8 [z, y, x]. Empty if no object is that large.
     """
-    import cc3d
-
-    box = bounding_box(labels > 0)
+    box = bounding_box(labels)
     if box is None:
         return []
     inside = labels[box]
     places = [axis[part] for axis, part in zip(axes_mm(labels.shape, spacing_mm), box, strict=True)]
-    objects = cc3d.connected_components(inside > 0, connectivity=26)
+    objects, _ = connected(inside > 0)
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
     sizes = np.bincount(objects.ravel()) * voxel_ml
     found = []

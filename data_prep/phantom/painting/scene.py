@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
-from data_prep.geometry.components import bounding_box
-from data_prep.geometry.types import Box, triple
+from data_prep.geometry.components import EMPTY, bounding_box
+from data_prep.geometry.types import Box
 from data_prep.phantom.painting.appearance import add_texture, rim, shading, strands
 from data_prep.phantom.painting.canvas import Canvas, coverage
 from data_prep.phantom.painting.habitus import Build, Difficulty
@@ -66,7 +66,8 @@ def paint_scene(
         np.maximum(coverage(around - uneven) * canvas.room, coverage(around - build.look.gap_mm)),
         build.hu["fat"] + strands(canvas, build.look),
     )
-    box = _box_around(mask, canvas.spacing_mm, HILUM_MM + 6.0)
+    margin = [math.ceil((HILUM_MM + 6.0) / mm) for mm in canvas.spacing_mm]
+    box = bounding_box(mask, margin=margin) or EMPTY
     near, spacing = mask[box], canvas.spacing_mm
     closed = edt.edt(around[box] <= HILUM_MM, anisotropy=spacing, parallel=1) > HILUM_MM
     closed |= near
@@ -83,13 +84,6 @@ def paint_scene(
     for hu in (canvas.hu, kidney, tumor):
         hu += uneven
     return Scene(canvas, kidney, tumor, {**drawn, "cysts": cysts, "phase": build.phase, "painted_hu": build.hu})
-
-
-def _box_around(mask: np.ndarray, spacing_mm: tuple[float, ...], margin_mm: float) -> Box:
-    margins = [int(np.ceil(margin_mm / mm)) for mm in spacing_mm]
-    box = cast(Box, bounding_box(mask))
-    parts = zip(box, margins, mask.shape, strict=True)
-    return triple(slice(max(0, part.start - margin), min(n, part.stop + margin)) for part, margin, n in parts)
 
 
 def _paint_sinuses(
