@@ -75,14 +75,7 @@ def survey_labels(labels: np.ndarray, spacing_mm: Sequence[float], hu: np.ndarra
             under = hu[box][inside]
             median_hu, not_tissue = float(np.median(under)), float(np.mean(under < NOT_TISSUE_HU))
     return LabelSurvey(
-        triple(labels.shape),
-        voxel_ml,
-        tuple(voxels.tolist()),
-        bodies,
-        gaps,
-        digest.hexdigest(),
-        median_hu,
-        not_tissue,
+        triple(labels.shape), voxel_ml, tuple(voxels.tolist()), bodies, gaps, digest.hexdigest(), median_hu, not_tissue
     )
 
 

@@ -30,12 +30,7 @@ class Phantom:
 
 
 def simulate_patient(
-    index: int,
-    seed: int = 0,
-    size: int = 128,
-    slices: int = 32,
-    hard: bool = False,
-    variation: Variation = PLAIN,
+    index: int, seed: int = 0, size: int = 128, slices: int = 32, hard: bool = False, variation: Variation = PLAIN
 ) -> Phantom:
     """Return patient `index` of the cohort `seed` on `slices` x `size` x `size` voxels.
 
