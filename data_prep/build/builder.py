@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from data_prep.build.case import Built, Failed, Task, build_case
-from data_prep.build.parts import join_parts
 from data_prep.build.resume import inspect_cache
-from data_prep.cache.manifest import CacheEntry, Manifest, write_manifest
+from data_prep.cache.manifest import CacheEntry, Manifest, entry_from, write_manifest
 from data_prep.cli import progress
 from data_prep.datasets.kits import Case, find_cases
 from data_prep.datasets.pseudonyms import pseudonymous
 from data_prep.errors import InputError
 from data_prep.files.atomic import remove_leftovers
 from data_prep.files.checksums import checked_sha256
+from data_prep.files.json_files import read_json, write_json
 from data_prep.files.locks import LOCK, locked
 from data_prep.geometry.network_grid import DEFAULT_SETTINGS, GridSettings
-from data_prep.parallel.shards import Shard
+from data_prep.parallel.shards import PARTS, Shard
 from data_prep.parallel.tasks import WorkerDied, check_jobs, run
 
 
@@ -108,7 +111,7 @@ def build_cache(
         finally:
             remove_leftovers(cache)  # of workers that died
         of_shard = [one.entry for one in built]
-        entries = of_shard if shard is None else join_parts(cache, settings, names, shard, of_shard)
+        entries = of_shard if shard is None else _join_shards(cache, settings, names, shard, of_shard)
         kept = sum(one.kept for one in built)
         return BuildResult(
             None if entries is None else write_manifest(cache, settings, entries),
@@ -142,3 +145,23 @@ def _same_images(entries: list[CacheEntry]) -> list[str]:
     for entry in sorted(entries, key=lambda entry: entry.case):
         by_image[entry.slices_sha256].append(entry.case)
     return [f"{names[0]}: holds the same image as {', '.join(names[1:])}" for names in by_image.values() if names[1:]]
+
+
+def _join_shards(
+    cache: Path, settings: GridSettings, cases: Sequence[str], shard: Shard, entries: Sequence[CacheEntry]
+) -> list[CacheEntry] | None:
+    """Save the entries of a shard's cases; return the entries of all shards if all are saved, else None.
+
+    What shards of other cases (`cases`: the names of all shards' cases), settings or another number have saved does not
+    count. Two shards that end at the same time may both get all entries; they are the same.
+    """
+    build = hashlib.sha256(json.dumps([sorted(cases), asdict(settings)]).encode()).hexdigest()
+    paths = [cache / PARTS / f"{index}-of-{shard.count}.json" for index in range(shard.count)]
+    write_json(paths[shard.index], {"build": build, "cases": [asdict(entry) for entry in entries]})
+    joined: list[CacheEntry] = []
+    for path in paths:
+        part = read_json(path, "list of a shard's cases") if path.is_file() else {}
+        if part.get("build") != build:
+            return None
+        joined += [entry_from(case, case) for case in part["cases"]]
+    return joined

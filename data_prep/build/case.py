@@ -71,14 +71,11 @@ def build_case(task: Task) -> Built | Failed | OSError:
     except MemoryError:
         return Failed(f"{name}: not enough memory; run again with fewer --jobs")
     except Exception as error:
-        if isinstance(error, OSError) and (error.errno in _NO_ROOM or _of_the_cache(error, task.cache)):
+        in_cache = isinstance(error, OSError) and error.filename and Path(error.filename).parent == task.cache
+        if isinstance(error, OSError) and (error.errno in _NO_ROOM or in_cache):
             return error
         line = f"{name}: unexpected {type(error).__name__}: {' '.join(str(error).split())}"
         return Failed(f"{line}; a defect of this program, please report it", traceback.format_exc())
-
-
-def _of_the_cache(error: OSError, cache: Path) -> bool:
-    return error.filename is not None and Path(error.filename).parent == cache
 
 
 def _build_case(task: Task) -> Built:
@@ -151,12 +148,13 @@ def _labels_of(grid: SourceGrid, shape: tuple[int, ...], path: Path) -> tuple[np
 
 
 def _entry(path: Path, facts: dict[str, Any], sha256: str) -> CacheEntry:
-    pixels = facts["pixels"]
+    pixels, shape_zyx = facts["pixels"], triple(int(n) for n in facts["shape_zyx"])
     labelled = pixels is not None
-    shape_zyx = triple(int(n) for n in facts["shape_zyx"])
+    values: dict[str, Any] = {name: str(facts[name]) for name in ("case", "patient", "image_sha256", "slices_sha256")}
+    values |= {name: facts[name] for name in ("image_path", "label_path")}
+    values |= {name: float(facts[name]) if labelled else None for name in ("kidney_ml", "tumor_ml")}
     return CacheEntry(
-        case=str(facts["case"]),
-        patient=str(facts["patient"]),
+        **values,
         file=path.name,
         sha256=sha256,
         slices=shape_zyx[0],
@@ -164,13 +162,7 @@ def _entry(path: Path, facts: dict[str, Any], sha256: str) -> CacheEntry:
         pixel_mm=float(facts["pixel_mm"]),
         spacing_mm=triple(float(mm) for mm in facts["spacing_mm"]),
         shape_zyx=shape_zyx,
-        image_path=facts["image_path"],
-        label_path=facts["label_path"],
-        image_sha256=facts["image_sha256"],
         label_sha256=facts.get("label_sha256"),
-        kidney_ml=float(facts["kidney_ml"]) if labelled else None,
-        tumor_ml=float(facts["tumor_ml"]) if labelled else None,
         pixels=tuple(tuple(row) for row in pixels.tolist()) if labelled else None,
         metadata=json.loads(facts["metadata"]) if facts.get("metadata") else None,
-        slices_sha256=str(facts["slices_sha256"]),
     )

@@ -176,7 +176,8 @@ def read_split(path: str | Path, manifest: Manifest) -> dict[str, Any]:
     found = split.get("schema") if isinstance(split, dict) else None
     if found != SCHEMA:
         raise InputError(f"split of schema {found}, this version reads up to {SCHEMA}; make it again", path=path)
-    if not all(_are_names(split.get(name)) for name in SETS):
+    named = [names for name in SETS if isinstance(names := split.get(name), list) and names]
+    if len(named) < len(SETS) or not all(isinstance(patient, str) for names in named for patient in names):
         raise InputError(f"expected a list of patients for each of {', '.join(SETS)}; make it again", path=path)
     home_of: dict[str, str] = {}
     twice = {patient for name in SETS for patient in split[name] if home_of.setdefault(patient, name) != name}
@@ -192,10 +193,6 @@ def read_split(path: str | Path, manifest: Manifest) -> dict[str, Any]:
         raise InputError("was made for other data than the cache holds now; split again with --force", path=path)
     _refuse_same_images(manifest, home_of, "set", path)
     return split
-
-
-def _are_names(value: object) -> bool:
-    return isinstance(value, list) and len(value) > 0 and all(isinstance(name, str) for name in value)
 
 
 def patients_of(path: str | Path, part: str) -> list[str]:

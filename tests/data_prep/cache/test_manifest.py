@@ -161,12 +161,12 @@ def test_case_files_that_changed_are_refused(made: Manifest) -> None:
 
     image, label = slices()
     write_case(path, image[:2], label[:2], {})
-    with pytest.raises(InputError, match="the manifest says"):
+    with pytest.raises(InputError, match=r"holds \(2, 16, 16\), the manifest \(3, 16, 16\)|in the manifest"):
         read_case(made, one)
 
     path.unlink()
     for refused in (read_case, verify):
-        with pytest.raises(InputError, match="it is absent"):
+        with pytest.raises(InputError, match="is in the manifest but does not exist"):
             refused(made, one)
     assert read_facts(path) is None
 
@@ -214,7 +214,7 @@ def test_slices_packed_by_hdf5_itself_are_read_and_others_refused(made: Manifest
         with pytest.raises(InputError, match=words):
             open_slices(made, made.entries[0])
     write_case(path, image[:2], label[:2], {})
-    with pytest.raises(InputError, match="not those that the manifest tells of"):
+    with pytest.raises(InputError, match="not those of the manifest"):
         open_slices(made, made.entries[0])
     write_case(path, image, None, {})
     with pytest.raises(InputError, match="cannot be read"):
