@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 
 from data_prep.errors import InputError
@@ -117,7 +119,7 @@ def simulate_around(
         "enhancement": build.enhancement, "kidneys": which,
         "second_phase": variation.scanned_twice(order, seed),
         **({} if look is None else {"look": look}),
-        **({"appearance": build.look.record()} if variation.wild else {}),
+        **({"appearance": asdict(build.look)} if variation.wild else {}),
     }  # fmt: skip
     if facts["second_phase"]:
         later, _ = scan(build.in_phase(other_phase(build.phase)), 1)

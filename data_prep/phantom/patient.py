@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -93,7 +93,7 @@ def _scan(index: int, seed: int, size: int, slices: int, hard: bool, variation: 
         "tumor_target_ml": target_ml, "cysts": cysts, "noise_hu": float(noise_hu), "phase": build.phase,
         "contrast_hu": float(image[labels == 1].mean() - image[labels == 2].mean()),
         "painted_hu": build.hu, "kidneys": which, "second_phase": variation.scanned_twice(index, seed),
-        **({"enhancement": build.enhancement, "appearance": build.look.record()} if variation.wild else {}),
+        **({"enhancement": build.enhancement, "appearance": asdict(build.look)} if variation.wild else {}),
     }  # fmt: skip
     return Phantom(image, labels, canvas.tissue, triple(float(mm) for mm in spacing_mm), facts)
 

@@ -161,7 +161,7 @@ def test_case_files_that_changed_are_refused(made: Manifest) -> None:
 
     image, label = slices()
     write_case(path, image[:2], label[:2], {})
-    with pytest.raises(InputError, match=r"holds \(2, 16, 16\), the manifest \(3, 16, 16\)|in the manifest"):
+    with pytest.raises(InputError, match=r"holds \(2, 16, 16\), the manifest \(3, 16, 16\)"):
         read_case(made, one)
 
     path.unlink()
