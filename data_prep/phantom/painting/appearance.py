@@ -21,8 +21,8 @@ class Appearance:
     amount (0..1) of fat, vessels and calyces inside the kidneys' labels. coat: factor on the fat around the kidneys;
     gap_mm: its least thickness; strands_hu: streaks in it. liver: factor on its width; rise_mm: how much higher the
     upper organs lie. bone: factor on HU above 150. texture_hu: deviation per tissue of `TEXTURED`, in grains of
-    `texture_mm`.
-    bias_hu: largest shading. blur_mm: of the image in plane, grain_mm: of its noise (standard deviations).
+    `texture_mm`. bias_hu: largest shading. blur_mm, grain_mm: standard deviations of the blur in plane and of the
+    noise's grain.
     """
 
     noise_hu: float | None = None

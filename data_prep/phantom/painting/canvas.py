@@ -92,7 +92,7 @@ class Canvas:
         return np.einsum("kyx,zk->zyx", field, weights[0])
 
     def box(self, center_mm: Point, reach_mm: Point | float) -> Box:
-        """Mix `hu` into the box by `share`; `name` becomes the tissue of voxels covered by half or more."""
+        """Return the part of the grid within `reach_mm` of `center_mm` (x, y, z) and the warp; at least 2 voxels."""
         reach = np.broadcast_to(np.asarray(reach_mm, float), 3)[::-1]
         parts = []
         for axis_mm, middle, half, mm in zip(self.axes_mm, center_mm[::-1], reach, self.spacing_mm, strict=True):
@@ -108,7 +108,7 @@ class Canvas:
         return self.x[box] - center_mm[0], self.y[box] - center_mm[1], self.z[box] - center_mm[2]
 
     def paint(self, name: str, share: np.ndarray, hu: np.ndarray | float, box: Box = EVERYWHERE) -> None:
-        """Mix `hu` into the box by `share`; `name` becomes the tissue of voxels that are covered by half or more."""
+        """Mix `hu` into the box by `share`; `name` becomes the tissue of voxels covered by half or more."""
         under = self.hu[box]
         under += share * (hu - under)
         self.tissue[box][share >= 0.5] = TISSUES.index(name)
