@@ -21,7 +21,6 @@ from data_prep.cache import case_file
 from data_prep.cache import manifest as cache
 from data_prep.geometry.network_grid import GridSettings
 from data_prep.parallel.tasks import WorkerDied
-from data_prep.parallel.workers import Died
 from data_prep.phantom.cohort import write_cohort
 from data_prep.split.sets import make_split, write_split
 
@@ -126,12 +125,6 @@ def simulated_cache(root: Path) -> Path:
     manifest = build(root / "patients", root / "cache", GridSettings(32)).manifest
     write_split(manifest, make_split(manifest, (0.5, 0.25, 0.25)))
     return root / "cache"
-
-
-def gave_up_the_second(function: Callable, tasks: Sequence[tuple], address: str) -> Iterator[tuple[int, object]]:
-    """Stand in for `in_scheduler`: the second task's workers died, the others are done here."""
-    for index, task in enumerate(tasks):
-        yield index, Died(None, "KilledWorker: 4 times") if index == 1 else function(*task)
 
 
 @contextmanager
