@@ -1,8 +1,8 @@
-"""Slices inside a case's HDF5 file, packed one by one: written and read without HDF5's own way through its filters.
+"""Compressed slices inside a case's HDF5 file, written and read without HDF5's own filters.
 
-Each slice is a chunk of its own, through `shuffle` and `gzip`, as `docs/explanation/cache_format.md` says.
-Every HDF5 reads it. HDF5 itself takes four times as long to write them, most of the time of a build, and lets one
-thread at a time read.
+Each slice is one chunk with the filters `shuffle` and `gzip`, as `docs/explanation/cache_format.md` says, which any
+HDF5 reads. HDF5 itself takes four times as long to write them, most of the time of a build, and lets only one thread
+read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FILTERS = [1, 2]  # HDF5's numbers of deflate and shuffle
 
 
 def write_slices(file: Any, name: str, voxels: np.ndarray) -> None:
-    """Write voxels [slices, y, x] as dataset `name` of an open HDF5 file (h5py.File), a chunk a slice."""
+    """Write voxels [slices, y, x] as dataset `name` of an open HDF5 file (h5py.File), one chunk per slice."""
     from isal import isal_zlib
 
     options = {"chunks": (1, *voxels.shape[1:]), "compression": "gzip", "compression_opts": 1, "shuffle": True}
@@ -38,9 +38,9 @@ def _shuffled(plane: np.ndarray) -> bytes:
 
 @dataclass(frozen=True)
 class PackedSlices:
-    """Where a labelled case's slices lie in its file; any thread may read them.
+    """Places of a labelled case's slices in its file; any thread may read them.
 
-    shape_yx: of a slice. places: by dataset (`image`, `label`) int64 [slices, 2], first byte and number of bytes.
+    shape_yx: of a slice. places: per dataset (`image`, `label`) int64 [slices, 2], first byte and number of bytes.
     """
 
     path: Path
@@ -48,13 +48,13 @@ class PackedSlices:
     places: dict[str, np.ndarray]
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return a slice's image int16 HU and label uint8 [y, x]. InputError where they cannot be read.
+        """Return a slice's image int16 HU and label uint8 [y, x], after comparing its own checksum (Adler-32).
 
-        Every slice carries a checksum of its own (Adler-32, of gzip's format); it is compared.
+        InputError if they cannot be read.
         """
         from isal import isal_zlib
 
-        broken: Any = isal_zlib.error  # whose stub gives its class as an instance
+        broken: Any = isal_zlib.error  # its stub declares an instance
         found = []
         try:
             with open(self.path, "rb", buffering=0) as file:
@@ -63,7 +63,7 @@ class PackedSlices:
                     raw = isal_zlib.decompress(os.pread(file.fileno(), count, first))
                     found.append(_unshuffled(np.frombuffer(raw, np.uint8), kind).reshape(self.shape_yx))
         except (OSError, ValueError, broken) as error:
-            raise InputError(f"{self.path}: slice {index} cannot be read ({error}); build the cache again") from None
+            raise InputError(f"slice {index} cannot be read ({error}); build the cache again", path=self.path) from None
         return found[0], found[1]
 
 
@@ -75,9 +75,9 @@ def _unshuffled(raw: np.ndarray, kind: np.dtype) -> np.ndarray:
 
 
 def find_slices(path: str | Path) -> PackedSlices:
-    """Return where the slices of a labelled case's HDF5 file lie.
+    """Return the places of the slices in a labelled case's HDF5 file.
 
-    InputError where the file cannot be read, has no labels, or is packed in another way than `write_slices` does.
+    InputError if the file cannot be read, has no labels, or was not written by `write_slices`.
     """
     import h5py
 
@@ -90,16 +90,16 @@ def find_slices(path: str | Path) -> PackedSlices:
                 filters = sorted(made_by.get_filter(number)[0] for number in range(made_by.get_nfilters()))
                 slices, *shape_yx = dataset.shape
                 if (dataset.dtype, dataset.chunks, filters) != (kind, (1, *shape_yx), _FILTERS):
-                    raise ValueError(f"{name} is packed in another way")
+                    raise ValueError(f"{name} has other chunks or filters")
                 found = np.zeros((slices, 2), np.int64)
 
                 def note(chunk: Any, found: np.ndarray = found) -> None:
                     if chunk.filter_mask:
-                        raise ValueError("a slice is packed in another way")
+                        raise ValueError("a slice has other filters")
                     found[chunk.chunk_offset[0]] = chunk.byte_offset, chunk.size
 
                 dataset.id.chunk_iter(note)
                 places[name] = found
     except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: the case cannot be read ({error}); build the cache again") from None
+        raise InputError(f"the case cannot be read ({error}); build the cache again", path=path) from None
     return PackedSlices(path, (shape_yx[0], shape_yx[1]), places)

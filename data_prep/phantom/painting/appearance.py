@@ -1,8 +1,8 @@
-"""What a simulated patient looks like beyond the plain generator: all that `--wild` draws, and its neutral values."""
+"""Appearance of a simulated patient, which `--wild` draws at random; its defaults change nothing."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,15 +14,15 @@ TEXTURED = ("liver", "spleen", "muscle", "kidney")  # tissues with a texture of 
 
 @dataclass(frozen=True)
 class Appearance:
-    """Looks of one patient; the defaults change nothing, to the bit.
+    """Appearance of one patient; the defaults change nothing, to the bit.
 
-    noise_hu: standard deviation; tumor_contrast_hu: kidney as a whole less tumor; either is drawn by the `Difficulty`
-    where it is None. rim_hu: added to the outermost `rim_mm` of the tumor. urine_hu: in pelvis, calyces and ureter;
-    None: water. inner: 0..1, how much fat, vessel and calyx shows inside of the kidneys' labels. coat: factor on the
-    fat around the kidneys; gap_mm: fat that is there in any case. strands_hu: streaks in that fat. liver: factor on
-    its width; rise_mm: how much higher the upper organs lie. bone: factor on what is above 150 HU. texture_hu:
-    deviation within the tissue, by `TEXTURED`, in grains of `texture_mm`. bias_hu: largest shading. blur_mm: of the
-    image in plane, grain_mm: of its noise (standard deviations).
+    noise_hu: standard deviation; tumor_contrast_hu: kidney as a whole minus tumor; None: the `Difficulty` draws it.
+    rim_hu: added to the outermost `rim_mm` of the tumor. urine_hu: in pelvis, calyces and ureter; None: water. inner:
+    amount (0..1) of fat, vessels and calyces inside the kidneys' labels. coat: factor on the fat around the kidneys;
+    gap_mm: its least thickness; strands_hu: streaks in it. liver: factor on its width; rise_mm: how much higher the
+    upper organs lie. bone: factor on HU above 150. texture_hu: deviation per tissue of `TEXTURED`, in grains of
+    `texture_mm`. bias_hu: largest shading. blur_mm, grain_mm: standard deviations of the blur in plane and of the
+    noise's grain.
     """
 
     noise_hu: float | None = None
@@ -43,19 +43,12 @@ class Appearance:
     blur_mm: float = 0.0
     grain_mm: float = GRAIN_MM
 
-    def record(self) -> dict:
-        """Return it as JSON has it."""
-        return asdict(self)
-
 
 PLAIN_APPEARANCE = Appearance()
 
 
 def add_texture(canvas: Canvas, look: Appearance) -> None:
-    """Make the painted tissues uneven and scale bone; a kidney that is painted is textured as one.
-
-    With `PLAIN_APPEARANCE` nothing is done and nothing drawn.
-    """
+    """Add texture to the painted tissues and scale bone; with `PLAIN_APPEARANCE` nothing changes or is drawn."""
     if look.bone != 1.0:
         canvas.hu += (look.bone - 1.0) * np.maximum(canvas.hu - 150.0, 0.0)
     if not look.texture_hu:
@@ -68,7 +61,7 @@ def add_texture(canvas: Canvas, look: Appearance) -> None:
 
 
 def shading(canvas: Canvas, look: Appearance) -> np.ndarray | float:
-    """Return a field over the canvas, HU, that rises and falls once or twice across the body; 0 without."""
+    """Return a shading in HU that rises and falls once or twice across the body; 0 without."""
     if look.bias_hu == 0.0:
         return 0.0
     smooth = canvas.smooth_field(160.0)
@@ -76,12 +69,12 @@ def shading(canvas: Canvas, look: Appearance) -> np.ndarray | float:
 
 
 def rim(depth_mm: np.ndarray, look: Appearance) -> np.ndarray:
-    """Return what the tumor's rim adds, HU, at each depth below its surface."""
+    """Return the HU that the tumor's rim adds at each depth below its surface."""
     return look.rim_hu * np.clip((look.rim_mm - depth_mm) / 1.5, 0.0, 1.0)
 
 
 def strands(canvas: Canvas, look: Appearance) -> np.ndarray | float:
-    """Return what streaks of tissue add to the fat around the kidneys, HU; 0 without."""
+    """Return the HU that streaks add to the fat around the kidneys; 0 without."""
     if look.strands_hu == 0.0:
         return 0.0
     return look.strands_hu * np.clip(1.0 - np.abs(canvas.smooth_field(9.0)) / 0.22, 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""A volume that tissues are painted into: soft edges, smooth random fields, boxes around shapes. For phantoms only."""
+"""A volume that tissues are painted into, with soft edges and smooth random fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from data_prep.geometry.types import Box, triple
 
-# Painting order decides which tissue a voxel shows; the index in this table is what `Canvas.tissue` holds.
+# the index of a tissue is its value in `Canvas.tissue`
 TISSUES = (
     "air", "skin", "fat", "muscle", "bone", "disc", "liver", "spleen", "stomach", "bowel", "gas", "gallbladder",
     "pancreas", "aorta", "vein", "cortex", "medulla", "sinus", "pelvis", "cyst", "tumor", "necrosis", "table",
@@ -22,16 +22,16 @@ EVERYWHERE: Box = (slice(None), slice(None), slice(None))
 def coverage(level: np.ndarray) -> np.ndarray:
     """Return the share (0..1) of each voxel that lies inside the shape `level < 0`.
 
-    The level is any function that is smooth near its zero. To first order the surface inside of a voxel is a
-    plane at level / |gradient|_1 voxels from its center, for which the share is a ramp: that is the partial
-    volume effect, in whatever voxel shape. Every axis needs two voxels at least.
+    The level is any function that is smooth near its zero. To first order the surface inside a voxel is a plane at
+    level / |gradient|_1 voxels from its center, for which the share is a ramp: the partial volume effect, for any voxel
+    shape. Every axis needs at least two voxels.
     """
     slope = sum(np.abs(part) for part in np.gradient(level))
     return np.clip(0.5 - level / np.maximum(slope, 1e-6), 0.0, 1.0)
 
 
 def path_distance_mm(x: np.ndarray, y: np.ndarray, z: np.ndarray, points_mm: np.ndarray) -> np.ndarray:
-    """Return how far the places x, y, z (mm, they broadcast) are from the path through the points [n, 3]."""
+    """Return the distance of the places x, y, z (mm, broadcast) from the path through the points [n, 3]."""
     nearest = np.float32(np.inf)
     for start, end in pairwise(points_mm):
         dx, dy, dz = x - start[0], y - start[1], z - start[2]
@@ -43,13 +43,12 @@ def path_distance_mm(x: np.ndarray, y: np.ndarray, z: np.ndarray, points_mm: np.
 
 
 class Canvas:
-    """HU being painted, with warped coordinates so that no two patients share an outline.
+    """HU and tissues being painted, with warped coordinates so that no two patients share an outline.
 
-    `x`, `y`, `z` are millimeters toward the left, the back and the head, [z, y, x] in shape, 0 in the middle
-    of the field of view, moved by a smooth random field of `warp_mm` standard deviation. `room` is the share
-    of each voxel that is left for kidneys and tumors. Random fields have knots in millimeters, so that their
-    grain does not change with the voxels; other voxels give another patient all the same. `origin_mm` (x, y, z)
-    is where in the field of view the coordinates are 0, from its middle.
+    `x`, `y`, `z` (arrays [z, y, x]) are mm to the left, the back and the head from `origin_mm` (x, y, z from the middle
+    of the field of view), moved by a smooth random field of `warp_mm` standard deviation. `room` is the share of each
+    voxel that is left for kidneys and tumors. Random fields have knots in mm, so that their grain is independent of the
+    voxels.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class Canvas:
         self.room = np.ones(self.shape_zyx, np.float32)
 
     def smooth_field(self, knot_mm: float, box: Box = EVERYWHERE) -> np.ndarray:
-        """Return a random field in `box`, mean 0 and standard deviation about 1, smooth over about `knot_mm`."""
+        """Return a random field in `box`, mean 0, standard deviation about 1, smooth over about `knot_mm`."""
         weights = []
         for axis_mm, part in zip(self.axes_mm, box, strict=True):
             axis_mm = axis_mm[part]
@@ -86,15 +85,14 @@ class Canvas:
             # unit variance at every voxel, since the knots' values are independent with variance 1
             weights.append(bell / np.sqrt((bell**2).sum(axis=1, keepdims=True)))
         knots_zyx = self.rng.standard_normal([w.shape[1] for w in weights], dtype=np.float32)
-        # Matrix products by einsum, not by BLAS: its threads, woken for every small product, made a patient ten times
-        # slower where other work filled the processor, and its sums depend on their number.
-        # x first and z last, because z has the fewest knots and the last product is the largest.
+        # einsum instead of BLAS, whose threads are ten times slower on a busy processor, and whose sums depend on their
+        # number; z last, because it has the fewest knots and the last product is the largest
         field = np.einsum("zyk,xk->zyx", knots_zyx, weights[2])
         field = np.einsum("zkx,yk->zyx", field, weights[1])
         return np.einsum("kyx,zk->zyx", field, weights[0])
 
     def box(self, center_mm: Point, reach_mm: Point | float) -> Box:
-        """Return the part of the grid within `reach_mm` of `center_mm` (x, y, z), warp included; 2 voxels at least."""
+        """Return the part of the grid within `reach_mm` of `center_mm` (x, y, z) and the warp; at least 2 voxels."""
         reach = np.broadcast_to(np.asarray(reach_mm, float), 3)[::-1]
         parts = []
         for axis_mm, middle, half, mm in zip(self.axes_mm, center_mm[::-1], reach, self.spacing_mm, strict=True):
@@ -110,7 +108,7 @@ class Canvas:
         return self.x[box] - center_mm[0], self.y[box] - center_mm[1], self.z[box] - center_mm[2]
 
     def paint(self, name: str, share: np.ndarray, hu: np.ndarray | float, box: Box = EVERYWHERE) -> None:
-        """Mix `hu` into the box by `share`; where at least half of a voxel is covered, `name` becomes its tissue."""
+        """Mix `hu` into the box by `share`; `name` becomes the tissue of voxels covered by half or more."""
         under = self.hu[box]
         under += share * (hu - under)
         self.tissue[box][share >= 0.5] = TISSUES.index(name)
@@ -118,6 +116,11 @@ class Canvas:
     def take_room(self, share: np.ndarray, box: Box = EVERYWHERE) -> None:
         """Keep what is painted later with `room` out of these voxels."""
         self.room[box] *= 1.0 - share
+
+    def fill(self, name: str, shape: tuple[Box, np.ndarray], hu: float, inside: np.ndarray | None = None) -> None:
+        """Paint a shape (box, level), as `ellipsoid` and `tube` give it, into `inside`; None for `room`."""
+        box, level = shape
+        self.paint(name, coverage(level) * (self.room if inside is None else inside)[box], hu, box)
 
     def ellipsoid(self, center_mm: Point, radii_mm: Point) -> tuple[Box, np.ndarray]:
         """Return the box and, in it, the level (-1 at the center, 0 on the surface) of an ellipsoid along the axes."""

@@ -1,4 +1,4 @@
-"""What a scan shows beyond the abdomen: the bases of the lungs, the heart, the pelvis. For real label maps only."""
+"""Lung bases, heart and pelvis of a scan around a real label map."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from data_prep.phantom.painting.habitus import Build
 from data_prep.phantom.painting.organs import paint_gut
 
 BRIM_MM = -95.0  # the iliac crests, below the middle of the kidneys
-BOWEL_END_MM, FLOOR_MM = -105.0, -225.0  # where the abdomen's loops of bowel end, and where those of the pelvis do
+BOWEL_END_MM, FLOOR_MM = -105.0, -225.0  # lower ends of the bowel loops of abdomen and pelvis
 LUNG_GAP_MM = 8.0  # between kidneys and lungs: the diaphragm and fat
 
 
 def paint_chest(canvas: Canvas, build: Build, inside: np.ndarray, around_mm: np.ndarray) -> np.ndarray:
-    """Paint lungs above the domes of the diaphragm, and the heart; return `inside` as it was, less the lungs.
+    """Paint the lungs above the diaphragm, and the heart; return `inside` without the lungs.
 
-    The organs below are painted later and push into the domes.
+    The organs below are painted later and extend into the domes of the diaphragm.
     """
     if canvas.axes_mm[0][-1] < 30.0:
         return inside
@@ -28,13 +28,13 @@ def paint_chest(canvas: Canvas, build: Build, inside: np.ndarray, around_mm: np.
     vessels = np.clip(1.0 - np.abs(canvas.smooth_field(11.0)) / 0.1, 0.0, 1.0) * (canvas.smooth_field(14.0) > 0.6)
     canvas.paint("lung", lung, -850.0 + 30.0 * canvas.smooth_field(20.0) + 650.0 * vessels)
     canvas.take_room(lung)
-    box, heart = canvas.ellipsoid((0.16 * a, -0.4 * b, 178.0), (0.5 * a, 0.46 * b, 62.0))
-    canvas.paint("heart", coverage(heart) * inside[box], 0.5 * (build.hu["aorta"] + build.hu["muscle"]), box)
+    heart = canvas.ellipsoid((0.16 * a, -0.4 * b, 178.0), (0.5 * a, 0.46 * b, 62.0))
+    canvas.fill("heart", heart, 0.5 * (build.hu["aorta"] + build.hu["muscle"]), inside)
     return inside * (1.0 - lung)
 
 
 def paint_pelvis(canvas: Canvas, build: Build, inside: np.ndarray, muscle_hu: np.ndarray) -> None:
-    """Paint the iliac bones with the muscles on them, the hips, the bladder; spine and great vessels just go on."""
+    """Paint the iliac bones and their muscles, the hips, the bowel of the pelvis and the bladder."""
     if canvas.axes_mm[0][0] > BRIM_MM:
         return
     y, rng = build.spine_y_mm, canvas.rng
@@ -42,7 +42,7 @@ def paint_pelvis(canvas: Canvas, build: Build, inside: np.ndarray, muscle_hu: np
         box, gluteal = canvas.ellipsoid((side * 88.0, y + 22.0, -215.0), (58.0, 36.0, 105.0))
         canvas.paint("muscle", coverage(gluteal), muscle_hu[box], box)
         canvas.take_room(coverage(gluteal), box)
-        # a wing is an oblique plate, wide above, that leans outward; front and back edges close in below
+        # a wing of the ilium: an oblique plate, wide above, leaning outward, with edges that converge below
         box = canvas.box((side * 78.0, y - 25.0, -155.0), (50.0, 70.0, 66.0))
         dx, dy, dz = canvas.offsets((side * 64.0, y - 20.0, -190.0), box)
         plate = 0.8 * np.abs(side * dx - 0.42 * dz + 0.3 * dy - 0.003 * dy**2) - 5.0

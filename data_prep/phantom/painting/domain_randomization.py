@@ -1,7 +1,6 @@
-"""`--wild`: how a patient looks, drawn so widely that no one contrast, resolution or order of brightness is learned.
+"""Domain randomization (`--wild`), as in SynthSeg (Billot et al., Medical Image Analysis 86, 2023).
 
-The idea is that of domain randomization, as in SynthSeg (Billot et al., Medical Image Analysis 86, 2023): what
-varies at random in training cannot be relied on. Ranges are wider than scanners', not fitted to any data.
+A network cannot rely on what varies at random in training. The ranges are wider than scanners', not fitted to any data.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ WILD = replace(
     texture_hu=(3.0, 20.0), halo=0.3, halo_mm=(0.5, 5.0),
 )  # fmt: skip
 WITHOUT_AGENT = 0.15  # share of the patients
-MOST_AGENT = 1.2  # times the plain cohort's
+MOST_AGENT = 1.2  # times the default cohort's
 SHIFT_HU = {"fat": 7.0, "muscle": 12.0, "bone": 40.0}  # deviation of a tissue's mean
 OTHER_SHIFT_HU = 18.0
-FOLLOWERS = {"medulla": "cortex", "vein": "aorta"}  # without contrast agent nearly as bright as the other
+FOLLOWERS = {"medulla": "cortex", "vein": "aorta"}  # nearly as bright as the other without contrast agent
 GRAIN_MM, COARSE_MM = (0.8, 3.5), 1.6
 DARKEST_HU = 18.0  # of soft tissue: more than water
 DARKER_HU, BRIGHTER_HU = 110.0, 40.0  # tumor against the kidney as a whole
-PLAIN_CONTRAST_HU = 15.0  # likewise, without contrast agent
+PLAIN_CONTRAST_HU = 15.0  # the same without contrast agent
 
 
 def enhancement_at(place: float) -> float:
-    """Return how much contrast agent there is at `place` (0..1) of the cohort's order: none, then evenly more.
+    """Return the amount of contrast agent at `place` (0..1) in the cohort's order: none, then evenly increasing.
 
     >>> enhancement_at(0.1), round(enhancement_at(0.575), 3)
     (0.0, 0.6)
@@ -37,10 +36,10 @@ def enhancement_at(place: float) -> float:
     return 0.0 if place < WITHOUT_AGENT else MOST_AGENT * (place - WITHOUT_AGENT) / (1.0 - WITHOUT_AGENT)
 
 
-def dress(build: Build, enhancement: float, difficulty: Difficulty, rng: np.random.Generator) -> Build:
-    """Return the patient with that much contrast agent, every tissue's gray moved, and an appearance drawn."""
+def randomize(build: Build, enhancement: float, difficulty: Difficulty, rng: np.random.Generator) -> Build:
+    """Return the patient with this much contrast agent, shifted gray values, and a random appearance."""
     build = build.enhanced(enhancement)
-    agent = min(1.0, 2.0 * enhancement)  # half of the plain amount counts as enhanced
+    agent = min(1.0, 2.0 * enhancement)  # half of the default amount counts as enhanced
     build = replace(build, hu=_shifted(build.hu, agent, rng))
     darker = PLAIN_CONTRAST_HU + agent * (DARKER_HU - PLAIN_CONTRAST_HU)
     brighter = PLAIN_CONTRAST_HU + agent * (BRIGHTER_HU - PLAIN_CONTRAST_HU)
@@ -48,12 +47,12 @@ def dress(build: Build, enhancement: float, difficulty: Difficulty, rng: np.rand
     urine_hu = float(rng.uniform(80.0, 600.0))
     low, high = difficulty.noise_hu
     grain_mm = float(rng.uniform(*GRAIN_MM))
-    # Coarse noise comes of smoothing and is low. A deviation twice as large is as far away as one half as large.
+    # coarse noise results from smoothing and is low; the deviation is drawn evenly on a logarithmic scale
     high = max(low, high * min(1.0, COARSE_MM / grain_mm)) if high > low else high
     place = rng.random()
     look = Appearance(
         noise_hu=float(high * (low / high) ** place) if high > 0 else 0.0,
-        # no darker than soft tissue is: drawn evenly from what is left
+        # no darker than soft tissue: drawn evenly from the rest
         tumor_contrast_hu=float(rng.uniform(-brighter, min(darker, build.kidney_hu - DARKEST_HU))),
         rim_hu=float(agent * rng.uniform(10.0, 60.0) * (rng.random() < 0.3)),
         rim_mm=float(rng.uniform(2.0, 5.0)),

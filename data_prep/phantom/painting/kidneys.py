@@ -1,4 +1,4 @@
-"""The simulated kidneys, their cysts and the one tumor of each patient."""
+"""Simulated kidneys, their cysts and the tumor."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from data_prep.phantom.painting.appearance import rim
 from data_prep.phantom.painting.canvas import Canvas, coverage
 from data_prep.phantom.painting.habitus import Build, Difficulty
 
-# KiTS19's 210 training tumors: median 30 mL, 15 % under 5 mL, 5 % over 373 mL, smallest 0.82 mL. A log-normal with a
-# deviation of its own on each side of the median meets the first three: ln(30/5)/1.036 and ln(373/30)/1.645.
+# KiTS19's 210 training tumors: median 30 mL, 15 % under 5 mL, 5 % over 373 mL: a log-normal distribution with the
+# deviations ln(30/5)/1.036 below and ln(373/30)/1.645 above the median
 MEDIAN_ML, SMALL_DEVIATION, LARGE_DEVIATION = 30.0, 1.729, 1.532
 DARKEST_TUMOR_HU = 55.0
-LARGEST_ML = 420.0  # KiTS goes up to 1464 mL; more than this does not fit beside the other organs
+LARGEST_ML = 420.0  # KiTS: up to 1464 mL, which would not fit between the organs
 
 
 @dataclass(frozen=True)
 class Kidney:
-    """One kidney as painted: where it is, its axes in x, y, z, and its own radii."""
+    """One painted kidney: its place, its axes in x, y, z, and its radii."""
 
     side: float  # -1: the patient's right, +1: left
     center_mm: np.ndarray
-    axes: np.ndarray  # rows: along the kidney (up), sideways (outward), across
+    axes: np.ndarray  # rows: along the kidney (up), outward, across
     radii_mm: np.ndarray  # in the order of the rows
     box: Box
     share: np.ndarray  # 0..1 in the box
 
     def surface_mm(self, direction: np.ndarray) -> np.ndarray:
-        """Return the point of the (unbent) surface in a direction given in x, y, z."""
+        """Return the point of the unbent surface in a direction x, y, z."""
         local = self.axes @ direction
         return self.center_mm + direction / np.sqrt(((local / self.radii_mm) ** 2).sum())
 
 
 def tumor_size_ml(place: float, smallest_ml: float = 0.8) -> float:
-    """Return the size of the tumor at `place` (0..1, exclusive) of the cohort's distribution, clamped to what fits.
+    """Return the tumor size at `place` (0..1, exclusive) of the cohort's distribution, clamped to what fits.
 
     >>> tumor_size_ml(0.5)
     30.0
@@ -49,7 +49,7 @@ def tumor_size_ml(place: float, smallest_ml: float = 0.8) -> float:
 
 
 def tumor_size_place(size_ml: float) -> float:
-    """Return the share of tumors that are no larger: the other way around of `tumor_size_ml`, without its limits.
+    """Return the share of tumors that are no larger: the inverse of `tumor_size_ml`, without its limits.
 
     >>> tumor_size_place(30.0)
     0.5
@@ -61,7 +61,7 @@ def tumor_size_place(size_ml: float) -> float:
 
 
 def paint_kidney(canvas: Canvas, build: Build, side: float) -> Kidney:
-    """Paint one kidney in its fat: a bent ellipsoid with a sinus cut out toward the midline, cortex and pyramids."""
+    """Paint one kidney in its fat: a bent ellipsoid with cortex, pyramids, and a sinus toward the midline."""
     rng = canvas.rng
     radii = np.array([rng.uniform(49.0, 58.0), rng.uniform(28.0, 33.0), rng.uniform(24.5, 29.0)])
     # fat pushes the kidneys apart; the left one is higher
@@ -103,7 +103,7 @@ def paint_kidney(canvas: Canvas, build: Build, side: float) -> Kidney:
 def _pyramids(
     rng: np.random.Generator, along: np.ndarray, bent: np.ndarray, across: np.ndarray, radius: np.ndarray
 ) -> np.ndarray:
-    """Return the share of medulla: wedges between the sinus and the outer cortex, columns of cortex between them."""
+    """Return the share of medulla: wedges between sinus and outer cortex, separated by columns of cortex."""
     around = np.arctan2(across, bent)
     lengthwise = np.arctan2(along, bent)
     pattern = np.cos(5.0 * around + rng.uniform(0, 6.28)) * 0.6 + np.cos(7.0 * lengthwise + rng.uniform(0, 6.28)) * 0.6
@@ -114,9 +114,9 @@ def _pyramids(
 def paint_hilum(
     canvas: Canvas, build: Build, side: float, center_mm: np.ndarray, axes: np.ndarray, radius_mm: float
 ) -> None:
-    """Renal vein to the vena cava, artery from the aorta, a short ureter.
+    """Paint the renal vein, the artery and a short ureter.
 
-    `axes`: the kidney's, see `Kidney`; the vessels enter at 0.6 of `radius_mm` from the center toward the midline.
+    `axes`: see `Kidney`; the vessels enter at 0.6 of `radius_mm` from the center toward the midline.
     """
     up, out, _ = axes
     gate = center_mm - 0.6 * radius_mm * out
@@ -124,15 +124,14 @@ def paint_hilum(
     front = np.array([side * 26.0, y - 34.0, center_mm[2] + 4.0])
     for name, x, radius, lift in (("vein", -14.0, 4.2, 3.0), ("aorta", 9.0, 2.6, -5.0)):
         target = np.array([x, y - 30.0, center_mm[2] + 8.0 + lift])
-        box, level = canvas.tube([gate + lift * up, front + lift * up, target], radius)
-        canvas.paint(name, coverage(level) * canvas.room[box], build.hu[name], box)
+        canvas.fill(name, canvas.tube([gate + lift * up, front + lift * up, target], radius), build.hu[name])
     down = np.array([side * 36.0, y - 20.0, center_mm[2] - 55.0])
-    box, level = canvas.tube([gate - 0.5 * radius_mm * out, down, down - (0.0, 0.0, 60.0)], 2.4)
-    canvas.paint("pelvis", coverage(level) * canvas.room[box], build.urine_hu(15.0), box)
+    ureter = canvas.tube([gate - 0.5 * radius_mm * out, down, down - (0.0, 0.0, 60.0)], 2.4)
+    canvas.fill("pelvis", ureter, build.urine_hu(15.0))
 
 
 def paint_cysts(canvas: Canvas, kidneys: list[Kidney], difficulty: Difficulty) -> int:
-    """Paint simple cysts (water, thin smooth edge) on the kidneys and return how many; they count as kidney."""
+    """Paint simple cysts on the kidneys, which count as kidney, and return their number."""
     rng = canvas.rng
     count = int(rng.choice(len(difficulty.cysts), p=difficulty.cysts))
     for _ in range(count):
@@ -141,13 +140,12 @@ def paint_cysts(canvas: Canvas, kidneys: list[Kidney], difficulty: Difficulty) -
         direction = _direction(rng, kidney)
         center = kidney.surface_mm(direction) + direction * radius * rng.uniform(-0.9, 0.2)
         hu = rng.uniform(30.0, 65.0) if rng.random() < difficulty.bright_cysts else rng.uniform(0.0, 15.0)
-        box, level = canvas.ellipsoid(center, radius * rng.uniform(0.9, 1.1, 3))
-        canvas.paint("cyst", coverage(level) * canvas.room[box], hu, box)
+        canvas.fill("cyst", canvas.ellipsoid(center, radius * rng.uniform(0.9, 1.1, 3)), hu)
     return count
 
 
 def _direction(rng: np.random.Generator, kidney: Kidney, poles: bool = True) -> np.ndarray:
-    """Return a random direction (x, y, z) from the kidney's center that avoids the hilum."""
+    """Return a random direction x, y, z from the kidney's center that avoids the hilum."""
     while True:
         local = rng.standard_normal(3)
         local /= np.linalg.norm(local)
@@ -158,12 +156,10 @@ def _direction(rng: np.random.Generator, kidney: Kidney, poles: bool = True) -> 
 def paint_tumor(
     canvas: Canvas, build: Build, kidneys: list[Kidney], size_ml: float, rank: float, difficulty: Difficulty
 ) -> dict:
-    """Paint the patient's tumor, `size_ml` to the voxel where there is room for it, and return what was
-    drawn.
+    """Paint the patient's tumor of `size_ml`, if there is room for it, and return what was drawn.
 
-    `rank` (0..1) orders the cohort by contrast: the lowest are hard to tell from the kidney (see
-    `Difficulty.low_contrast`). The tumor grows from the kidney's surface into the room that is left, around
-    spine and wall.
+    `rank` (0..1) orders the cohort by contrast, see `Difficulty.low_contrast`. The tumor grows from the kidney's
+    surface into the room that is left.
     """
     rng = canvas.rng
     kidney = kidneys[int(rng.integers(len(kidneys)))]
@@ -187,7 +183,7 @@ def paint_tumor(
     edge = float(inside[min(voxels, len(inside) - 1)])
     share = coverage(distance - edge) * room
     if rng.random() < difficulty.halo:
-        # the kidney's fat goes along with the tumor and keeps it from touching liver or bowel
+        # the kidney's fat surrounds the tumor and separates it from liver and bowel
         parenchyma = np.zeros(canvas.shape_zyx, np.float32)
         parenchyma[kidney.box] = kidney.share
         halo = coverage(distance - edge - rng.uniform(*difficulty.halo_mm) / radius)
@@ -206,17 +202,12 @@ def paint_tumor(
         canvas.paint("necrosis", coverage(core) * share, rng.uniform(18.0, 38.0), box)
     label = np.zeros(canvas.shape_zyx, bool)
     label[box] = (distance < edge) & free
-    return {
-        "side": "left" if kidney.side > 0 else "right",
-        "tumor_hu": float(hu),
-        "low_contrast": low_contrast,
-        "necrotic": necrotic,
-        "label": label,
-    }
+    side = "left" if kidney.side > 0 else "right"
+    return {"side": side, "tumor_hu": float(hu), "low_contrast": low_contrast, "necrotic": necrotic, "label": label}
 
 
 def _tumor_center(canvas: Canvas, kidney: Kidney, radius: float, difficulty: Difficulty) -> np.ndarray:
-    """Of several random places on the kidney's surface, return the first with room for a ball, else the roomiest."""
+    """Return the first of several random places on the kidney's surface with room for the tumor, else the roomiest."""
     rng = canvas.rng
     ball = rng.standard_normal((80, 3))
     ball *= (radius * rng.random((80, 1)) ** (1 / 3)) / np.linalg.norm(ball, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Abdominal organs and bowel of the simulated patient."""
+"""Abdominal organs and bowel."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from data_prep.phantom.painting.habitus import Build, Difficulty
 
 
 def paint_organs(canvas: Canvas, build: Build, inside: np.ndarray) -> np.ndarray:
-    """Paint liver, gallbladder, spleen, stomach, pancreas; return the share (0..1) that keeps the bowel out."""
+    """Paint liver, gallbladder, spleen, stomach and pancreas; return the share (0..1) that excludes the bowel."""
     rng, a, b = canvas.rng, build.half_width_mm - build.fat_mm, build.half_depth_mm - 0.8 * build.fat_mm
-    drop = rng.uniform(-14.0, 12.0) - build.look.rise_mm  # how far down the upper organs reach
+    drop = rng.uniform(-14.0, 12.0) - build.look.rise_mm  # of the upper organs
 
     box, right = canvas.ellipsoid(
         (-0.62 * a, -0.1 * b, 62.0 - drop), (0.74 * a * build.look.liver, 1.05 * b, rng.uniform(84.0, 104.0))
     )
     left_box, left = canvas.ellipsoid((-0.02 * a, -0.62 * b, 88.0 - drop), (0.55 * a, 0.42 * b, 56.0))
     liver = build.hu["liver"] + 4.0 * canvas.smooth_field(18.0)
-    # veins of the liver: where a smooth field passes through zero, thin sheets and branches
+    # veins of the liver: thin sheets where a smooth field passes through zero
     veins = np.clip(1.0 - np.abs(canvas.smooth_field(26.0)) / 0.06, 0.0, 1.0) * (canvas.smooth_field(30.0) > 0.2)
     liver = liver + veins * 0.5 * (build.hu["vein"] - build.hu["liver"])
-    # the face toward the other organs is about a plane that leaves the midline as it goes down
+    # the face toward the other organs is nearly a plane
     face = (0.55 * (canvas.x + 0.2 * a) + 0.35 * (canvas.y - 0.3 * b) - 0.6 * (canvas.z - 20.0 + drop)) / 60.0
     right = np.maximum(right, face[box] - 0.1)
     solid = np.zeros(canvas.shape_zyx, np.float32)
@@ -31,11 +31,9 @@ def paint_organs(canvas: Canvas, build: Build, inside: np.ndarray) -> np.ndarray
         canvas.paint("liver", share, liver[part], part)
         solid[part] = np.maximum(solid[part], share)
     if rng.random() < 0.75:
-        box, level = canvas.ellipsoid(
-            (-0.3 * a, rng.uniform(-0.5, -0.25) * b, rng.uniform(-5.0, 15.0)),
-            (rng.uniform(11, 17), rng.uniform(13, 19), 26.0),
-        )
-        canvas.paint("gallbladder", coverage(level) * inside[box], rng.uniform(5.0, 18.0), box)
+        center = (-0.3 * a, rng.uniform(-0.5, -0.25) * b, rng.uniform(-5.0, 15.0))
+        gallbladder = canvas.ellipsoid(center, (rng.uniform(11, 17), rng.uniform(13, 19), 26.0))
+        canvas.fill("gallbladder", gallbladder, rng.uniform(5.0, 18.0), inside)
 
     box, level = canvas.ellipsoid(
         (0.74 * a, rng.uniform(0.18, 0.38) * b, 62.0 - drop),
@@ -58,16 +56,13 @@ def paint_organs(canvas: Canvas, build: Build, inside: np.ndarray) -> np.ndarray
     path = [(-38, y + 4, 4), (-18, y - 6, 16), (18, y - 8, 26), (0.55 * a, y + 12, 46 - drop)]
     box, level = canvas.tube(path, rng.uniform(8.0, 11.0))
     canvas.paint(
-        "pancreas",
-        coverage(level) * inside[box],
-        build.hu["pancreas"] + 12.0 * canvas.smooth_field(6.0, box),
-        box,
+        "pancreas", coverage(level) * inside[box], build.hu["pancreas"] + 12.0 * canvas.smooth_field(6.0, box), box
     )
     return solid
 
 
 def paint_bowel(canvas: Canvas, build: Build, inside: np.ndarray, difficulty: Difficulty) -> None:
-    """Small bowel as many short tubes in front, colon at both sides; in it water, contrast agent, stool or gas."""
+    """Paint the small bowel as many short tubes in front, and the colon at both sides."""
     rng, a, b = canvas.rng, build.half_width_mm - build.fat_mm, build.half_depth_mm - 0.8 * build.fat_mm
     oral = rng.random() < 0.25  # some patients drank contrast agent
     loops = int(rng.integers(*difficulty.bowel_loops))
@@ -89,7 +84,7 @@ def paint_gut(
     canvas: Canvas, build: Build, box: Box, level: np.ndarray, inside: np.ndarray,
     wall_mm: float, gas_chance: float, oral_chance: float,
 ) -> None:  # fmt: skip
-    """Wall and contents of one piece; gas rises to the front, stool is mottled with it."""
+    """Paint wall and contents of one piece of bowel: water, contrast agent or stool, and gas at the front."""
     rng = canvas.rng
     share = coverage(level) * inside[box]
     canvas.paint("bowel", share, build.hu["bowel"], box)

@@ -1,4 +1,4 @@
-"""From a painted trunk to the image: the labels' own edges, in the image's own voxels, slice by slice."""
+"""Render a painted scene on the image's grid, slice by slice, with the edges of the label map."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from data_prep.geometry.network_grid import (
 from data_prep.phantom.painting.appearance import PLAIN_APPEARANCE, Appearance
 from data_prep.phantom.painting.scene import Scene
 
-CANVAS_SIZE, CANVAS_MM = 256, 2.5  # trunks are painted no finer than this, in plane and along z, and interpolated
-BLUR_MM = 0.7  # of the edges between labels, where their grid is finer than what a scanner resolves
-_TIE = 1e-5  # of equal shares the higher label wins, as on the network's grid
+CANVAS_SIZE, CANVAS_MM = 256, 2.5  # finest canvas, in plane and along z; interpolated from there
+BLUR_MM = 0.7  # of the edges between labels on grids finer than a scanner's resolution
+_TIE = 1e-5  # the higher label wins a tie, as on the network's grid
 
 
 @dataclass(frozen=True)
 class Target:
-    """The image's grid over a label map: `merged` label slices become one, in plane `settings` or the labels' own.
+    """Grid of the image over a label map.
 
-    labels: uint8 [z, y, x], 0 background, 1 kidney, 2 tumor; their slices are a multiple of `merged`.
+    labels: uint8 [z, y, x], 0 background, 1 kidney, 2 tumor. merged: number of label slices, of which there is a
+    multiple, that become one. settings: grid in plane; None for the labels' own.
     """
 
     labels: np.ndarray
@@ -49,7 +50,7 @@ class Target:
 
     @property
     def canvas_settings(self) -> GridSettings:
-        """The pixels to paint on: as many as the image has, up to what is worth the time."""
+        """Grid of the canvas in plane: as fine as the image, up to `CANVAS_SIZE`."""
         pixels = max(self.shape_zyx[1:])
         return GridSettings(min(CANVAS_SIZE, SIZE_STEP * math.ceil(pixels / SIZE_STEP)))
 
@@ -64,10 +65,7 @@ class Target:
         return (self.shape_zyx[0] * self.spacing_mm[0] / self.canvas_shape_zyx[0], pixel, pixel)
 
     def shares(self, k: int, settings: GridSettings | None) -> np.ndarray | None:
-        """Return how much of each pixel of slice k kidney and tumor cover, float32 [y, x, 2]; None for nothing.
-
-        settings: the pixels; None for the labels' own.
-        """
+        """Return the shares of kidney and tumor in each pixel of slice k, float32 [y, x, 2]; None if both are 0."""
         slab = self.labels[k * self.merged : (k + 1) * self.merged]
         if not slab.any():
             return None
@@ -76,7 +74,7 @@ class Target:
         return shares_to_network(slab, self.label_spacing_mm, settings).mean(axis=0)[..., 1:]
 
     def image_labels(self) -> np.ndarray:
-        """Return the labels on the image's grid: of each voxel the one that covers most of it."""
+        """Return the labels on the image's grid: per voxel the one that covers most of it."""
         if self.merged == 1 and self.settings is None:
             return self.labels
         out = np.zeros(self.shape_zyx, np.uint8)
@@ -100,7 +98,7 @@ class Target:
 
 
 def largest(shares: np.ndarray) -> np.ndarray:
-    """Return the label of the largest share, uint8 [...]: of background (the rest), kidney, tumor in [..., 2].
+    """Return the label of the largest share, uint8 [...], of kidney and tumor in [..., 2] and background (the rest).
 
     >>> largest(np.array([[0.5, 0.0], [0.3, 0.3], [0.2, 0.2], [0.3, 0.5]])).tolist()
     [1, 0, 0, 2]
@@ -113,16 +111,9 @@ def largest(shares: np.ndarray) -> np.ndarray:
 
 
 def render(
-    scene: Scene,
-    target: Target,
-    noise_hu: float,
-    rng: np.random.Generator,
-    look: Appearance = PLAIN_APPEARANCE,
+    scene: Scene, target: Target, noise_hu: float, rng: np.random.Generator, look: Appearance = PLAIN_APPEARANCE
 ) -> np.ndarray:
-    """Return the image, int16 HU [z, y, x], of a scene on the target's grid, with noise of that standard deviation.
-
-    look: how much the image is blurred, and the grain of its noise.
-    """
+    """Return the image, int16 HU [z, y, x], of a scene on the target's grid, with noise and the blur of `look`."""
     from scipy.ndimage import gaussian_filter
     from scipy.sparse import csr_array
 

@@ -1,4 +1,4 @@
-"""A simulated trunk around real kidneys: what tissue surrounds them, and what they and their tumors look like."""
+"""A simulated trunk around real kidneys, and the gray values of these and their tumors."""
 
 from __future__ import annotations
 
@@ -13,20 +13,17 @@ from data_prep.phantom.painting.appearance import add_texture, rim, shading, str
 from data_prep.phantom.painting.canvas import Canvas, coverage
 from data_prep.phantom.painting.habitus import Build, Difficulty
 from data_prep.phantom.painting.kidneys import paint_hilum
-from data_prep.phantom.painting.label_anatomy import Body
+from data_prep.phantom.painting.label_anatomy import LabelledKidney
 from data_prep.phantom.painting.torso import paint_torso
 
-HILUM_MM = 14.0  # what is no further than this from kidney on all sides belongs to the sinus
+HILUM_MM = 14.0  # hollows that are closed by this belong to the sinus
 CORTEX_MM = 6.5
 DARKEST_TUMOR_HU = 25.0  # solid tissue without contrast agent
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Three gray values of every voxel [z, y, x], float32 HU; the labels say which one shows.
-
-    background: the trunk. kidney: as if there were kidney, at its depth below the surface. tumor: likewise.
-    """
+    """Three gray values per voxel [z, y, x], float32 HU, of which the labels choose one: trunk, kidney, tumor."""
 
     canvas: Canvas
     kidney: np.ndarray
@@ -41,7 +38,7 @@ class Scene:
 def paint_scene(
     canvas: Canvas,
     labels: np.ndarray,
-    bodies: list[Body],
+    kidneys: list[LabelledKidney],
     origin_mm: np.ndarray,
     build: Build,
     difficulty: Difficulty,
@@ -49,8 +46,7 @@ def paint_scene(
 ) -> Scene:
     """Paint the trunk around `labels`, uint8 on the canvas (0, 1 kidney, 2 tumor), and the gray values of both.
 
-    bodies: the kidneys; origin_mm: where in the field of `bodies` the canvas has its 0. contrast_place (0..1) orders
-    the cohort by contrast, as in `paint_tumor`.
+    origin_mm: of the canvas, in the coordinates of `kidneys`. contrast_place (0..1): in the cohort's order of contrast.
     """
     import edt
 
@@ -60,7 +56,7 @@ def paint_scene(
     rng = canvas.rng
     coat = float(np.clip(0.45 * build.fat_mm + rng.uniform(-1.0, 5.0), 2.5, 16.0)) * build.look.coat
     uneven = coat * (1.0 + 0.25 * canvas.smooth_field(20.0))
-    # next to the kidney there is fat even where nothing else has room: no edge between kidney and bone
+    # there is always fat next to the kidney: no edge between kidney and bone
     canvas.paint(
         "fat",
         np.maximum(coverage(around - uneven) * canvas.room, coverage(around - build.look.gap_mm)),
@@ -71,7 +67,7 @@ def paint_scene(
     near, spacing = mask[box], canvas.spacing_mm
     closed = edt.edt(around[box] <= HILUM_MM, anisotropy=spacing, parallel=1) > HILUM_MM
     closed |= near
-    _paint_sinuses(canvas, build, bodies, origin_mm, closed & ~near, box)
+    _paint_sinuses(canvas, build, kidneys, origin_mm, closed & ~near, box)
     kidney = np.full(canvas.shape_zyx, build.hu["cortex"], np.float32)
     kidney[box], cysts = _kidney_hu(
         canvas, build, difficulty, edt.edt(closed, anisotropy=spacing, parallel=1), near, box
@@ -87,15 +83,15 @@ def paint_scene(
 
 
 def _paint_sinuses(
-    canvas: Canvas, build: Build, bodies: list[Body], origin_mm: np.ndarray, sinus: np.ndarray, box: Box
+    canvas: Canvas, build: Build, kidneys: list[LabelledKidney], origin_mm: np.ndarray, sinus: np.ndarray, box: Box
 ) -> None:
-    """Fill the hollow of each kidney with fat and urine, and lead its vessels and its ureter there."""
+    """Fill the sinus of each kidney with fat and urine, and paint its vessels and its ureter."""
     rng = canvas.rng
     z, y, x = np.ix_(*(axis[part] for axis, part in zip(canvas.axes_mm, box, strict=True)))
-    for body in bodies:
-        center = body.center_mm - origin_mm
+    for kidney in kidneys:
+        center = kidney.center_mm - origin_mm
         side = -1.0 if center[0] < 0 else 1.0
-        # the hollow toward the midline and the front of this kidney, no other bay of its outline
+        # the hollow toward the midline of this kidney, no other one of its outline
         here = sinus & (side * (x - center[0]) < 6.0) & (np.abs(z - center[2]) < 32.0) & (side * x > 12.0)
         here &= np.abs(x - center[0]) < 45.0
         if not here.any():
@@ -107,14 +103,13 @@ def _paint_sinuses(
         paint_hilum(canvas, build, side, gate, axes, 16.0)
         for _ in range(3):
             calyx = gate + rng.normal(0.0, 1.0, 3) * (4.0, 4.0, 10.0)
-            part, level = canvas.ellipsoid(calyx, (6.0, 5.0, 8.0))
-            canvas.paint("pelvis", coverage(level) * canvas.room[part], build.urine_hu(rng.uniform(2.0, 20.0)), part)
+            canvas.fill("pelvis", canvas.ellipsoid(calyx, (6.0, 5.0, 8.0)), build.urine_hu(rng.uniform(2.0, 20.0)))
 
 
 def _kidney_hu(
     canvas: Canvas, build: Build, difficulty: Difficulty, depth_mm: np.ndarray, mask: np.ndarray, box: Box
 ) -> tuple[np.ndarray, int]:
-    """Return the gray of kidney at its depth below the outer surface, and how many cysts are in it."""
+    """Return the HU of kidney at each depth below the outer surface, and the number of cysts."""
     rng = canvas.rng
     cortex = build.hu["cortex"] + 8.0 * canvas.smooth_field(9.0, box)
     cortex_mm = CORTEX_MM * rng.uniform(0.8, 1.25)
@@ -138,10 +133,10 @@ def _kidney_hu(
 
 
 def _add_inner(canvas: Canvas, build: Build, hu: np.ndarray, depth_mm: np.ndarray, box: Box) -> None:
-    """Paint what real labels of kidneys hold deep inside into `hu`: fat of the sinus, vessels, calyces."""
+    """Add to `hu` what real labels of kidneys hold inside: fat of the sinus, vessels, calyces."""
     rng, look = canvas.rng, build.look
     uneven = canvas.smooth_field(9.0, box)
-    # a core of fat, urine and small vessels, mostly too fine to be told apart
+    # a core of fat, urine and small vessels, mostly too fine to be resolved
     start = rng.uniform(10.0, 17.0)
     core = np.clip((depth_mm + 2.5 * uneven - start) / 7.0, 0.0, 1.0) * np.clip(0.6 + 0.8 * uneven, 0.0, 1.0)
     hu += look.inner * core * (rng.uniform(-40.0, 40.0) - hu)
@@ -157,7 +152,7 @@ def _add_inner(canvas: Canvas, build: Build, hu: np.ndarray, depth_mm: np.ndarra
 def _tumor_hu(
     canvas: Canvas, build: Build, difficulty: Difficulty, depth_mm: np.ndarray, place: float, box: Box
 ) -> tuple[np.ndarray, dict]:
-    """Return the gray of tumor: darker than the kidney, uneven, in many large ones dead in the middle."""
+    """Return the HU of tumor, with texture and, in many large ones, necrosis in the middle."""
     rng = canvas.rng
     voxel_ml = float(np.prod(canvas.spacing_mm)) / 1000.0
     size_ml = np.count_nonzero(depth_mm) * voxel_ml

@@ -1,4 +1,4 @@
-"""The simulated patient's trunk: skin, fat, muscle, skeleton, great vessels, and the order of painting."""
+"""Trunk of a simulated patient: skin, fat, muscle, skeleton, great vessels, and the order of painting."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from data_prep.phantom.painting.chest_and_pelvis import paint_chest, paint_pelvi
 from data_prep.phantom.painting.habitus import Build, Difficulty
 from data_prep.phantom.painting.organs import paint_bowel, paint_organs
 
-WALL_MM = 16.0  # fat and muscle that kidneys keep from the outside of the wall
+WALL_MM = 16.0  # least distance of kidneys from the outside of the wall
 
 
 def _outline_mm(canvas: Canvas, half_width: float, front: float, back: float) -> np.ndarray:
-    """Return about the radial distance (mm, negative inside) to a rounded rectangle, flatter at the back."""
+    """Return the approximate radial distance (mm, negative inside) to a rounded rectangle, flatter at the back."""
     depth = np.where(canvas.y > 0, np.float32(back), np.float32(front))
     square = np.abs(canvas.x / half_width) ** 2.2 + np.abs(canvas.y / depth) ** 2.2
     level = np.maximum(square, 1e-6) ** (1 / 2.2)
@@ -21,10 +21,10 @@ def _outline_mm(canvas: Canvas, half_width: float, front: float, back: float) ->
 
 
 def paint_torso(canvas: Canvas, build: Build, difficulty: Difficulty, around_mm: np.ndarray | None = None) -> None:
-    """Paint everything but the kidneys; `canvas.room` ends as the abdomen less spine, back and vessels.
+    """Paint everything except the kidneys; leave the abdomen without spine, back and vessels as `canvas.room`.
 
-    around_mm: distance to kidneys that are there already, as an array over the canvas. The body's wall gives way to
-    them, and such a scan may go beyond the abdomen: chest and pelvis are painted, too.
+    around_mm: distance to the kidneys of a label map, as an array over the canvas. The body wall then leaves room for
+    them, and chest and pelvis are also painted.
     """
     a, b, fat = build.half_width_mm, build.half_depth_mm, build.fat_mm
     back = 0.88 * b
@@ -40,7 +40,7 @@ def paint_torso(canvas: Canvas, build: Build, difficulty: Difficulty, around_mm:
     streaks = build.hu["muscle"] + 9.0 * canvas.smooth_field(12.0)
     canvas.paint("muscle", coverage(wall), streaks)
     flanks = canvas.rng.uniform(8.0, 13.0)
-    # the straight muscles in front are thinner than the flanks, and a line of tendon parts them
+    # the straight muscles in front are thinner than the flanks and separated by a line of tendon
     thick = (
         flanks * (0.75 + 0.25 * np.tanh(canvas.y / 40.0)) * (0.35 + 0.65 * np.clip(np.abs(canvas.x) / 14.0, 0.0, 1.0))
     )
@@ -58,7 +58,7 @@ def paint_torso(canvas: Canvas, build: Build, difficulty: Difficulty, around_mm:
 
 
 def _paint_table(canvas: Canvas, back: float) -> None:
-    """A scanner's table under the back, the only thing outside of the body."""
+    """Paint the scanner's table under the back."""
     plain_y = canvas.axes_mm[1][None, :, None] + canvas.axes_mm[2][None, None, :] ** 2 / 1400.0
     level = np.abs(plain_y - (back + 16.0)) - 2.5
     share = np.clip(0.5 - level / canvas.spacing_mm[1], 0.0, 1.0) * (np.abs(canvas.axes_mm[2]) < 190.0)
@@ -66,7 +66,7 @@ def _paint_table(canvas: Canvas, back: float) -> None:
 
 
 def _paint_back(canvas: Canvas, build: Build, streaks: np.ndarray) -> None:
-    """Vertebrae and discs, spinal canal and arches, psoas, erector and quadratus muscles."""
+    """Paint vertebrae and discs, spinal canal and arches, psoas, erector and quadratus muscles."""
     rng, y = canvas.rng, build.spine_y_mm
     for side in (-1.0, 1.0):
         # the psoas grows toward the pelvis
@@ -102,7 +102,7 @@ def _paint_back(canvas: Canvas, build: Build, streaks: np.ndarray) -> None:
 
 
 def _paint_ribs(canvas: Canvas, build: Build, middle_mm: np.ndarray) -> None:
-    """Ribs 12 and up inside the wall, each falling toward the front; `middle_mm`: distance to the wall's middle."""
+    """Paint ribs 12 and up, each descending toward the front; `middle_mm`: distance to the middle of the wall."""
     rng = canvas.rng
     near = np.nonzero(np.abs(middle_mm.ravel()) < 9.0)[0]
     x, y, z = (axis.ravel()[near] for axis in (canvas.x, canvas.y, canvas.z))
@@ -119,7 +119,7 @@ def _paint_ribs(canvas: Canvas, build: Build, middle_mm: np.ndarray) -> None:
 
 
 def _paint_vessels(canvas: Canvas, build: Build) -> None:
-    """Aorta with calcified plaque, inferior vena cava, mesenteric vessels."""
+    """Paint the aorta with calcified plaque, the inferior vena cava and mesenteric vessels."""
     rng, y = canvas.rng, build.spine_y_mm
     aorta = canvas.column((9.0, y - 29.0), (r := rng.uniform(9.0, 12.5), r))
     share = coverage(aorta)
@@ -137,5 +137,5 @@ def _paint_vessels(canvas: Canvas, build: Build) -> None:
         canvas.paint(name, coverage(level), build.hu[name], box)
     for _ in range(14):  # branches in the fat in front
         start = np.array([rng.uniform(-60, 60), y - rng.uniform(58, 95), rng.uniform(-90, 30)])
-        box, level = canvas.tube([start, start + rng.normal(0.0, 1.0, 3) * (18.0, 9.0, 22.0)], rng.uniform(1.5, 3.0))
-        canvas.paint("vein", coverage(level) * canvas.room[box], build.hu["vein"], box)
+        branch = canvas.tube([start, start + rng.normal(0.0, 1.0, 3) * (18.0, 9.0, 22.0)], rng.uniform(1.5, 3.0))
+        canvas.fill("vein", branch, build.hu["vein"])
