@@ -157,8 +157,7 @@ def predicted_cases(
     quiet_tensorflow()
     from kidney_seg.evaluate.held_out import held_out_cases
     from kidney_seg.model.model_file import load_model
-    from kidney_seg.predict.predictor import make_predictor
-    from kidney_seg.predict.volume import predict_volume
+    from kidney_seg.predict.predictor import make_predictor, predict_volume
 
     entries = held_out_cases(manifest, patients, part)
     loaded = load_model(run)

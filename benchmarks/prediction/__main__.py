@@ -180,9 +180,10 @@ def remembered(folder: str, engine: str, long: int, edge: int) -> Callable[[], P
     import SimpleITK  # noqa: F401
 
     from kidney_seg.model.model_file import find_source
+    from kidney_seg.predict.engines import Job
     from kidney_seg.predict.inputs import Scan
     from kidney_seg.predict.outputs import outputs_of
-    from kidney_seg.predict.scans import Job, predict_scan
+    from kidney_seg.predict.scans import process_scan
 
     source, volume = find_source(Path(folder) / engine / "model.keras"), Path(folder) / "long.nii.gz"
     job = Job([source], source.config.prediction, engine)
@@ -192,7 +193,7 @@ def remembered(folder: str, engine: str, long: int, edge: int) -> Callable[[], P
         before = memory_mb("VmRSS")
         drawn = drawn_predictor(network, source.config, Size(edge=edge), long, 16, Stopwatch())
         with mock.patch.dict(job.__dict__, {"predictor": drawn}):
-            predict_scan(job, Scan("long", volume), outputs_of(Path(folder) / f"{engine}.nii.gz"))
+            process_scan(job, Scan("long", volume), outputs_of(Path(folder) / f"{engine}.nii.gz"))
         return Parts(before=before, peak=memory_mb())
 
     return work
@@ -237,9 +238,7 @@ def rows(quick: bool, turns: int | None = None, preset: str = "paper", share: in
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.prediction", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.prediction", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small volumes and network: whether it runs at all")
     parser.add_argument("--repeats", type=int, help="volumes of each engine (default: 3, with --quick 1)")
     parser.add_argument("--preset", choices=PRESETS, default="paper", help="the network (default: %(default)s)")

@@ -136,8 +136,7 @@ def test_command_with_a_network(tmp_path, capsys):
     from kidney_seg.metrics.overlap import kits19_dice
     from kidney_seg.model.attention_unet import build_model
     from kidney_seg.model.model_file import load_model, save_model
-    from kidney_seg.predict.predictor import make_predictor
-    from kidney_seg.predict.volume import predict_volume
+    from kidney_seg.predict.predictor import make_predictor, predict_volume
 
     write_cohort(tmp_path / "patients", cases=4, size=32, slices=8)
     settings = GridSettings(16)
