@@ -1,7 +1,7 @@
 """Time and cost on paper: `python -m benchmarks.estimates [--peak-tflops 495] [--gpu-usd 3] ...`.
 
 Prints two tables: a training of the preset `paper` on KiTS23, and the prediction of many scans. Nothing is measured
-here; docs/scale.md tells where the figures that go in are from, and each of them is an option.
+here; docs/howto/scale.md tells where the figures that go in are from, and each of them is an option.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from data_prep.check.image import FEWEST_SLICES, runs
+from data_prep.geometry.components import connected
 from data_prep.geometry.types import triple
 from data_prep.labels import LARGEST_LABEL
 
@@ -72,7 +73,7 @@ def survey_labels(labels: np.ndarray, spacing_mm: Sequence[float], hu: np.ndarra
     if voxels[1:].any():
         box = _bounding_box(labels)
         inside = np.ascontiguousarray(labels[box] > 0)
-        objects, count = cc3d.connected_components(inside, connectivity=26, return_N=True)
+        objects, count = connected(inside)
         sizes = cc3d.statistics(objects, no_slice_conversion=True)["voxel_counts"][1 : count + 1]
         bodies = tuple(float(size) * voxel_ml for size in sorted(sizes.tolist(), reverse=True))
         pixel_mm2 = float(spacing_mm[1] * spacing_mm[2])
@@ -105,8 +106,6 @@ def _bounding_box(labels: np.ndarray) -> tuple[slice, slice, slice]:
 
 def _gaps(inside: np.ndarray, pixel_mm2: float) -> list[int]:
     """Slices (of the box) that lack an area which the labelled slices before and after both have."""
-    import cc3d
-
     labelled = np.flatnonzero(inside.any(axis=(1, 2)))
     gaps: list[int] = []
     for before, after in pairwise(labelled):
@@ -117,7 +116,7 @@ def _gaps(inside: np.ndarray, pixel_mm2: float) -> list[int]:
         if k in gaps or (both & ~inside[k]).sum() * pixel_mm2 < GAP_MM2:
             continue
         # a tumor's dark center may be left out in one slice; a gap is a whole piece that is absent
-        pieces, count = cc3d.connected_components(np.ascontiguousarray(both), connectivity=8, return_N=True)
+        pieces, count = connected(both)
         area = np.bincount(pieces.ravel(), minlength=count + 1) * pixel_mm2
         kept = np.bincount(pieces[inside[k]], minlength=count + 1)
         if ((area >= GAP_MM2) & (kept == 0))[1:].any():

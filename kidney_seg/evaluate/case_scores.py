@@ -66,7 +66,7 @@ def score_pair(truth_labels: np.ndarray, predicted_labels: np.ndarray, spacing_m
 
     Both label maps [z, y, x] lie on one grid of `spacing_mm`. In the scores of KiTS19, the distances and the volumes
     cysts (3, KiTS21 and 23) count as kidney; the columns of KiTS23 take the labels as they are. What an empty
-    mask gives stands in docs/scores.md. ValueError where the shapes differ.
+    mask gives stands in docs/howto/scores.md. ValueError where the shapes differ.
     """
     return _score_stages(truth_labels, [predicted_labels], spacing_mm)[0]
 

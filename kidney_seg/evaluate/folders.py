@@ -176,9 +176,9 @@ def _only(truths: dict[str, Path], patients: set[str], where: str | Path) -> dic
 
 
 def _check_grid(found: Volume, true: Volume) -> None:
-    from data_prep.geometry.source_grid import axial_grid, same_grid
+    from data_prep.geometry.source_grid import same_grid
 
-    mine, theirs = axial_grid(found.source), axial_grid(true.source)  # a DICOM SEG has other axes than a KiTS file
+    mine, theirs = found.source.axial, true.source.axial  # a DICOM SEG has other axes than a KiTS file
     if same_grid(theirs, mine):
         return
     differences = ", ".join(

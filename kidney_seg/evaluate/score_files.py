@@ -14,11 +14,11 @@ from data_prep.files.json_files import read_json, write_json
 from kidney_seg.evaluate.case_scores import COLUMNS, LESIONS
 from kidney_seg.evaluate.summary import detections, summarize, zero_tumor_dice
 
-SCHEMA = 2  # of scores.json; docs/scores.md tells what is in it
+SCHEMA = 2  # of scores.json; docs/howto/scores.md tells what is in it
 
 
 def scores_of(rows: Sequence[Mapping[str, Any]], details: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the content of `scores.json` for rows of `case_scores.score_case`; docs/scores.md tells what is in it.
+    """Return the content of `scores.json` for rows of `case_scores.score_case`; see docs/howto/scores.md.
 
     The rows' `LESIONS` go into a list of their own; `details` join.
     """

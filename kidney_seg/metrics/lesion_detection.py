@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.geometry.components import largest_diameter_mm
+from data_prep.geometry.components import connected, largest_diameter_mm
 from kidney_seg.metrics.overlap import check_shapes
 
 # nnDetection's threshold in 3-D (Baumgartner et al. 2021): that a lesion is there counts, not its outline
@@ -78,9 +78,7 @@ def detect(truth_mask: np.ndarray, predicted_mask: np.ndarray, spacing_mm: Seque
 
 def _objects(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Return the objects numbered from 1 in an array, and their voxels by number: 0 for specks and the background."""
-    import cc3d
-
-    objects = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
+    objects, _ = connected(mask)
     voxels = np.bincount(objects[mask], minlength=1)
     voxel_ml = math.prod(float(mm) for mm in spacing_mm) / 1000.0
     voxels[voxels * voxel_ml < TUMOR_ML * (1 - 1e-6)] = 0  # rounding of the spacing must not decide

@@ -82,12 +82,13 @@ def _name(path: Path) -> str:
 def _cases(folder: Path, images: str | None, split: str | Path | None, part: str) -> list[Scan] | None:
     """Return the cases of a folder of cases; None for a folder of DICOM files."""
     from data_prep.datasets.kits import find_cases
+    from data_prep.dicom.headers import holds_dicom
     from data_prep.split.sets import patients_of
 
     try:
         cases, problems = find_cases(folder, images)
     except InputError:
-        if images or split or not _holds_dicom(folder):
+        if images or split or not holds_dicom(folder):
             raise
         return None
     for problem in problems:
@@ -99,15 +100,6 @@ def _cases(folder: Path, images: str | None, split: str | Path | None, part: str
         if not cases:
             raise InputError(f"no case of the {part} patients of {split} is here", path=folder)
     return [Scan(case.name, case.image) for case in cases]
-
-
-def _holds_dicom(folder: Path) -> bool:
-    from data_prep.dicom.series import list_series
-
-    try:
-        return bool(list_series(folder))
-    except InputError:
-        return False
 
 
 def _check_names(scans: Sequence[Scan]) -> None:

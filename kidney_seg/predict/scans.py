@@ -116,14 +116,22 @@ def process_scan(
         return ScanResult(state.record, existed=True)
     if isinstance(state, Foreign) and not force:
         raise state.error
-    if outputs.seg is not None and not scan.image.is_dir():
-        raise InputError("is no DICOM series, which a DICOM SEG must refer to; omit --dicom-seg", path=scan.image)
-    volume = read_volume(scan.image, scan.series)
+    volume = _read(scan, for_seg=outputs.seg is not None)
     for note in volume.notes:
         (log or _to_stderr)(f"note: {scan.name}: {note}")
     labels, percent, description = _segment(job, volume, outputs.percent is not None, watch)
     content = {"labels": outputs.labels.name, "image": image, "made_by": job.made_by, "engine": job.engine}
     return ScanResult(write_outputs(outputs, volume, labels, percent, {**content, **description}))
+
+
+def _read(scan: Scan, for_seg: bool) -> Volume:
+    if not for_seg:
+        return read_volume(scan.image, scan.series)
+    if not scan.image.is_dir():
+        raise InputError("is no DICOM series, which a DICOM SEG must refer to; omit --dicom-seg", path=scan.image)
+    from data_prep.dicom.reader import open_series
+
+    return read_volume(open_series(scan.image, scan.series, for_seg=True))
 
 
 def _segment(

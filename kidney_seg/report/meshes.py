@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.geometry.components import connected
+
 TRIANGLES = {"kidney": 5000, "tumor": 2500}  # about, a structure
 FEWEST = 150  # triangles of an object, however small
 FINEST = 0.25  # of the smallest edge of a voxel: the finest grid of a mesh
@@ -39,8 +41,8 @@ def surface(mask: np.ndarray, spacing_mm: Sequence[float], triangles: int = 2500
 
     cut = _bounding_box(mask)
     mask = np.ascontiguousarray(np.asarray(mask, bool)[cut])
-    objects, count = cc3d.largest_k(mask, k=MOST_OBJECTS, connectivity=26, return_N=True)
-    total = int(cc3d.connected_components(mask, connectivity=26, return_N=True)[1]) if count == MOST_OBJECTS else count
+    objects, total = connected(mask)
+    objects, count = cc3d.largest_k(objects, k=MOST_OBJECTS, return_N=True, precomputed_ccl=True)
     if count == 0:
         return Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
     boxes = cc3d.statistics(objects)["bounding_boxes"][1:]

@@ -24,6 +24,8 @@ from kidney_seg.predict.__main__ import main
 from kidney_seg.predict.outputs import outputs_of
 from kidney_seg.predict.predictor import make_predictor, predict_volume
 
+pytestmark = pytest.mark.network
+
 KIDNEY = np.s_[1, 11:21, 11:13]  # of `striped_hu`, where nothing else is near
 
 

@@ -16,6 +16,8 @@ from data_prep.parallel.tasks import absolute
 from kidney_seg.predict import engines, scans
 from kidney_seg.predict.__main__ import main
 
+pytestmark = pytest.mark.network
+
 SCANS = 10
 
 
