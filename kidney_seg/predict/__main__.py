@@ -10,7 +10,7 @@ from typing import Any
 
 from data_prep.cli import command
 from data_prep.errors import InputError
-from data_prep.split.sets import SETS
+from data_prep.split.sets import SETS, set_name
 from kidney_seg.config.prediction import FLIPS
 from kidney_seg.config.run_config import Config
 from kidney_seg.predict.engines import ENGINES, make_job
@@ -80,7 +80,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--images", metavar="PATTERN", help="of a folder of cases, such as imagesTr/{case}_0000.nii.gz")
     parser.add_argument("--split", metavar="FILE", help="split file (CACHE/split.json): only the patients of one set")
-    parser.add_argument("--part", choices=SETS, default="test", help="set of --split (default: %(default)s)")
+    parser.add_argument(
+        "--part", type=set_name, choices=SETS, default="test", help="set of --split (default: %(default)s)"
+    )
     parser.add_argument("--shard", metavar="I/N", help="every N-th scan, starting with the I-th (0 to N-1): job arrays")
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="predict on the workers of this Dask scheduler, such as tcp://node1:8786"
