@@ -85,7 +85,7 @@ def test_a_volume_has_the_labels_of_predict(server, servable, patient, tmp_path)
     assert_same_labels(raw.voxels, expected, probabilities)
     assert len(np.unique(expected)) == 3
     assert servable.asked >= 4 and 500_000 < servable.largest < 4_000_000 < MESSAGE_BYTES
-    assert serving_command.main([server, str(image), "--out", str(out)]) == 2  # is there already
+    assert serving_command.main([server, str(image), "--out", str(out)]) == 2  # exists
     after = tmp_path / "after.nii.gz"
     assert serving_command.main([server, str(image), "--out", str(after)]) == 0
     ruled = remove_distant_objects(raw.voxels, raw.spacing_mm, kidney_ml=5)  # as the model's settings say
