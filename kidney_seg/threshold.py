@@ -185,13 +185,12 @@ def make_parser() -> argparse.ArgumentParser:
         "set, not on the test set.",
         epilog="example: python -m kidney_seg.threshold RUN --distances 10 20 40 --figure distances.png",
     )
-    parser.add_argument("run", metavar="RUN", help="run folder, or .keras file (then with --data)")
-    parser.add_argument("--data", metavar="CACHE", help="cache folder (default: the run's)")
-    parser.add_argument("--split", metavar="FILE", help="split file (default: the run's, or CACHE/split.json)")
-    parser.add_argument(
-        "--part", type=set_name, choices=SETS, default="validation", help="set of patients (default: %(default)s)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("run", metavar="RUN", help="run folder, or .keras file (then with --data)")
+    add("--data", metavar="CACHE", help="cache folder (default: the run's)")
+    add("--split", metavar="FILE", help="split file (default: the run's, or CACHE/split.json)")
+    add("--part", type=set_name, choices=SETS, default="validation", help="set of patients (default: %(default)s)")
+    add(
         "--distances",
         metavar="MM",
         type=float,
@@ -199,8 +198,8 @@ def make_parser() -> argparse.ArgumentParser:
         default=DISTANCES_MM,
         help=f"the model's setting is added (default: {' '.join(f'{mm:g}' for mm in DISTANCES_MM)})",
     )
-    parser.add_argument("--figure", metavar="FILE", help="also draw the differences (.png, .svg, .pdf)")
-    parser.add_argument("--json", metavar="FILE", help="also write the scores and the choice")
+    add("--figure", metavar="FILE", help="also draw the differences (.png, .svg, .pdf)")
+    add("--json", metavar="FILE", help="also write the scores and the choice")
     return parser
 
 

@@ -32,10 +32,10 @@ class Timed:
         self.inner, self.seconds = inner, seconds
         self.address, self.inflation = inner.address, inner.inflation
 
-    def ask(self, signature: str, inputs: Mapping[str, Any], timeout_s: float) -> dict[str, list[bytes]]:
+    def request(self, signature: str, inputs: Mapping[str, Any], timeout_s: float) -> dict[str, list[bytes]]:
         """Pass a request on."""
         begun = time.perf_counter()
-        answer = self.inner.ask(signature, inputs, timeout_s)
+        answer = self.inner.request(signature, inputs, timeout_s)
         if signature == "png":
             self.seconds.append(time.perf_counter() - begun)
         return answer
@@ -50,7 +50,7 @@ def measure(server: str, pid: int | None, clients: int, seconds: float, voxels: 
 
     pid: the server's process on this machine, whose memory is watched (Linux), or None.
     """
-    from kidney_seg.serving.client import Patience, segment
+    from kidney_seg.serving.client import RetryPolicy, segment
     from kidney_seg.serving.volumes import connect
 
     times: list[float] = []
@@ -63,7 +63,7 @@ def measure(server: str, pid: int | None, clients: int, seconds: float, voxels: 
         transport = Timed(connect(server), times)
         try:
             while not done[number] or time.monotonic() < end:  # once at least, however slow the machine is
-                segment(transport, voxels, (3.0, 0.8, 0.8), Patience(retries=0), in_flight=2)
+                segment(transport, voxels, (3.0, 0.8, 0.8), RetryPolicy(retries=0), concurrent_requests=2)
                 done[number] += len(voxels)
         except InputError as error:
             errors.append(str(error))
@@ -110,16 +110,16 @@ def _volume(slices: int, edge: int) -> np.ndarray:
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.serving",
-        description="Measure a served model under load, over gRPC and REST.",
+        prog="python -m benchmarks.serving", description="Measure a served model under load, over gRPC and REST."
     )
-    parser.add_argument("model", metavar="DIR", nargs="?", help="exported model, for the stand-in server")
-    parser.add_argument("--server", metavar="HOST:PORT", nargs="+", help="running servers instead (http:// for REST)")
-    parser.add_argument("--clients", type=int, default=8, metavar="N", help="at once (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, metavar="S", help=f"each protocol (default: {SECONDS:g})")
-    parser.add_argument("--slices", type=int, default=32, metavar="N", help="of a scan (default: %(default)s)")
-    parser.add_argument("--edge", type=int, default=512, metavar="PX", help="rows and columns (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_SECONDS:g} s, memory not judged")
+    add = parser.add_argument
+    add("model", metavar="DIR", nargs="?", help="exported model, for the stand-in server")
+    add("--server", metavar="HOST:PORT", nargs="+", help="running servers instead (http:// for REST)")
+    add("--clients", type=int, default=8, metavar="N", help="at once (default: %(default)s)")
+    add("--seconds", type=float, metavar="S", help=f"each protocol (default: {SECONDS:g})")
+    add("--slices", type=int, default=32, metavar="N", help="of a scan (default: %(default)s)")
+    add("--edge", type=int, default=512, metavar="PX", help="rows and columns (default: %(default)s)")
+    add("--quick", action="store_true", help=f"{QUICK_SECONDS:g} s, memory not judged")
     return parser
 
 

@@ -82,10 +82,7 @@ class Servable:
             raise Refused("INVALID_ARGUMENT", f"Serving signature name: {signature!r} not found in signature def")
         definition = self.definitions[signature]
         if set(given) != set(definition.inputs):
-            raise Refused(
-                "INVALID_ARGUMENT",
-                f"input must contain {sorted(definition.inputs)}, found {sorted(given)}",
-            )
+            raise Refused("INVALID_ARGUMENT", f"input must contain {sorted(definition.inputs)}, found {sorted(given)}")
         try:
             arrays = [convert(given[key], definition.inputs[key]) for key in definition.inputs]
             made = self._calls[signature](*arrays)
@@ -221,9 +218,10 @@ def _to_json(values: np.ndarray, name: str) -> Any:
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.stand_in", description=__doc__.splitlines()[0])
-    parser.add_argument("model", metavar="DIR", help="exported model: version folder, or folder of versions")
-    parser.add_argument("--grpc", type=int, default=0, metavar="PORT", help="default: a free one")
-    parser.add_argument("--rest", type=int, default=0, metavar="PORT", help="default: a free one")
+    add = parser.add_argument
+    add("model", metavar="DIR", help="exported model: version folder, or folder of versions")
+    add("--grpc", type=int, default=0, metavar="PORT", help="default: a free one")
+    add("--rest", type=int, default=0, metavar="PORT", help="default: a free one")
     return parser
 
 

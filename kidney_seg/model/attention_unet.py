@@ -93,11 +93,7 @@ def _connect(config: ModelConfig) -> keras.Model:
             if config.multi_scale_input:
                 pooled_image = layers.AveragePooling2D(2, name=f"scale{level}")(pooled_image)
                 seen = layers.Conv2D(
-                    width(SCALE_WIDTHS[level - 1]),
-                    3,
-                    padding="same",
-                    activation="relu",
-                    name=f"scale{level}_conv",
+                    width(SCALE_WIDTHS[level - 1]), 3, padding="same", activation="relu", name=f"scale{level}_conv"
                 )(pooled_image)
                 x = layers.Concatenate(name=f"scale{level}_join")([seen, x])
         x = skips[level] = block(x, config.widths[level - 1], f"encoder{level}")

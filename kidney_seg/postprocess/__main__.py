@@ -21,37 +21,36 @@ def make_parser() -> argparse.ArgumentParser:
         "kidneys, and print the objects that were found. The result is on the grid of the input.",
         epilog="example: python -m kidney_seg.postprocess predicted --out cleaned --json cleaned.json",
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "input",
         metavar="IN",
         type=Path,
         help="label file (.nii.gz, .nii, .nrrd, .mha, or .dcm of a DICOM SEG), or folder of label files",
     )
-    parser.add_argument(
+    add(
         "--out",
         metavar="OUT",
         type=Path,
         required=True,
         help="label file to write (.nii.gz, .nii, .nrrd, .mha), or folder if IN is a folder",
     )
-    parser.add_argument(
+    add(
         "--distance-mm",
         metavar="MM",
         type=float,
         default=DISTANCE_MM,
         help="remove objects farther than this from the kidneys (default: %(default)s)",
     )
-    parser.add_argument(
+    add(
         "--kidney-ml",
         metavar="ML",
         type=float,
         default=KIDNEY_ML,
         help="the two largest objects of at least this volume are kidneys (default: %(default)s)",
     )
-    parser.add_argument(
-        "--json", metavar="FILE", type=Path, help="also write volumes, objects and flags per case to FILE"
-    )
-    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    add("--json", metavar="FILE", type=Path, help="also write volumes, objects and flags per case to FILE")
+    add("--force", action="store_true", help="replace files that exist")
     return parser
 
 

@@ -56,10 +56,7 @@ class Components:
 
 
 def remove_distant_objects(
-    labels: np.ndarray,
-    spacing_mm: Sequence[float],
-    distance_mm: float = DISTANCE_MM,
-    kidney_ml: float = KIDNEY_ML,
+    labels: np.ndarray, spacing_mm: Sequence[float], distance_mm: float = DISTANCE_MM, kidney_ml: float = KIDNEY_ML
 ) -> np.ndarray:
     """Return a copy of the labels without the objects that are farther than `distance_mm` from the kidneys.
 
@@ -87,10 +84,7 @@ def remove_distant_objects(
 
 
 def find_objects(
-    labels: np.ndarray,
-    spacing_mm: Sequence[float],
-    distance_mm: float = DISTANCE_MM,
-    kidney_ml: float = KIDNEY_ML,
+    labels: np.ndarray, spacing_mm: Sequence[float], distance_mm: float = DISTANCE_MM, kidney_ml: float = KIDNEY_ML
 ) -> list[Component]:
     """Return the objects of a label map, largest first, with the role that `remove_distant_objects` gives each.
 
@@ -100,10 +94,7 @@ def find_objects(
 
 
 def apply_rule(
-    labels: np.ndarray,
-    spacing_mm: Sequence[float],
-    distance_mm: float = DISTANCE_MM,
-    kidney_ml: float = KIDNEY_ML,
+    labels: np.ndarray, spacing_mm: Sequence[float], distance_mm: float = DISTANCE_MM, kidney_ml: float = KIDNEY_ML
 ) -> tuple[np.ndarray, list[Component]]:
     """Return (`remove_distant_objects`, `find_objects`) of a label map, in the time of the latter."""
     result, found, distances, removed = _apply(labels, spacing_mm, distance_mm, kidney_ml, beyond=True)

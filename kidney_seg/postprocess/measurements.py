@@ -140,11 +140,7 @@ def _sides(from_middle_mm: Sequence[float]) -> list[str]:
 
 
 def _nearest_side(
-    mask: np.ndarray,
-    box: Box,
-    kidneys: Mapping[int, np.ndarray],
-    sides: Mapping[int, str],
-    spacing_mm: Sequence[float],
+    mask: np.ndarray, box: Box, kidneys: Mapping[int, np.ndarray], sides: Mapping[int, str], spacing_mm: Sequence[float]
 ) -> str:
     if len(set(sides.values())) < 2:
         return next(iter(sides.values()), "unknown")

@@ -28,67 +28,56 @@ def make_parser() -> argparse.ArgumentParser:
         "again to resume. Exit code 0, or 2 if a scan could not be predicted (the other scans are).",
         epilog="example: python -m kidney_seg.predict RUN scan.nii.gz --out labels.nii.gz",
     )
-    parser.add_argument("model", metavar="MODEL", help="run folder (its best model) or .keras file")
-    parser.add_argument(
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="run folder (its best model) or .keras file")
+    add(
         "inputs",
         metavar="INPUT",
         nargs="+",
         help="one or more of: file (.nii.gz, .nii, .nrrd, .mha), folder of DICOM files, folder of cases, or @FILE, a "
         "text file with one of these per line",
     )
-    parser.add_argument(
+    add(
         "--out",
         metavar="OUT",
         required=True,
         help="label file (.nii.gz, ...) for one scan, or folder for several; X.dcm: X.nii.gz with --dicom-seg",
     )
-    parser.add_argument(
+    add(
         "--ensemble",
         metavar="MODEL",
         nargs="+",
         help="average probabilities: `accepted` (all accepted rounds of the run folder MODEL), or further models",
     )
-    parser.add_argument(
+    add(
         "--engine",
         choices=ENGINES,
         default="keras",
         help="library that runs the network; auto: onnx if it is installed and there is no GPU (default: %(default)s)",
     )
-    parser.add_argument(
-        "--flips", choices=FLIPS, help="also predict mirrored slices and average (default: the model's settings)"
-    )
-    parser.add_argument(
+    add("--flips", choices=FLIPS, help="also predict mirrored slices and average (default: the model's settings)")
+    add(
         "--zooms",
         metavar="Z,...",
         help="also predict resized slices and average, such as 1,1.15 (default: the model's settings)",
     )
-    parser.add_argument(
+    add(
         "--odds",
         metavar="B,K,T",
         help="factors on the odds of background, kidney and tumor; 1,1,1: as trained (default: the model's settings)",
     )
-    parser.add_argument(
-        "--probabilities",
-        action="store_true",
-        help="also write the tumor's probability, to tumor_probability/",
-    )
-    parser.add_argument(
-        "--dicom-seg", action="store_true", help="also write a DICOM SEG beside the labels of a DICOM series"
-    )
-    parser.add_argument(
-        "--series", metavar="N", help="number or key of a DICOM series, as python -m data_prep.dicom lists them"
-    )
-    parser.add_argument("--images", metavar="PATTERN", help="of a folder of cases, such as imagesTr/{case}_0000.nii.gz")
-    parser.add_argument("--split", metavar="FILE", help="split file (CACHE/split.json): only the patients of one set")
-    parser.add_argument(
-        "--part", type=set_name, choices=SETS, default="test", help="set of --split (default: %(default)s)"
-    )
-    parser.add_argument("--shard", metavar="I/N", help="every N-th scan, starting with the I-th (0 to N-1): job arrays")
-    parser.add_argument(
+    add("--probabilities", action="store_true", help="also write the tumor's probability, to tumor_probability/")
+    add("--dicom-seg", action="store_true", help="also write a DICOM SEG beside the labels of a DICOM series")
+    add("--series", metavar="N", help="number or key of a DICOM series, as python -m data_prep.dicom lists them")
+    add("--images", metavar="PATTERN", help="of a folder of cases, such as imagesTr/{case}_0000.nii.gz")
+    add("--split", metavar="FILE", help="split file (CACHE/split.json): only the patients of one set")
+    add("--part", type=set_name, choices=SETS, default="test", help="set of --split (default: %(default)s)")
+    add("--shard", metavar="I/N", help="every N-th scan, starting with the I-th (0 to N-1): job arrays")
+    add(
         "--scheduler", metavar="ADDRESS", help="predict on the workers of this Dask scheduler, such as tcp://node1:8786"
     )
-    parser.add_argument("--force", action="store_true", help="replace label files that exist")
-    parser.add_argument("--no-postprocess", action="store_true", help="keep objects far from the kidneys")
+    add("--force", action="store_true", help="replace label files that exist")
+    add("--no-postprocess", action="store_true", help="keep objects far from the kidneys")
     return parser
 
 

@@ -75,12 +75,7 @@ class Prediction:
 
 
 def predict_slabs(
-    predictor: Predictor,
-    volume: Volume,
-    settings: GridSettings,
-    *,
-    with_percent: bool = False,
-    watch: Watch = iter,
+    predictor: Predictor, volume: Volume, settings: GridSettings, *, with_percent: bool = False, watch: Watch = iter
 ) -> Prediction:
     """Predict a volume in slabs of one batch, so that no float array covers the whole volume.
 
