@@ -151,9 +151,11 @@ def predicted_cases(
 
     find_model(run)
     recipe = read_recipe(run) if Path(run).is_dir() else None
-    if data is None and recipe is None:
-        raise InputError("is no run folder, so its data is unknown; give --data", path=run)
-    manifest = read_manifest(data or recipe.data)
+    if data is None:
+        if recipe is None:
+            raise InputError("is no run folder, so its data is unknown; give --data", path=run)
+        data = recipe.data
+    manifest = read_manifest(data)
     file = split or (recipe.split_file(manifest.root) if recipe else manifest.root / SPLIT)
     patients = read_split(file, manifest)
     quiet_tensorflow()

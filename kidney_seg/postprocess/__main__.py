@@ -97,10 +97,11 @@ def _clean(path: Path, out: Path, distance_mm: float, kidney_ml: float) -> tuple
     from data_prep.volume import read_labels, write_labels
     from kidney_seg.postprocess.review import describe
 
-    volume, limits = read_labels(path), {"distance_mm": distance_mm, "kidney_ml": kidney_ml}
-    labels, objects = apply_rule(volume.voxels, volume.spacing_mm, **limits)
+    volume = read_labels(path)
+    before, spacing_mm = volume.voxels, volume.spacing_mm
+    labels, objects = apply_rule(before, spacing_mm, distance_mm, kidney_ml)
     write_labels(labels, volume.source, out)
-    return describe(volume.voxels, labels, objects, volume.spacing_mm, **limits), objects
+    return describe(before, labels, objects, spacing_mm, distance_mm=distance_mm, kidney_ml=kidney_ml), objects
 
 
 def format_objects(objects: Sequence[Component], kidney_ml: float, most: int = 12) -> str:
