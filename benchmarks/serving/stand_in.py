@@ -1,7 +1,7 @@
 """A stand-in for TF Serving with one exported model: `python -m benchmarks.serving.stand_in DIR`, on 127.0.0.1.
 
 It implements PredictionService of TF Serving's published protos and the predict call of its REST API, and runs the
-graph in a session, like TF Serving. For tests and measurements without TF Serving; it has no batching and watches no folder.
+graph in a session, as TF Serving does. For tests and measurements; it has no batching and watches no folder.
 """
 
 from __future__ import annotations
