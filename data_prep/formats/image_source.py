@@ -1,4 +1,4 @@
-"""An image that is described but not read yet: its grid, and its voxels slab by slab in one pass over the file."""
+"""An image that is described but not yet read: its grid, and its voxels slab by slab in one pass over the file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from data_prep.errors import InputError
 from data_prep.formats.gzip_stream import AGAIN, LARGEST_RATIO, ByteStream, Encoding
 from data_prep.geometry.source_grid import SourceGrid, check_grid
 
-FILE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
+FILE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")  # of all image and label files; the first that exists counts
 
-LARGEST_BYTES = 16 << 30  # of voxels; a CT of 512 x 512 x 2000 has 1 GiB
-SLACK_BYTES = 1 << 20  # what a compressed file may hold after its voxels
+LARGEST_BYTES = 16 << 30  # of voxels; a CT of 512 x 512 x 2000 voxels has 1 GiB
+SLACK_BYTES = 1 << 20  # that a compressed file may hold after its voxels
 # Where axes are turned, 32 voxels of int16 fill a line of the processor's cache: 2.6 times as fast as 1 plane, or all.
 _PLANES_PER_SLAB = 32
 _SLAB_BYTES = 64 << 20
@@ -49,11 +49,14 @@ class VoxelSource:
 class FileLayout:
     """Where and how a file holds its voxels.
 
-    start: byte of the file where the (compressed) data begin; skip: bytes of these, inflated, before the first voxel;
-    dtype: with its byte order; value = stored x slope + intercept.
+    Attributes:
+        size: x fastest.
+        dtype: as stored, with its byte order; value = stored x slope + intercept.
+        start: byte of the file where the (compressed) data begin.
+        skip: bytes of these, inflated, before the first voxel.
     """
 
-    size: tuple[int, int, int]  # x fastest
+    size: tuple[int, int, int]
     dtype: np.dtype
     encoding: Encoding
     start: int = 0
@@ -67,18 +70,28 @@ class FileLayout:
 
     @property
     def value_dtype(self) -> np.dtype:
-        """As SimpleITK has it: the stored type, or floats where slope and intercept make fractions."""
+        """The same as SimpleITK's: the stored type, or floats if there are a slope and an intercept."""
         if (self.slope, self.intercept) == (1.0, 0.0):
             return self.dtype.newbyteorder("=")
         return np.dtype(np.float64 if self.dtype.itemsize == 8 and self.dtype.kind == "f" else np.float32)
 
 
+def stem_of(path: str | Path) -> str:
+    """Return the name of an image or label file without its ending; of any other file, its whole name.
+
+    >>> stem_of("scans/case_00001.nii.gz"), stem_of("notes.txt")
+    ('case_00001', 'notes.txt')
+    """
+    name = Path(path).name
+    return next((name.removesuffix(ending) for ending in FILE_ENDINGS if name.endswith(ending)), name)
+
+
 def file_source(
     path: Path, layout: FileLayout, read_grid: Callable[[], SourceGrid], notes: Sequence[str] = ()
 ) -> VoxelSource:
-    """Return the voxels of a file, once size and grid make sense; InputError otherwise, before memory is taken.
+    """Return the voxels of a file after checks of its size and grid; InputError before memory is allocated.
 
-    The size is looked at first: ITK, which reads the grid, gets no header that claims more than the file can hold.
+    The size is checked first: ITK, which reads the grid, gets no header that claims more than the file can hold.
     """
     check_size(path, layout.size, layout.dtype.itemsize)
     with opened(path) as file:
@@ -86,50 +99,58 @@ def file_source(
     most = held if layout.encoding == "raw" else held * LARGEST_RATIO
     if layout.skip + layout.data_bytes > most:
         raise InputError(
-            f"{path}: the file is truncated or its header is wrong ({layout.skip + layout.data_bytes} bytes promised, "
-            f"{most} can be in it at most); {AGAIN}"
+            f"the file is truncated or its header is wrong ({layout.skip + layout.data_bytes} bytes promised, "
+            f"it can hold at most {most}); {AGAIN}",
+            path=path,
+            code="truncated",
         )
     grid = read_grid()
     if grid.size != layout.size:
-        raise InputError(f"{path}: the header can be read in two ways; expected one size; save the file anew")
+        detail = "the header can be read in two ways; expected one size; save the file again"
+        raise InputError(detail, path=path, code="unreadable")
     check_grid(grid, path)
     return VoxelSource(path, grid, layout.value_dtype, lambda: _file_slabs(path, layout), tuple(notes))
 
 
 def check_size(path: Path, size: Sequence[int], itemsize: int) -> None:
-    """Raise InputError unless every axis has a voxel and all together are no more than `LARGEST_BYTES`."""
+    """Raise InputError unless every axis has a voxel and all together have at most `LARGEST_BYTES`."""
     text = " x ".join(str(n) for n in size)
     if min(size) < 1:
-        raise InputError(f"{path}: the header claims {text} voxels; expected 1 or more along each axis; {AGAIN}")
-    if math.prod(size) * itemsize > LARGEST_BYTES:
-        raise InputError(
-            f"{path}: the header claims {text} voxels of {itemsize} bytes; at most {LARGEST_BYTES >> 30} GiB are read; "
+        detail = f"the header claims {text} voxels; expected 1 or more along each axis; {AGAIN}"
+    elif math.prod(size) * itemsize > LARGEST_BYTES:
+        detail = (
+            f"the header claims {text} voxels of {itemsize} bytes; at most {LARGEST_BYTES >> 30} GiB are read; "
             "is this a CT volume?"
         )
+    else:
+        return
+    raise InputError(detail, path=path, code="unreadable")
 
 
 def not_one_image(path: Path, size: Sequence[int], kind: str) -> InputError:
-    """Return the error for a file that is sound but holds something else than one real 3-D image."""
+    """Return the error for a valid file that holds something other than one real 3-D image."""
     text = " x ".join(str(n) for n in size)
-    return InputError(f"{path}: holds {text} of {kind}; expected one 3-D image with one real value per voxel")
+    detail = f"holds {text} of {kind}; expected one 3-D image with one real value per voxel"
+    return InputError(detail, path=path, code="unreadable")
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to read its bytes; what the disk refuses becomes an InputError."""
+    """Open a file to read its bytes; errors of the disk become InputErrors."""
     try:
         with open(path, "rb") as file:
             yield file
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
+        raise InputError("no such file", path=path, code="no_such_file") from None
     except OSError as error:
-        raise InputError(f"{path}: the file is damaged or unreadable ({error.strerror}); {AGAIN}") from None
+        detail = f"the file is damaged or unreadable ({error.strerror}); {AGAIN}"
+        raise InputError(detail, path=path, code="damaged") from None
 
 
 def itk_grid(path: Path, header: bytes, image_io: str) -> SourceGrid:
-    """Return the grid that SimpleITK reads from a header; InputError where it cannot.
+    """Return the grid that SimpleITK reads from a header; InputError if it cannot.
 
-    `header` is the header alone, without voxels: whatever follows it in `path` is never given to ITK.
+    `header` is the header alone, without voxels: the rest of `path` is never given to ITK.
     """
     import SimpleITK as sitk
 
@@ -147,7 +168,8 @@ def itk_grid(path: Path, header: bytes, image_io: str) -> SourceGrid:
         except RuntimeError as error:
             why = [line.strip() for line in str(error).replace(str(alone), path.name).splitlines() if line.strip()]
             shown = ascii(why[-1].removeprefix("ITK ERROR: "))[1:-1][:200]
-            raise InputError(f"{path}: the header cannot be used ({shown}); correct it or {AGAIN}") from None
+            detail = f"the header cannot be used ({shown}); correct it or {AGAIN}"
+            raise InputError(detail, path=path, code="unreadable") from None
         finally:
             sitk.ProcessObject.SetGlobalWarningDisplay(warnings)
     if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
@@ -170,8 +192,8 @@ def _file_slabs(path: Path, layout: FileLayout) -> Iterator[np.ndarray]:
             count = stream.read_into(slab.reshape(-1).view(np.uint8).data)
             done += count
             if count < slab.nbytes:
-                expected = layout.skip + layout.data_bytes
-                raise InputError(f"{path}: the file is truncated ({done} of {expected} bytes, inflated); {AGAIN}")
+                detail = f"the file is truncated ({done} of {layout.skip + layout.data_bytes} bytes, inflated); {AGAIN}"
+                raise InputError(detail, path=path, code="truncated")
             values = _in_units(slab, layout)
             if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
                 bad += values.size - int(np.count_nonzero(finite))
@@ -179,7 +201,8 @@ def _file_slabs(path: Path, layout: FileLayout) -> Iterator[np.ndarray]:
             yield values
         stream.finish(SLACK_BYTES)
     if bad:
-        raise InputError(f"{path}: {bad} voxels are NaN or infinite; expected numbers; repair or leave out the case")
+        detail = f"{bad} voxels are NaN or infinite; expected numbers; repair or leave out the case"
+        raise InputError(detail, path=path, code="not_finite")
 
 
 def _in_units(stored: np.ndarray, layout: FileLayout) -> np.ndarray:
@@ -187,6 +210,6 @@ def _in_units(stored: np.ndarray, layout: FileLayout) -> np.ndarray:
         return stored.astype(layout.value_dtype, copy=False)
     scaled = np.empty(stored.shape, layout.value_dtype)
     with np.errstate(over="ignore"):  # counted as infinite
-        for plane, out in zip(stored, scaled, strict=True):  # plane by plane: few doubles at a time
+        for plane, out in zip(stored, scaled, strict=True):  # plane by plane, because doubles take much memory
             out[...] = plane.astype(np.float64) * layout.slope + layout.intercept
     return scaled

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.geometry.components import connected
+from data_prep.geometry.components import EMPTY, bounding_box, connected
 
 TRIANGLES = {"kidney": 5000, "tumor": 2500}  # about, a structure
 FEWEST = 150  # triangles of an object, however small
@@ -39,12 +39,12 @@ def surface(mask: np.ndarray, spacing_mm: Sequence[float], triangles: int = 2500
     """
     import cc3d
 
-    cut = _bounding_box(mask)
+    cut = bounding_box(mask)
+    if cut is None:
+        return Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
     mask = np.ascontiguousarray(np.asarray(mask, bool)[cut])
     objects, total = connected(mask)
     objects, count = cc3d.largest_k(objects, k=MOST_OBJECTS, return_N=True, precomputed_ccl=True)
-    if count == 0:
-        return Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
     boxes = cc3d.statistics(objects)["bounding_boxes"][1:]
     parts = [(box, objects[box] == number) for number, box in enumerate(boxes, 1)]
     areas = [_area_mm2(part, spacing_mm) for _, part in parts]
@@ -68,7 +68,7 @@ def scene(labels: Sequence[np.ndarray], spacing_mm: Sequence[float]) -> list[dic
     origin in the middle of what all of them show together. Kidney is label 1 and 3 (cyst), tumor 2.
     """
     spacing_mm = tuple(float(mm) for mm in spacing_mm)
-    box = _bounding_box(np.logical_or.reduce([np.asarray(one) > 0 for one in labels]))  # masks of whole scans are large
+    box = bounding_box(*map(np.asarray, labels)) or EMPTY  # masks of whole scans are large
     cut = [np.asarray(one)[box] for one in labels]
     masks = [{"kidney": (one == 1) | (one == 3), "tumor": one == 2} for one in cut]
     meshes = [{name: surface(mask, spacing_mm, TRIANGLES[name]) for name, mask in each.items()} for each in masks]
@@ -116,13 +116,6 @@ def _area_mm2(part: np.ndarray, spacing_mm: Sequence[float]) -> float:
         faces = np.count_nonzero(lines[1:] != lines[:-1]) + np.count_nonzero(lines[[0, -1]])
         area += faces * math.prod(spacing_mm) / spacing_mm[axis]
     return area * 2 / 3
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    if not mask.any():
-        return (slice(0, 1),) * 3
-    spans = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    return tuple(slice(int(span[0]), int(span[-1]) + 1) for span in spans)
 
 
 def _packed(mesh: Mesh, middle: np.ndarray, unit: float) -> dict[str, Any]:
