@@ -1,10 +1,8 @@
-"""Seconds and memory of building one case: `python -m benchmarks.data.build_cases [--quick]`."""
+"""Seconds and memory of building one case."""
 
 from __future__ import annotations
 
-import argparse
 import gzip
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.support.arms import Arm, in_turn
-from benchmarks.support.rows import Row, table, time_row
+from benchmarks.support.rows import Row, time_row
 
 WORK = (
-    "a case of 512 x 512 pixels; two yardsticks of reading and decompressing alone, of the very same two files: "
-    "`gzip`, which inflates them by Python's gzip, and `read`, by `read_volume` with `read_labels`, which inflates "
-    "faster, checks, and brings into axial order"
+    "a case of 512 x 512 pixels; two yardsticks on the same two files: `gzip` only decompresses them by Python's gzip, "
+    "`read` reads them by `read_volume` and `read_labels`, which decompress faster, check, and turn to axial order"
 )
 SIZE = 512
 SLICES = (50, 200, 1059)  # 1059 is the longest scan of KiTS19
@@ -29,9 +26,9 @@ GOALS_MB = {1059: "<= 1500"}
 
 
 def write_case(folder: Path, slices: int, seed: int = 0) -> None:
-    """Write a case of SIZE x SIZE x `slices` that packs like a CT: a smooth body with organs, noise of 12 HU, air.
+    """Write a case of SIZE x SIZE x `slices` that compresses like a CT: a body with organs, noise of 12 HU, air.
 
-    imaging.nii.gz is int16 HU, segmentation.nii.gz uint8 with two kidneys and a tumor in the middle third.
+    The labels have two kidneys and a tumor in the middle third.
     """
     import SimpleITK as sitk
 
@@ -57,7 +54,7 @@ def write_case(folder: Path, slices: int, seed: int = 0) -> None:
 
 
 def inflating(case: str) -> Callable[[], object]:
-    """Return the inflation of a case folder's two files, to nowhere."""
+    """Return a function that decompresses a case folder's two files."""
     paths = sorted(Path(case).glob("*.nii.gz"))
 
     def work() -> None:
@@ -70,7 +67,7 @@ def inflating(case: str) -> Callable[[], object]:
 
 
 def reading(case: str) -> Callable[[], object]:
-    """Return the reading of a case folder's image and labels."""
+    """Return a function that reads a case folder's image and labels."""
     from data_prep.volume import read_labels, read_volume
 
     def work() -> None:
@@ -81,7 +78,7 @@ def reading(case: str) -> Callable[[], object]:
 
 
 def building(case: str, cache: str) -> Callable[[], object]:
-    """Return the building of a case folder's file, anew."""
+    """Return a function that builds a case folder's cache file from scratch."""
     from data_prep.build.case import Built, Task, build_case
     from data_prep.datasets.kits import find_cases
     from data_prep.geometry.network_grid import DEFAULT_SETTINGS
@@ -98,8 +95,8 @@ def building(case: str, cache: str) -> Callable[[], object]:
     return work
 
 
-def rows(quick: bool, turns: int | None = None) -> Iterator[Row]:
-    """Yield seconds by number of slices, beside both yardsticks, and the memory of a process that builds."""
+def rows(quick: bool) -> Iterator[Row]:
+    """Yield seconds per number of slices, with both yardsticks, and the memory of a process that builds."""
     for slices in QUICK_SLICES if quick else SLICES:
         with tempfile.TemporaryDirectory() as scratch:
             case = Path(scratch) / "case_00000"
@@ -110,26 +107,10 @@ def rows(quick: bool, turns: int | None = None) -> Iterator[Row]:
                 "read": Arm(f"{ours}:reading", {"case": str(case)}),
                 "build": Arm(f"{ours}:building", {"case": str(case), "cache": f"{scratch}/cache"}),
             }
-            found = in_turn(arms, turns or (2 if quick else TURNS), warm_up=1)
+            found = in_turn(arms, 2 if quick else TURNS, warm_up=1)
         what = f"case of {slices} slices"
         yield time_row(f"{what}: gzip", found["gzip"])
         yield time_row(f"{what}: read", found["read"])
         yield time_row(f"{what}: build", found["build"], yardstick=("read", found["read"]), goal=GOALS.get(slices, ""))
         yield time_row(f"{what}: build, beside gzip", found["build"], yardstick=("gzip", found["gzip"]))
         yield Row(f"{what}: build, memory", found["build"].peak_mb, "MB", goal=GOALS_MB.get(slices, ""))
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Print the table; see the module's first line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.data.build_cases", description=f"Build one case: {WORK}."
-    )
-    parser.add_argument("--quick", action="store_true", help="small volumes, few runs: whether it runs at all")
-    parser.add_argument("--repeats", type=int, help=f"runs of each (default: {TURNS}, with --quick 2)")
-    options = parser.parse_args(argv)
-    print(table(rows(options.quick, options.repeats)))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

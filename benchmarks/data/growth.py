@@ -1,4 +1,4 @@
-"""What four times the patients cost: time and memory of a build, an epoch's data, predictions and scores."""
+"""Cost of four times as many patients: time and memory of a build, an epoch's data, predictions and scores."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ WORK = (
     f"time: seconds / {TIMES} / seconds of one time; memory: the peaks of both processes"
 )
 PATIENTS, QUICK_PATIENTS = 6, 1
-STEPS_A_PATIENT = 20
+STEPS_PER_PATIENT = 20
 TURNS = 7
 GOAL = "<= 1.15"
 
 
 def make_patients(root: Path, patients: int, **cohort: int) -> dict[int, Path]:
-    """Simulate patients; return the folders with each of them once, and `TIMES` times under several names."""
+    """Simulate patients; return the folders that hold each of them once, and `TIMES` times under other names."""
     from data_prep.phantom.cohort import write_cohort
 
     folders = {1: root / "once", TIMES: root / "several"}
@@ -37,7 +37,7 @@ def make_patients(root: Path, patients: int, **cohort: int) -> dict[int, Path]:
 
 
 def building(patients: str, cache: str, size: int) -> Callable[[], object]:
-    """Return the build of a cache of all case folders below `patients`, from nothing."""
+    """Return a function that builds a cache of all case folders below `patients` from scratch."""
     from data_prep.build.builder import build
     from data_prep.geometry.network_grid import GridSettings
 
@@ -51,7 +51,7 @@ def building(patients: str, cache: str, size: int) -> Callable[[], object]:
 
 
 def predicting(patients: str, out: str, preset: str, settings: list[str]) -> Callable[[], object]:
-    """Return the prediction of all scans by a network with its first weights, labels written."""
+    """Return a function that predicts all scans with an untrained network and writes the labels."""
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     quiet_tensorflow()
@@ -78,17 +78,17 @@ def predicting(patients: str, out: str, preset: str, settings: list[str]) -> Cal
 
 
 def scoring(patients: str) -> Callable[[], object]:
-    """Return the scores of all true labels against themselves."""
+    """Return a function that scores all true labels against themselves."""
     from kidney_seg.evaluate.folders import score_folders
 
     return lambda: score_folders(patients, patients)
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Yield, for each kind of work, the time a patient and the memory of many patients beside those of few."""
+    """Yield, per kind of work, time per patient and memory for many patients, compared with few."""
     patients, turns = (QUICK_PATIENTS, 1) if quick else (PATIENTS, TURNS)
     settings, cohort = (TINY, {"size": 32, "slices": 8}) if quick else ([], {})
-    steps = 2 if quick else STEPS_A_PATIENT
+    steps = 2 if quick else STEPS_PER_PATIENT
     size = config_of("demo", settings).model.size
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)

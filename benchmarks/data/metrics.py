@@ -1,16 +1,14 @@
-"""Seconds of all scores of one case, beside the reference code: `python -m benchmarks.data.metrics [--quick]`."""
+"""Seconds of all scores of one case, compared with the reference code."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
 import numpy as np
 
 from benchmarks.support.arms import Arm, in_turn
-from benchmarks.support.rows import Row, speed_row, table
+from benchmarks.support.rows import Row, speed_row
 from kidney_seg.evaluate.case_scores import score_case, score_pair
 from kidney_seg.metrics.overlap import KITS23_REGIONS, region_mask
 
@@ -18,15 +16,15 @@ SHAPE, QUICK_SHAPE = (200, 512, 512), (40, 96, 96)
 SPACING_MM = (2.0, 0.78, 0.78)
 WORK = (
     "the reference is DeepMind's surface-distance for the three regions of KiTS23 (Dice, surface Dice, 95 % Hausdorff, "
-    "average surface distance); ours does that, too, and counts KiTS19's Dice, volumes and tumors one by one; both "
-    "stages: what a run does for a test patient, the prediction as it is and after the rule"
+    "average surface distance); ours also computes KiTS19's Dice, volumes and tumors one by one; both stages: what a "
+    "run does for a test patient, the prediction before and after post-processing"
 )
-SAME = 1e-6  # of figures
+SAME = 1e-6  # largest difference of a score
 GOAL = ">= 5"
 
 
 def reference() -> ModuleType:
-    """Return surface-distance's module, with two names that its release of 2020 expects of NumPy and SciPy."""
+    """Return the module surface_distance, after adding names of NumPy and SciPy that its release of 2020 expects."""
     from scipy import ndimage
 
     np.Inf = np.inf  # noqa: NPY201
@@ -38,10 +36,10 @@ def reference() -> ModuleType:
 
 
 def make_case(shape: tuple[int, int, int], seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return labels of a truth, of a prediction, and of the prediction after the rule: uint8 [z, y, x].
+    """Return labels of a truth, a prediction, and the post-processed prediction: uint8 [z, y, x].
 
-    Two kidneys with a tumor and, in the truth, a cyst; the prediction lies a voxel or two off with a wavy outline and
-    has a false object far away, which the rule removes.
+    Two kidneys with a tumor and, in the truth, a cyst; the prediction is a voxel or two off with a wavy outline, and
+    has a distant false object, which post-processing removes.
     """
     rng = np.random.default_rng(seed)
     unit = [np.linspace(-1, 1, size, dtype=np.float32) for size in shape]
@@ -69,7 +67,7 @@ def make_case(shape: tuple[int, int, int], seed: int = 0) -> tuple[np.ndarray, n
 
 
 def score_by_reference(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tuple[float, ...]) -> dict[str, float]:
-    """Return the figures of KiTS23's regions as surface-distance computes them, by our names of columns."""
+    """Return the scores of KiTS23's regions as surface-distance computes them, by our column names."""
     code = reference()
     found = {}
     for name, region in KITS23_REGIONS.items():
@@ -85,7 +83,7 @@ def score_by_reference(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tup
 
 
 def scoring(shape: list[int], way: str) -> Callable[[], object]:
-    """Return the scores of a case of this shape: by the `reference`, `ours`, or ours of `both stages`."""
+    """Return a function that scores a case of this shape: `reference`, `ours`, or ours of `both stages`."""
     truth, predicted, cleaned = make_case(tuple(shape))
     ways = {
         "reference": lambda: score_by_reference(truth, predicted, SPACING_MM),
@@ -95,8 +93,8 @@ def scoring(shape: list[int], way: str) -> Callable[[], object]:
     return ways[way]
 
 
-def rows(quick: bool, turns: int | None = None) -> Iterator[Row]:
-    """Yield the largest difference of a figure, and cases a second by each way."""
+def rows(quick: bool) -> Iterator[Row]:
+    """Yield the largest difference of a score, and cases per second of each way."""
     shape = QUICK_SHAPE if quick else SHAPE
     truth, predicted, _ = make_case(shape)
     ours, theirs = score_pair(truth, predicted, SPACING_MM), score_by_reference(truth, predicted, SPACING_MM)
@@ -106,25 +104,10 @@ def rows(quick: bool, turns: int | None = None) -> Iterator[Row]:
         way: Arm("benchmarks.data.metrics:scoring", {"shape": shape, "way": way})
         for way in ("reference", "ours", "both stages")
     }
-    found = in_turn(arms, turns or (1 if quick else 3), warm_up=1)
+    found = in_turn(arms, 1 if quick else 3, warm_up=1)
     what = f"scores, {' x '.join(map(str, shape))} voxels"
     yield Row(f"{what}: largest difference", apart, "", goal=f"<= {SAME}")
     yardstick = ("reference", found["reference"], 1.0)
     yield speed_row(f"{what}: reference", found["reference"], 1, "cases/s")
     yield speed_row(f"{what}: ours", found["ours"], 1, "cases/s", yardstick=yardstick, goal=GOAL)
     yield speed_row(f"{what}: both stages", found["both stages"], 1, "cases/s", yardstick=yardstick)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Print the table; see the module's first line. Exit code 1 where the figures of both codes differ."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.data.metrics", description=f"Scores: {WORK}.")
-    parser.add_argument("--quick", action="store_true", help="a small volume, few runs: whether it runs at all")
-    parser.add_argument("--repeats", type=int, help="runs of each (default: 3, with --quick 1)")
-    options = parser.parse_args(argv)
-    found = list(rows(options.quick, options.repeats))
-    print(table(found))
-    return 0 if found[0].reached else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,9 +1,7 @@
-"""The same work done in several ways, each in a process of its own, turn by turn.
+"""Time the same work done in several ways, each in its own process (`benchmarks.support.one_arm`), in turns.
 
-What one way leaves behind (threads, memory, caches of kernels) cannot touch another, and the load of the machine, where
-it changes, changes for all: ratios of a turn hold where seconds do not.
-
-The process is `benchmarks.support.one_arm`.
+Threads, memory and kernel caches of one way cannot affect another, and a change of the machine's load affects all:
+ratios within a turn hold even if seconds do not.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Arm:
-    """One way: `target`, a MODULE:FUNCTION, with its arguments and, if any, environment variables of its own."""
+    """One way: `target`, a MODULE:FUNCTION, with its arguments and environment variables."""
 
     target: str
     arguments: dict = field(default_factory=dict)
@@ -29,15 +27,12 @@ class Arm:
 
 
 class Parts(dict[str, float]):
-    """What a work measured by itself, by name: seconds of its parts, memory, shares."""
+    """Measurements by the work itself, by name: seconds of its parts, memory, shares."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each turn, and the most memory in MB that the process held, its start included.
-
-    parts: what the work itself measured, by name, of each turn.
-    """
+    """Seconds per turn, peak memory of the process in MB, and per turn the measurements by the work itself."""
 
     seconds: tuple[float, ...]
     peak_mb: float
@@ -66,9 +61,9 @@ def spread(values: tuple[float, ...] | list[float]) -> float:
 
 
 def in_turn(arms: Mapping[str, Arm], turns: int, warm_up: int = 2) -> dict[str, Timing]:
-    """Return the timing of each arm: all warmed up first, then `turns` times one after the other.
+    """Return the timing of each arm: all are warmed up first, then run `turns` times in turn.
 
-    Raises RuntimeError with the last line that an arm's process wrote, if it ended.
+    RuntimeError with the last line that an arm's process wrote, if it ended.
     """
     with ExitStack() as stack:
         workers = {name: stack.enter_context(_Worker(name, arm)) for name, arm in arms.items()}
@@ -94,7 +89,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).resolve().parents[1],
+            cwd=Path(__file__).resolve().parents[2],
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **arm.environment},
         )
 
@@ -102,7 +97,7 @@ class _Worker:
         return self
 
     def ask(self) -> dict:
-        """Let the work be done once; return seconds, the parts that it measured, the peak of memory so far."""
+        """Do the work once; return seconds, the parts that it measured, and the peak memory so far."""
         try:
             self.process.stdin.write("go\n")
             self.process.stdin.flush()
@@ -122,9 +117,9 @@ class _Worker:
 
 
 def memory_mb(name: str = "VmHWM") -> float:
-    """Return what this process held at most (`VmHWM`) or holds now (`VmRSS`), in MB of memory (Linux).
+    """Return this process's peak memory (`VmHWM`) or current memory (`VmRSS`) in MB (Linux).
 
-    Of this process alone: getrusage would give the largest of it and of the one that started it.
+    getrusage would also count the process that started it.
     """
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024 / 1e6

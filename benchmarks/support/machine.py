@@ -1,4 +1,4 @@
-"""What the machine can do, and how busy others kept it: matrix product, copy, disk."""
+"""Speed of the machine (matrix product, copy, disk) and its load by other processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COPY_MB, QUICK_MB = 512, 8
 
 
 def describe() -> dict[str, str]:
-    """Return what a figure depends on: processor, cores, memory, system, versions."""
+    """Return what a measurement depends on: processor, cores, memory, system, versions."""
     words = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next((line.split(":")[1].strip() for line in words if line.startswith("model name")), platform.processor())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -38,9 +38,9 @@ def describe() -> dict[str, str]:
 
 
 class Others:
-    """Measures what share of the processors others used meanwhile (Linux; a virtual machine's lost time included).
+    """Measure the share of the processors used by others (Linux; includes time stolen from a virtual machine).
 
-    Own processes count when they have ended and were waited for.
+    Own child processes are subtracted once they have ended and were waited for.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Others:
 
 
 def matrix_product(edge: int, repeats: int = 1) -> Callable[[], object]:
-    """Return the product of two matrices of float32 by oneDNN, which TensorFlow's convolutions use too."""
+    """Return a function that multiplies two float32 matrices by oneDNN, as TensorFlow's convolutions do."""
     import tensorflow as tf
 
     first, second = tf.random.normal((edge, edge)), tf.random.normal((edge, edge))
@@ -75,7 +75,7 @@ def matrix_product(edge: int, repeats: int = 1) -> Callable[[], object]:
 
 
 def copy(megabytes: int) -> Callable[[], object]:
-    """Return the copy of so many MB from one place in memory to another, by one thread."""
+    """Return a function that copies so many MB in memory, by one thread."""
     import numpy as np
 
     source = np.ones(megabytes * 10**6, np.uint8)
@@ -84,7 +84,7 @@ def copy(megabytes: int) -> Callable[[], object]:
 
 
 def read_disk(path: str, cached: bool) -> Callable[[], object]:
-    """Return the reading of a file, whole, after its pages were dropped or from the system's cache."""
+    """Return a function that reads a whole file from disk or from the system's cache."""
 
     def work() -> None:
         with open(path, "rb", buffering=0) as file:
@@ -97,7 +97,7 @@ def read_disk(path: str, cached: bool) -> Callable[[], object]:
 
 
 def rate_now(edge: int = 1024, turns: int = 9) -> float:
-    """Return the rate of matrix products by numpy in this process, in GFLOP/s: a quick look whether it changes."""
+    """Return the rate of matrix products by numpy in this process, in GFLOP/s."""
     import numpy as np
 
     matrix = np.ones((edge, edge), np.float32)
@@ -117,15 +117,14 @@ def rows(quick: bool) -> Iterator[Row]:
         path.write_bytes(os.urandom(megabytes * 10**6))
         with open(path, "rb") as file:
             os.fsync(file.fileno())  # only what is on disk can be dropped from the cache
-        found = in_turn(
-            {
-                "product": Arm("benchmarks.support.machine:matrix_product", {"edge": edge}),
-                "copy": Arm("benchmarks.support.machine:copy", {"megabytes": megabytes}),
-                "disk": Arm("benchmarks.support.machine:read_disk", {"path": str(path), "cached": False}),
-                "cache": Arm("benchmarks.support.machine:read_disk", {"path": str(path), "cached": True}),
-            },
-            turns,
-        )
+        ours = "benchmarks.support.machine"
+        arms = {
+            "product": Arm(f"{ours}:matrix_product", {"edge": edge}),
+            "copy": Arm(f"{ours}:copy", {"megabytes": megabytes}),
+            "disk": Arm(f"{ours}:read_disk", {"path": str(path), "cached": False}),
+            "cache": Arm(f"{ours}:read_disk", {"path": str(path), "cached": True}),
+        }
+        found = in_turn(arms, turns)
     yield speed_row("matrix product, all cores", found["product"], 2 * edge**3 / 1e9, "GFLOP/s")
     yield speed_row("copy, one thread", found["copy"], megabytes / 1e3, "GB/s")
     yield speed_row("read, disk", found["disk"], megabytes / 1e3, "GB/s")

@@ -1,4 +1,4 @@
-"""The network in training and in use, by each engine, on the same slices: work for `benchmarks.support.arms`."""
+"""Training and inference of the network by each engine on the same slices: work for `benchmarks.support.arms`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def config_of(preset: str, settings: list[str]) -> Config:
 
 
 def draw_batch(config: Config, slices: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return an image, HU float32 [slices, size, size, input_slices], and one-hot targets by head, all drawn."""
+    """Return a random image, HU float32 [slices, size, size, input_slices], and one-hot targets by head."""
     rng = np.random.default_rng(0)
     size, classes = config.model.size, config.model.classes
     image = rng.normal(50, 80, (slices, size, size, config.model.input_slices)).astype(np.float32)
@@ -29,7 +29,7 @@ def draw_batch(config: Config, slices: int) -> tuple[np.ndarray, dict[str, np.nd
 
 
 def keras_training(preset: str, settings: list[str], steps: int) -> Callable[[], object]:
-    """Return so many steps of the project's training, by `fit` as a round does it, on one batch."""
+    """Return a function that trains so many steps on one batch, by `fit` as a round does."""
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     quiet_tensorflow()
@@ -46,7 +46,7 @@ def keras_training(preset: str, settings: list[str], steps: int) -> Callable[[],
 
 
 def torch_training(preset: str, settings: list[str], steps: int) -> Callable[[], object]:
-    """Return the same in PyTorch, in the layout that its makers advise for processors (channels last)."""
+    """Return the same in PyTorch, in the layout that it recommends for processors (channels last)."""
     import torch
 
     from benchmarks.support.torch_twin import Twin, focal_tversky, optimizer_of
@@ -77,7 +77,7 @@ def _to_torch(array: np.ndarray):
 
 
 def engine_inference(preset: str, settings: list[str], engine: str, slices: int) -> Callable[[], object]:
-    """Return the finest head's probabilities of so many slices, as `predict` has them from `keras` or `onnx`."""
+    """Return a function that computes the finest head's probabilities of so many slices by `keras` or `onnx`."""
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     config = config_of(preset, settings)
@@ -92,12 +92,12 @@ def engine_inference(preset: str, settings: list[str], engine: str, slices: int)
         save_model(build_model(config.model), config, GridSettings(config.model.size), path)
         network = open_predictor([find_source(path)], config.prediction, engine).forward
         image, _ = draw_batch(config, slices)
-        network(image)  # loaded before its file is gone
+        network(image)  # loads it before its file is removed
     return lambda: network(image)
 
 
 def torch_inference(preset: str, settings: list[str], slices: int, at_once: int) -> Callable[[], object]:
-    """Return the same in PyTorch, so many slices at once; heads that are not asked for are not computed."""
+    """Return the same in PyTorch, `at_once` slices per batch; only the finest head is computed."""
     import torch
 
     from benchmarks.support.torch_twin import Twin

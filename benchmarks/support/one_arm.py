@@ -1,8 +1,7 @@
 """The process of one arm (see `benchmarks.support.arms`): `python -m benchmarks.support.one_arm MODULE:FUNCTION JSON`.
 
-The function, called with what the JSON holds, makes ready and returns the work as a function without arguments. Then
-each line that comes in is answered by one: seconds of the work, done once, and the memory that the process held at
-most. Work that measures more by itself returns `Parts`.
+The function, called with the JSON's arguments, returns the work as a function without arguments. Each line of input is
+answered by one line: seconds of the work, done once, and the peak memory. Work that measures more returns `Parts`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from benchmarks.support.arms import Parts, memory_mb
 def main() -> int:
     """Serve one arm; see the module's first lines."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # libraries may print
     module, function = sys.argv[1].split(":")
     work: Callable[[], object] = getattr(importlib.import_module(module), function)(**json.loads(sys.argv[2]))
     for _ in sys.stdin:

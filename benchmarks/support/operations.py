@@ -1,4 +1,4 @@
-"""How much arithmetic the network takes: the operations of its convolutions, counted off its layers."""
+"""Count the operations of a network's convolutions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def inference_operations(model: keras.Model, outputs: tuple[str, ...] | None = None) -> int:
-    """Return multiplications and additions of all convolutions for one slice; of these outputs alone, where given.
+    """Return the multiplications and additions of all convolutions for one slice, optionally only for some outputs.
 
-    Each is (2 x kernel's pixels x channels in x channels out) a pixel: of the output, or, for a transposed convolution,
-    of the input. Normalization, activations, pooling and biases are left out: together a few hundredths of it.
+    Per pixel of the output (for a transposed convolution: the input) 2 x kernel's pixels x channels in x channels out.
+    Normalization, activations, pooling and biases are not counted: together a few percent.
     """
     return sum(_forward(layer) for layer in _layers(model, outputs))
 
@@ -21,7 +21,7 @@ def inference_operations(model: keras.Model, outputs: tuple[str, ...] | None = N
 def training_operations(model: keras.Model) -> int:
     """Return the same for one slice of a training step: forward, and twice that backward.
 
-    Convolutions that see the image have no gradient of their input to compute.
+    Convolutions of the image itself need no gradient of their input.
     """
     return sum(_forward(layer) * (2 if _sees_the_image(layer) else 3) for layer in _layers(model, None))
 

@@ -1,4 +1,4 @@
-"""What a benchmark found: rows of one table, the same for all, and two tables side by side."""
+"""Results of a benchmark: rows of one table, and two tables side by side."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ HEADS = ("", "median", "unit", "spread", "memory", "ratio", "to", "goal")
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. `spread` and `ratio_spread`: half the distance between the quartiles as a share of the median.
+    """One result. `spread` and `ratio_spread`: half the distance between the quartiles as a share of the median.
 
     `ratio`: how many times as fast (or as much) as the row named `yardstick`, measured in the same turns, or a share
-    that the row's name tells. `goal`: what it should be, of `ratio` where there is one, of `median` otherwise: `>= 1.5`
-    or `<= 0.5`; empty where none was set.
+    that the row's name describes. `goal`: of `ratio` if there is one, else of `median`: `>= 1.5` or `<= 0.5`, or empty.
     """
 
     name: str
@@ -34,12 +33,12 @@ class Row:
 
     @property
     def noisy(self) -> bool:
-        """Return whether the figure that counts, the ratio where there is one, varied too much to tell."""
+        """Return whether the ratio, or without one the median, varied too much."""
         return (self.spread if self.ratio is None else self.ratio_spread) > NOISY
 
     @property
     def reached(self) -> bool | None:
-        """Return whether the goal was reached; None where there is none."""
+        """Return whether the goal was reached; None without one."""
         if not self.goal:
             return None
         sign, bound = self.goal.split()
@@ -56,7 +55,7 @@ def speed_row(
     yardstick: tuple[str, Timing, float] | None = None,
     goal: str = "",
 ) -> Row:
-    """Return the row of a speed: `work` units a second, beside a `yardstick` (name, timing, work) of the same turns."""
+    """Return the row of a speed: `work` units per second, compared with a `yardstick` (name, timing, work)."""
     ratios = None
     if yardstick is not None:
         _, other, other_work = yardstick
@@ -68,10 +67,7 @@ def speed_row(
 def time_row(
     name: str, timing: Timing, *, yardstick: tuple[str, Timing] | None = None, work: float = 1.0, goal: str = ""
 ) -> Row:
-    """Return the row of a time in seconds: the smaller, the better.
-
-    The ratio: how many times the seconds of the `yardstick` (name, timing) of the same turns, for `work` times as much.
-    """
+    """Return the row of a time in seconds, compared with a `yardstick` (name, timing) that does 1 / `work` as much."""
     ratios = None
     if yardstick is not None:
         pairs = zip(timing.seconds, yardstick[1].seconds, strict=True)
@@ -82,10 +78,8 @@ def time_row(
 def _row(
     name: str, median: float, unit: str, timing: Timing, ratios: list[float] | None, yardstick: str, goal: str
 ) -> Row:
-    spreads = spread(timing.seconds), timing.peak_mb
-    if ratios is None:
-        return Row(name, median, unit, *spreads, goal=goal)
-    return Row(name, median, unit, *spreads, statistics.median(ratios), spread(ratios), yardstick, goal)
+    ratio = (statistics.median(ratios), spread(ratios), yardstick) if ratios else ()
+    return Row(name, median, unit, spread(timing.seconds), timing.peak_mb, *ratio, goal=goal)
 
 
 def table(rows: Iterable[Row]) -> str:
@@ -101,9 +95,9 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def compared(old: Sequence[Row], new: Sequence[Row]) -> str:
-    """Return two runs side by side: medians, their ratio, and both ratios to the yardstick; of rows in either.
+    """Return two runs side by side: medians, their ratio, and both ratios to the yardstick.
 
-    Seconds of two runs tell little where the machine was busy in one of them; the ratios to the yardstick still do.
+    If the machine was busy in one of the runs, only the ratios to the yardstick compare.
     """
     before = {row.name: row for row in old}
     after = {row.name: row for row in new}

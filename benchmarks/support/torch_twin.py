@@ -1,10 +1,8 @@
-"""The same network, loss and optimizer in PyTorch: what speed is compared with.
+"""The same network, loss and optimizer in PyTorch, to compare speed with.
 
-Layer by layer that of `kidney_seg.model`; `take_weights` puts a Keras model's weights in. With them it gives the same
-outputs and the same loss (tests/test_torch_twin.py): the same numbers of parameters and of operations follow. One thing
-is mirrored: at a transposed convolution of stride 2 Keras cuts the last row and column off, and PyTorch can cut the
-first ones off, or copy. So that PyTorch need not copy, the twin takes every kernel mirrored; of a mirrored image it
-makes the mirrored output.
+It has the layers of `kidney_seg.model`; with a Keras model's weights (`take_weights`) it gives the same outputs and
+loss (tests/benchmarks/test_torch_twin.py). All kernels are mirrored, and so are inputs and outputs: after a transposed
+convolution of stride 2 Keras crops the last row and column, where PyTorch without a copy can only crop the first.
 """
 
 from __future__ import annotations
@@ -30,8 +28,8 @@ KERAS_EPSILON = 1e-3  # of its batch normalization
 class Twin(nn.Module):
     """The network; image HU float32 [batch, 1, size, size] to logits by head, [batch, classes, size/s, size/s].
 
-    Of the settings it knows widths, gates, decoder, multi-scale input, heads, and the window; raises ValueError for
-    others that change the layers.
+    It follows widths, gates, decoder, multi-scale input, heads, and the window; ValueError for other settings that
+    change the layers.
     """
 
     def __init__(self, config: ModelConfig):
@@ -88,7 +86,7 @@ class Twin(nn.Module):
                 conv(f"{head}_logits", decoded, config.classes, 1)
 
     def forward(self, image: torch.Tensor, heads: tuple[str, ...] | None = None) -> dict[str, torch.Tensor]:
-        """Return the logits of these heads, or of all; of the others nothing is computed."""
+        """Return the logits of these heads, or of all; other heads are not computed."""
         config, made = self.config, self.made
         wanted = config.heads if heads is None else heads
 
@@ -126,7 +124,7 @@ class Twin(nn.Module):
         return outputs
 
     def take_weights(self, model: keras.Model) -> None:
-        """Copy all weights and moving averages of a Keras model; KeyError or RuntimeError where layers differ."""
+        """Copy all weights and moving averages of a Keras model; KeyError or RuntimeError if layers differ."""
         left = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
         for name, layer in self.made.items():
             values = left.pop(name)
@@ -143,10 +141,10 @@ class Twin(nn.Module):
 
 
 def focal_tversky(logits: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor], loss: LossConfig):
-    """Return the weighted sum over heads of the Focal Tversky Loss of softmax classes, as a preset's `loss` says it.
+    """Return the weighted sum over heads of the Focal Tversky Loss, with a preset's `loss` settings.
 
-    `targets`: one-hot float32 [batch, classes, height, width] by head. Sums over the batch, mean over the classes but
-    the background.
+    `targets`: one-hot float32 [batch, classes, height, width] by head. Sums over the batch, mean over the foreground
+    classes.
     """
     total = 0.0
     for head, weight in zip(HEADS[-len(logits) :], loss.head_weights[-len(logits) :], strict=True):

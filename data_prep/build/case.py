@@ -84,10 +84,7 @@ def _of_the_cache(error: OSError, cache: Path) -> bool:
 def _build_case(task: Task) -> Built:
     case, settings = task.case, task.settings
     path = task.cache / f"{case.name}.h5"
-    paths = {
-        "image_path": str(case.image.resolve()),
-        "label_path": str(case.labels.resolve()) if case.labels else None,
-    }
+    paths = {"image_path": str(case.image.resolve()), "label_path": str(case.labels.resolve()) if case.labels else None}
     facts: dict[str, Any] = {
         "case": case.name,
         "patient": case.patient,

@@ -1,4 +1,4 @@
-"""The doctor for caches: every file against its checksum and the manifest, leftovers, the split and the folds."""
+"""Check a cache: every file against its checksum and the manifest, leftovers, the split and the folds."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ LEFTOVERS = ".tmp-*"
 
 
 def is_cache(root: Path) -> bool:
-    """Whether a folder holds a cache: a manifest, or case files whose manifest is gone."""
+    """Return whether a folder holds a cache: a manifest, or case files without one."""
     return (root / MANIFEST).exists() or any(root.glob(CASE_FILES))
 
 
 def check_cache(root: str | Path) -> Report:
-    """Check a cache: its manifest, every case's file by SHA-256 and content, files beside them, its split and folds.
+    """Check a cache: its manifest, every case's file by SHA-256 and content, other files, its split and folds.
 
-    Each file is read once, to the end. Findings name the case, or the file where it is no case's.
+    Each file is read once. Findings name the case, or the file if it belongs to none.
     """
     root = Path(root)
     try:
         manifest = read_manifest(root)
     except InputError as error:
-        return _report(root, [finding("", "bad_manifest", _short(error, root / MANIFEST))])
+        return _report(root, [finding("", "bad_manifest", f"{MANIFEST}: {error.detail}")])
     except Exception as error:  # JSON of any form can stand there
         return _report(root, [finding("", "bad_manifest", f"it has another form ({type(error).__name__})")])
     found = _same_twice(manifest)
     facts: dict[str, dict[str, Any]] = {}
     for entry in progress(manifest.entries, "check"):
-        amiss = _check_entry(manifest, entry)
-        if amiss is None:
+        problem = _check_entry(manifest, entry)
+        if problem is None:
             facts[printable(entry.case)] = {"file": printable(entry.file), "slices": entry.slices}
         else:
-            found.append(finding(entry.case, *amiss))
+            found.append(finding(entry.case, *problem))
     listed = {entry.file for entry in manifest.entries}
     for path in sorted(root.glob(CASE_FILES)):
         if path.name not in listed and not path.name.startswith("."):
@@ -64,20 +64,20 @@ def _report(
 
 
 def _check_entry(manifest: Manifest, entry: CacheEntry) -> tuple[str, str] | None:
-    """Return (code, what) of the first thing amiss with a case's file."""
+    """Return (code, what) of the first problem of a case's file."""
     path = manifest.root / entry.file
     try:
         _, label = read_case(manifest, entry)  # compares shape and checksum
     except InputError as error:
         if not path.is_file():
-            return "cache_missing", f"{path.name}: the manifest lists it, it is not there"
+            return "cache_missing", f"{path.name}: is in the manifest but does not exist"
         if sha256_of(path) != entry.sha256:
             return "cache_changed", f"{path.name}: is not the file that was built (its checksum differs)"
-        return "cache_content", _short(error, path)
+        return "cache_content", f"{path.name}: {error.detail}"
     except Exception as error:
-        return "cache_content", f"{path.name}: reading ended with {type(error).__name__}"
+        return "cache_content", f"{path.name}: reading it ended with {type(error).__name__}"
     if label is not None and (entry.pixels is None or not np.array_equal(count_pixels(label), entry.pixels)):
-        return "cache_content", f"{path.name}: holds other numbers of labelled pixels than the manifest says"
+        return "cache_content", f"{path.name}: holds other numbers of labelled pixels than in the manifest"
     return None
 
 
@@ -90,7 +90,7 @@ def _same_twice(manifest: Manifest) -> list[Finding]:
     found = []
     for (what, value), names in by.items():
         if len(names) > 1 and what == "image":
-            found += [finding(name, "same_image", f"the source images of {', '.join(names)} are one") for name in names]
+            found += [finding(name, "same_image", f"{', '.join(names)} have the same source image") for name in names]
         elif len(names) > 1:
             found.append(finding(names[0], "cache_twice", f"the {what} {value} is in the manifest {len(names)} times"))
     return found
@@ -100,7 +100,7 @@ def _check_splits(manifest: Manifest) -> list[Finding]:
     paths = [path for path in (manifest.root / SPLIT,) if path.exists()]
     paths += sorted((manifest.root / FOLDS).glob("*.json"))
     if not paths and any(entry.labelled for entry in manifest.entries):
-        return [finding("", "no_split", f"there is no {SPLIT}")]
+        return [finding("", "no_split", f"{SPLIT} does not exist")]
     return [one for path in paths for one in _check_split(manifest, path)]
 
 
@@ -109,15 +109,11 @@ def _check_split(manifest: Manifest, path: Path) -> list[Finding]:
     try:
         split = read_split(path, manifest)
     except InputError as error:
-        return [finding("", "bad_split", str(error).replace(str(path), name))]
+        return [finding("", "bad_split", f"{name}: {error.detail}")]
     except Exception as error:  # JSON of any form can stand there
         return [finding("", "bad_split", f"{name}: it has another form ({type(error).__name__})")]
     divided = {patient for name in SETS for patient in split[name]}
     left_out = {entry.patient for entry in manifest.entries if entry.labelled} - divided
     if left_out:
-        return [finding("", "bad_split", f"{name}: {len(left_out)} labelled patients are in none of its sets")]
+        return [finding("", "bad_split", f"{name}: {len(left_out)} labelled patients are in no set")]
     return []
-
-
-def _short(error: InputError, path: Path) -> str:
-    return str(error).replace(str(path), path.name)

@@ -1,4 +1,4 @@
-"""Is an image a whole CT scan in HU: one pass over its slices, then rules over what was seen."""
+"""Check that an image is a complete CT scan in HU: one survey of its slices, then rules."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ SIMILAR = 0.7  # mean correlation of one part's slices with another's; whole sca
 DIP = 0.2  # by how much the slices halfway between the two parts are less alike: long legs are alike all the way
 SHORTEST_PHASE_MM = 40.0
 
-Lines = Iterator[tuple[str, str]]  # code of data_prep.check.findings, what was found
+Problems = Iterator[tuple[str, str]]  # code of data_prep.check.findings, what was found
 
 
 @dataclass(frozen=True)
 class ImageSurvey:
-    """What one pass over a volume [z, y, x] of HU gives.
+    """Survey of a volume [z, y, x] of HU.
 
-    counts: int64 [65536], voxels by HU + 32768. slice_range: int16 [z, 2], least and largest value of each slice.
-    y_range, x_range: likewise of the other planes. doubled: slices k that equal slice k + 1 voxel for voxel, and are
-    not blank. thumbs: float32 [z, 256], each slice in 16 x 16 block means of its HU clipped to -200..300. sha256: of
-    shape and voxels in axial order, so whatever the file's compression and axis order.
+    counts: int64 [65536], voxels by HU + 32768. slice_range, y_range, x_range: int16 [n, 2], least and largest value
+    per plane of each axis. doubled: slices that equal the next voxel for voxel, and are not blank. thumbs: float32
+    [z, 256], each slice in 16 x 16 block means of its HU clipped to -200..300. sha256: of shape and voxels in axial
+    order, whatever the file's compression and axis order.
     """
 
     shape_zyx: tuple[int, int, int]
@@ -62,7 +62,7 @@ class ImageSurvey:
 
 
 def survey_image(hu: np.ndarray, spacing_mm: Sequence[float]) -> ImageSurvey:
-    """Look at each slice of int16 HU [z, y, x] once; needs little memory beside the volume."""
+    """Survey each slice of int16 HU [z, y, x] once; needs little memory besides the volume."""
     counts = np.zeros(65536, np.int64)
     ranges = np.empty((len(hu), 2), np.int16)
     low, high = hu[0].copy(), hu[0].copy()
@@ -99,21 +99,24 @@ def _thumb(plane: np.ndarray) -> np.ndarray:
     return (sums / np.maximum(areas, 1)).ravel()
 
 
-def image_findings(survey: ImageSurvey) -> Lines:
-    """Yield (code, what) for all that is amiss with an image."""
-    yield from _size_findings(survey)
+def image_problems(survey: ImageSurvey) -> Problems:
+    """Yield (code, what) per problem of an image."""
+    yield from _size_problems(survey)
     low, high = survey.hu_range
     if low == high:
         yield "constant", f"every voxel of the image is {low}, in whole HU"
         return
-    yield from _hu_findings(survey)
-    yield from _slice_findings(survey)
+    yield from _hu_problems(survey)
+    yield from _slice_problems(survey)
     first, second, similarity = most_similar_part(survey.thumbs, survey.spacing_mm[0])
     if similarity >= SIMILAR:
-        yield "second_phase", f"slices {second} on show what slices {first} on show (correlation {similarity:.2f})"
+        yield (
+            "second_phase",
+            f"the slices from {second} show the same as those from {first} (correlation {similarity:.2f})",
+        )
 
 
-def _size_findings(survey: ImageSurvey) -> Lines:
+def _size_problems(survey: ImageSurvey) -> Problems:
     shape, spacing = survey.shape_zyx, survey.spacing_mm
     if 1 < shape[0] < FEWEST_SLICES:
         yield "few_slices", f"{shape[0]} slices; expected {FEWEST_SLICES} or more"
@@ -130,19 +133,19 @@ def _size_findings(survey: ImageSurvey) -> Lines:
         )
 
 
-def _hu_findings(survey: ImageSurvey) -> Lines:
+def _hu_problems(survey: ImageSurvey) -> Problems:
     low, high = survey.hu_range
-    said = f"values from {low} to {high}, median {survey.percentile(50)}"
+    values = f"values from {low} to {high}, median {survey.percentile(50)}"
     if low >= 0 and high <= 255:
-        yield "gray_values", f"{said}: 8-bit gray values or HU clipped to a window"
+        yield "gray_values", f"{values}: 8-bit gray values or HU clipped to a window"
     elif _as_stored(survey):
-        yield "not_rescaled", f"{said}: as CT is stored, 1024 not yet subtracted"
+        yield "not_rescaled", f"{values}: CT as stored, without subtracting 1024"
     elif survey.share(*SOFT_HU) < 0.02:
-        yield "no_soft_tissue", f"{said}: {survey.share(*SOFT_HU):.1%} of the voxels are from -200 to 300 HU"
+        yield "no_soft_tissue", f"{values}: {survey.share(*SOFT_HU):.1%} of the voxels are from -200 to 300 HU"
     elif survey.share(*AIR_HU) < 0.001:
-        yield "no_air", f"{said}: no air, though every CT of the body has some at -1000 HU"
+        yield "no_air", f"{values}: no air, which every CT of the body shows at -1000 HU"
     elif low < -4096 or survey.percentile(99.5) > 4096:
-        yield "hu_range", f"{said}: expected about -1024 to 3071"
+        yield "hu_range", f"{values}: expected about -1024 to 3071"
 
 
 def _as_stored(survey: ImageSurvey) -> bool:
@@ -151,7 +154,7 @@ def _as_stored(survey: ImageSurvey) -> bool:
     return below < 0.001 and tissue >= max(0.05, 0.6 * survey.share(500, 32767))
 
 
-def _slice_findings(survey: ImageSurvey) -> Lines:
+def _slice_problems(survey: ImageSurvey) -> Problems:
     blank = np.flatnonzero(survey.slice_range[:, 0] == survey.slice_range[:, 1])
     if blank.size:
         value = survey.slice_range[blank[0], 0]
@@ -160,22 +163,17 @@ def _slice_findings(survey: ImageSurvey) -> Lines:
         for axis, ranges in (("rows", survey.y_range), ("columns", survey.x_range)):
             flat = np.flatnonzero((ranges[:, 0] == ranges[:, 1]) & (ranges[:, 0] > AIR_HU[1]))
             if flat.size:
-                yield (
-                    "blank_planes",
-                    f"{axis} that are {ranges[flat[0], 0]} in every slice, not air: {runs(flat)}",
-                )
+                yield "blank_planes", f"{axis} that are {ranges[flat[0], 0]} in every slice, not air: {runs(flat)}"
     if survey.doubled:
-        what = f"slices that equal the next one voxel for voxel: {runs(np.array(survey.doubled))}"
-        yield "doubled_slices", what
+        yield "doubled_slices", f"slices that equal the next voxel for voxel: {runs(np.array(survey.doubled))}"
 
 
 def most_similar_part(thumbs: np.ndarray, spacing_z_mm: float) -> tuple[int, int, float]:
-    """Return (slice, slice, correlation): where the two stretches of a scan start that are most alike.
+    """Return (slice, slice, correlation): where the two most similar stretches of a scan start.
 
-    thumbs: [z, n]. Each stretch is compared with the one `shift` slices on, for all shifts of a quarter of the slices
-    or more: the mean correlation of their slices' deviations from the mean slice, because all slices of a body
-    resemble each other. A stretch is a quarter of the slices, at least 16 and 40 mm. (0, 0, 0.0) for scans under
-    two stretches, and where the slices halfway are about as much alike.
+    thumbs: [z, n]. A stretch is a quarter of the slices, at least 16 and 40 mm. Each is compared with all later ones by
+    the mean correlation of their slices' deviations from the mean slice, because all slices of a body resemble each
+    other. (0, 0, 0.0) for scans shorter than two stretches, and if the slices halfway are about as similar.
     """
     n = len(thumbs)
     stretch = max(FEWEST_SLICES, math.ceil(SHORTEST_PHASE_MM / spacing_z_mm), n // 4)
@@ -196,7 +194,7 @@ def most_similar_part(thumbs: np.ndarray, spacing_z_mm: float) -> tuple[int, int
 
 
 def runs(indices: np.ndarray, longest: int = 6) -> str:
-    """Write ascending indices as runs.
+    """Return ascending indices as text of runs.
 
     >>> runs(np.array([3, 4, 5, 9]))
     '3-5, 9'

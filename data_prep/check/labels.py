@@ -1,40 +1,36 @@
-"""Is a label map whole and plausible, and does it lie on its image's kidneys: one survey, then rules over it."""
+"""Check that a label map is complete and plausible, and lies on its image's kidneys: one survey, then rules."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from data_prep.check.image import FEWEST_SLICES, runs
+from data_prep.check.image import FEWEST_SLICES, Problems, runs
 from data_prep.geometry.components import EMPTY, bounding_box, connected, connected_objects
 from data_prep.geometry.types import triple
-from data_prep.labels import LARGEST_LABEL
+from data_prep.labels import LARGEST_LABEL, TUMOR
 
 BODY_ML = 20.0  # KiTS19: the second kidney has 42.7 mL or more, the third object .89 mL at most
 STRAY_ML = 1.0
 SMALLEST_ML = 80.0  # KiTS19: kidneys and tumor of a patient have 244 mL or more
 GAP_MM2 = 150.0  # an area that both neighbors have and the slice between lacks
-KIDNEY_HU = (
-    -50,
-    350,
-)  # the median under the labels; -13 to 206 in 169 real slices, 14 in a scan without contrast agent
+# the median under the labels: -13 to 206 in 169 real slices, 14 in a scan without contrast agent
+KIDNEY_HU = (-50, 350)
 NOT_TISSUE_HU = -300
 NOT_TISSUE_SHARE = 0.1
-
-Lines = Iterator[tuple[str, str]]  # code of data_prep.check.findings, what was found
 
 
 @dataclass(frozen=True)
 class LabelSurvey:
-    """What a label map [z, y, x] holds.
+    """Survey of a label map [z, y, x].
 
-    voxels: of labels 0, 1, 2, 3. bodies_ml: volumes of its 26-connected objects of kidney, tumor and cyst together,
-    largest first. gaps: slices without label where both neighbors (or, for several slices, both ends) are labelled.
-    sha256: of shape and voxels in axial order. median_hu, not_tissue: under the labels, None without image or label.
+    voxels: number per label 0, 1, 2, 3. bodies_ml: volumes of the 26-connected objects of kidney, tumor and cyst
+    together, largest first. gaps: slices without label between labelled ones. sha256: of shape and voxels in axial
+    order. median_hu, not_tissue: under the labels, None without image or label.
     """
 
     shape_zyx: tuple[int, int, int]
@@ -53,12 +49,12 @@ class LabelSurvey:
 
     @property
     def tumor_ml(self) -> float:
-        """Volume of label 2 in mL."""
-        return self.voxels[2] * self.voxel_ml
+        """Volume of the tumor in mL."""
+        return self.voxels[TUMOR] * self.voxel_ml
 
 
 def survey_labels(labels: np.ndarray, spacing_mm: Sequence[float], hu: np.ndarray | None = None) -> LabelSurvey:
-    """Look at uint8 labels 0 to 3 [z, y, x], and at the image `hu` of the same shape under them."""
+    """Survey uint8 labels 0 to 3 [z, y, x], and the image `hu` of the same shape under them."""
     voxels = np.zeros(LARGEST_LABEL + 1, np.int64)
     for plane in labels:
         voxels += np.bincount(plane.ravel(), minlength=LARGEST_LABEL + 1)
@@ -79,19 +75,12 @@ def survey_labels(labels: np.ndarray, spacing_mm: Sequence[float], hu: np.ndarra
             under = hu[box][inside]
             median_hu, not_tissue = float(np.median(under)), float(np.mean(under < NOT_TISSUE_HU))
     return LabelSurvey(
-        triple(labels.shape),
-        voxel_ml,
-        tuple(voxels.tolist()),
-        bodies,
-        gaps,
-        digest.hexdigest(),
-        median_hu,
-        not_tissue,
+        triple(labels.shape), voxel_ml, tuple(voxels.tolist()), bodies, gaps, digest.hexdigest(), median_hu, not_tissue
     )
 
 
 def _gaps(inside: np.ndarray, pixel_mm2: float) -> list[int]:
-    """Slices (of the box) that lack an area which the labelled slices before and after both have."""
+    """Return the slices (of the box) that lack an area which the labelled slices before and after both have."""
     labelled = np.flatnonzero(inside.any(axis=(1, 2)))
     gaps: list[int] = []
     for before, after in pairwise(labelled):
@@ -110,16 +99,16 @@ def _gaps(inside: np.ndarray, pixel_mm2: float) -> list[int]:
     return sorted(gaps)
 
 
-def label_findings(survey: LabelSurvey) -> Lines:
-    """Yield (code, what) for all that is amiss with a label map. Of one slice only its place on the image is judged."""
+def label_problems(survey: LabelSurvey) -> Problems:
+    """Yield (code, what) per problem of a label map; of a single slice only its place on the image is checked."""
     whole = survey.shape_zyx[0] >= FEWEST_SLICES
     if survey.shape_zyx[0] > 1 and not any(survey.voxels[1:]):
         yield "empty_label", "no voxel is labelled"
         return
     if whole:
-        yield from _body_findings(survey)
+        yield from _body_problems(survey)
     if survey.gaps:
-        yield "label_gap", f"labels stop and go on again, slices without: {runs(np.array(survey.gaps))}"
+        yield "label_gap", f"slices without labels between labelled ones: {runs(np.array(survey.gaps))}"
     low, high = KIDNEY_HU
     if survey.median_hu is None or survey.not_tissue is None:
         return
@@ -131,8 +120,8 @@ def label_findings(survey: LabelSurvey) -> Lines:
         )
 
 
-def _body_findings(survey: LabelSurvey) -> Lines:
-    if survey.voxels[2] == 0:
+def _body_problems(survey: LabelSurvey) -> Problems:
+    if survey.voxels[TUMOR] == 0:
         yield "no_tumor", "no voxel has label 2, tumor"
     if survey.kidney_ml < SMALLEST_ML:
         yield "small_label", f"all labels together have {survey.kidney_ml:.1f} mL; KiTS19 has 244 mL or more"
@@ -143,7 +132,7 @@ def _body_findings(survey: LabelSurvey) -> Lines:
     elif len(large) == 1:
         yield "one_body", f"one body of {large[0]:.0f} mL; most patients have two kidneys"
     if stray:
-        yield "stray_object", f"objects apart from the kidneys, of {_listed(stray)} mL"
+        yield "stray_object", f"separate objects of {_listed(stray)} mL"
 
 
 def _listed(volumes_ml: list[float]) -> str:

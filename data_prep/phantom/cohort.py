@@ -1,4 +1,4 @@
-"""Cohorts of simulated patients: which there are, which are missing, and how they come to be written."""
+"""Cohorts of simulated patients: plan which cases they have, find the missing ones, and write them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from data_prep.cli import progress
 from data_prep.datasets.kits import patient_of
 from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
 from data_prep.geometry.network_grid import GridSettings
+from data_prep.parallel.tasks import WorkerDied, check_jobs, run
 from data_prep.phantom.files import claim, is_whole, write_patient
 from data_prep.phantom.label_maps import LabelMap, choose_maps, find_label_maps
 from data_prep.phantom.options import PLAIN, Variation
@@ -24,8 +25,16 @@ LABEL_GENERATOR = 1  # of patients around real label maps
 
 
 @dataclass(frozen=True)
+class Task:
+    """One patient to simulate and write to `folder`."""
+
+    folder: Path
+    maker: Callable[[], Phantom]
+
+
+@dataclass(frozen=True)
 class Cohort:
-    """A cohort that is to be: its folder, what it follows from, and how each case (by name) is made."""
+    """A planned cohort: its folder, the settings that determine it, and a function per case name that simulates it."""
 
     out: Path
     settings: dict
@@ -36,44 +45,41 @@ class Cohort:
         return [self.out / name for name in self.makers]
 
     def missing(self) -> list[str]:
-        """Return the cases that the folder lacks or has in part; the folder is the cohort's from then on.
+        """Return the cases that are absent or incomplete; the folder belongs to the cohort from then on.
 
-        A folder with anything else in it, or with a cohort of other settings, raises InputError and is left as it is.
+        InputError for a folder with other content or with a cohort of other settings, which is left as it is.
         """
         claim(self.out, self.settings, set(self.makers))
         return [name for name in self.makers if not is_whole(self.out / name)]
 
-    def write(self, names: list[str], jobs: int = 1) -> None:
-        """Write these cases; `jobs` processes share the work, the files are the same."""
-        if jobs < 1:
-            raise InputError(f"jobs {jobs}: expected 1 or more")
-        tasks = [(self.out / name, self.makers[name]) for name in names]
-        what = "simulating patients"
-        if jobs == 1 or len(tasks) < 2:
-            for task in progress(tasks, what):
-                _make(task)
-            return
-        from concurrent.futures import ProcessPoolExecutor
-        from concurrent.futures.process import BrokenProcessPool
-        from multiprocessing import get_context
+    def write_missing(self, jobs: int = 1) -> list[str]:
+        """Write the missing cases in `jobs` processes, and return their names; the files are the same for any number.
 
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-            try:
-                list(progress(pool.map(_make, tasks), what, total=len(tasks)))
-            except BrokenProcessPool:
-                raise InputError(
-                    f"{self.out}: a worker ended without a word, mostly for lack of memory; run again with fewer"
-                    " --jobs: finished cases are kept"
-                ) from None
+        Raises:
+            InputError: as `missing`; a patient cannot be simulated; or a process died.
+        """
+        check_jobs(jobs)
+        missing = self.missing()
+        tasks = [Task(self.out / name, self.makers[name]) for name in missing]
+        with run(_write, tasks, jobs=jobs, what="simulating patients") as results:
+            for index, error in results:
+                if isinstance(error, WorkerDied):
+                    raise InputError(f"{missing[index]}: {error}: finished cases are kept", path=self.out)
+                if error is not None:
+                    raise error
+        return missing
 
 
-def _make(task: tuple[Path, Callable[[], Phantom]]) -> None:
-    folder, maker = task
+def _write(task: Task) -> InputError | OSError | None:
+    # returns what a user can fix; anything else is a defect, and its traceback names the patient
     try:
-        write_patient(folder, maker())
+        write_patient(task.folder, task.maker())
+    except (InputError, OSError) as error:
+        return error
     except Exception as error:
-        error.add_note(f"while simulating {folder.name}")
+        error.add_note(f"while simulating {task.folder.name}")
         raise
+    return None
 
 
 def plan_cohort(
@@ -85,9 +91,9 @@ def plan_cohort(
     hard: bool = False,
     variation: Variation = PLAIN,
 ) -> Cohort:
-    """Return the cohort of patients 0 .. cases - 1 whose anatomy is simulated, case_00000 and so on."""
-    _refuse(cases, seed)
-    variation.difficulty(hard)  # refuses what does not go together
+    """Return the cohort of patients 0 .. cases - 1 with simulated anatomy, named case_00000 and so on."""
+    _check(cases, seed)
+    variation.difficulty(hard)  # InputError for options that exclude each other
     refuse_small(size, slices)
     table = {"cases": cases, "size": size, "slices": slices, "seed": seed, "hard": hard}
     makers = {
@@ -108,23 +114,31 @@ def plan_label_cohort(
     looks: int = 1,
     without: Collection[str] = (),
 ) -> Cohort:
-    """Return the cohort around `cases` of the label maps in the folder `labels` (None: all), under their names.
+    """Return a cohort around the real label maps in a folder, under their names.
 
-    Which ones follows from the seed; with `variation.small`, that share of them has a small tumor. `size`: pixels of
-    the images, None for the label maps' own. looks: patients around each label map, each drawn on its own and named
-    case_00001_look0 and so on; with 1 the label map's name is kept. without: patients whose label maps are left out,
-    such as those that a network is to be tested on.
+    Args:
+        out: folder of the cohort.
+        labels: folder of the label maps.
+        cases: number of label maps, chosen by the seed; None for all. With `variation.small`, that share of them has a
+            small tumor.
+        size: pixels per side of the images; None for the label maps' own grid.
+        seed: of the choice and the simulation.
+        hard: contrast, noise and distractors as varied as KiTS.
+        variation: further options.
+        looks: appearances per label map, each simulated on its own and named case_00001_look0 and so on; with 1 the
+            label map's name is kept.
+        without: patients whose label maps are excluded, such as those that a network is tested on.
     """
     if looks < 1:
-        raise InputError(f"looks {looks}: expected 1 or more patients around each label map")
+        raise InputError(f"looks {looks}: expected 1 or more appearances per label map")
     maps = [one for one in find_label_maps(labels) if patient_of(one.name) not in without]
     if not maps:
-        raise InputError(f"{labels}: all label maps are of patients to leave out; expected some of other patients")
-    _refuse(len(maps) if cases is None else cases, seed)
-    variation.difficulty(hard)  # refuses what does not go together
+        raise InputError(f"{labels}: all label maps are of excluded patients; expected some of other patients")
+    _check(len(maps) if cases is None else cases, seed)
+    variation.difficulty(hard)  # InputError for options that exclude each other
     if size is not None:
         refuse_small(size)
-        GridSettings(size)  # refuses what is not a multiple of 16
+        GridSettings(size)  # InputError if not a multiple of 16
     digest = hashlib.sha256("".join(f"{one.name} {sha256_of(one.path)}\n" for one in maps).encode()).hexdigest()
     table = {"label_maps_sha256": digest, "cases": cases, "size": size, "seed": seed, "hard": hard}
     chosen = choose_maps(maps, cases, seed, variation.small)
@@ -136,18 +150,15 @@ def plan_label_cohort(
         for look in ([None] if looks == 1 else range(looks))
     }
     if looks > 1:
-        _refuse_parted(chosen)
+        for one in chosen:
+            if patient_of(f"{one.name}_look0") != patient_of(one.name):
+                raise InputError(
+                    "the appearances of a label map must belong to one patient; expected a name that begins as "
+                    "case_00000, rename the folder or leave out --looks",
+                    path=one.path.parent,
+                )
         table["looks"] = looks
     return Cohort(Path(out), {"label_generator": LABEL_GENERATOR, **table, **variation.record()}, makers)
-
-
-def _refuse_parted(maps: list[LabelMap]) -> None:
-    for one in maps:
-        if patient_of(f"{one.name}_look0") != patient_of(one.name):
-            raise InputError(
-                f"{one.path.parent}: looks of a label map go by one patient's number; expected a name that begins as"
-                " case_00000, rename the folder or leave out --looks"
-            )
 
 
 def _simulate_around(
@@ -162,9 +173,9 @@ def _simulate_around(
     )
 
 
-def _refuse(cases: int, seed: int) -> None:
+def _check(cases: int, seed: int) -> None:
     if cases < 1 or seed < 0:
-        raise InputError(f"phantom: {cases} cases, seed {seed}; give at least 1 case and a seed of 0 or more")
+        raise InputError(f"phantom: {cases} cases, seed {seed}; expected at least 1 case and a seed of 0 or more")
 
 
 def write_cohort(
@@ -180,32 +191,16 @@ def write_cohort(
     """Write patients 0 .. cases - 1 to `out`/case_00000 and so on, and return their folders.
 
     Each holds imaging.nii.gz (int16 HU), segmentation.nii.gz (uint8) and facts.json (what was drawn);
-    `out`/phantom.json has the settings. Where the same cohort was begun, whole cases are kept and the missing ones
-    are made. A folder with anything else in it, or with a cohort of other settings, raises InputError and is left
-    as it is. `jobs` processes share the work; the files are the same.
+    `out`/phantom.json has the settings. Complete cases of the same cohort are kept. InputError for a folder with other
+    content, or with a cohort of other settings. The files are the same for any number of `jobs` (processes).
     """
-    if jobs < 1:
-        raise InputError(f"jobs {jobs}: expected 1 or more")
     cohort = plan_cohort(out, cases, size, slices, seed, hard, variation)
-    cohort.write(cohort.missing(), jobs)
+    cohort.write_missing(jobs)
     return cohort.folders
 
 
-def write_label_cohort(
-    out: str | Path,
-    labels: str | Path,
-    cases: int | None = None,
-    size: int | None = None,
-    seed: int = 0,
-    hard: bool = False,
-    jobs: int = 1,
-    variation: Variation = PLAIN,
-    looks: int = 1,
-    without: Collection[str] = (),
-) -> list[Path]:
-    """Write patients around the real label maps in the folder `labels`; see `plan_label_cohort` and `write_cohort`."""
-    if jobs < 1:
-        raise InputError(f"jobs {jobs}: expected 1 or more")
-    cohort = plan_label_cohort(out, labels, cases, size, seed, hard, variation, looks, without)
-    cohort.write(cohort.missing(), jobs)
+def write_label_cohort(out: str | Path, labels: str | Path, *, jobs: int = 1, **options: Any) -> list[Path]:
+    """Write patients around the real label maps in the folder `labels`; options as of `plan_label_cohort`."""
+    cohort = plan_label_cohort(out, labels, **options)
+    cohort.write_missing(jobs)
     return cohort.folders

@@ -1,4 +1,4 @@
-"""The files of a simulated cohort: cases in the KiTS layout, and the record that keeps cohorts apart."""
+"""Files of a simulated cohort: cases in the KiTS layout, and a record of its settings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write_patient(folder: Path, patient: Phantom) -> None:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether image and labels of a case are there, undamaged and to the end."""
+    """Return whether image and labels of a case exist and are complete."""
     try:
         check_whole(folder / IMAGE)
         check_whole(folder / LABELS)
@@ -49,37 +49,43 @@ def is_whole(folder: Path) -> bool:
 
 
 def claim(out: Path, settings: dict, names: set[str]) -> None:
-    """Make `out` the folder of this cohort or raise InputError; first of all, so that two cohorts never mix.
+    """Make `out` the folder of a cohort: write its settings as a record, or compare with the existing record.
 
-    settings: what the cohort follows from, as JSON has it. names: of its case folders.
+    Args:
+        out: the folder.
+        settings: JSON values that determine the cohort.
+        names: of its case folders.
+
+    Raises:
+        InputError: the folder holds a cohort of other settings, or anything else.
     """
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: this is a file; give a folder for the simulated cohort")
+        raise InputError("is a file; expected a folder for the simulated cohort", path=out)
     record = out / RECORD
     found = [path.name for path in out.iterdir() if not path.name.startswith(".")] if out.exists() else []
     if record.name in found:
-        there = read_json(record, "record of the simulated cohort")
-        if there != settings:
+        existing = read_json(record, "record of the simulated cohort")
+        if existing != settings:
             raise InputError(
-                f"{out}: holds a simulated cohort of other settings ({_differences(there, settings)});"
-                " give the same settings or another --out"
+                f"holds a simulated cohort of other settings ({_differences(existing, settings)});"
+                " use the same settings or another --out",
+                path=out,
             )
     elif found:
-        raise InputError(
-            f"{out}: is not empty (found {sorted(found)[0]}) and has no {RECORD}; give a new or an empty folder"
-        )
+        detail = f"is not empty (found {sorted(found)[0]}) and has no {RECORD}; choose a new or an empty folder"
+        raise InputError(detail, path=out)
     strange = sorted(set(found) - names - {RECORD})
     if strange:
-        raise InputError(f"{out}: holds {strange[0]}, which is not part of this cohort; move it away")
+        raise InputError(f"holds {strange[0]}, which is not part of this cohort; move it away", path=out)
     if record.name not in found:
         try:
             write_json(record, settings)
         except (FileExistsError, NotADirectoryError):
-            raise InputError(f"{out}: a part of this path is a file; give another folder") from None
+            raise InputError("a part of this path is a file; choose another folder", path=out) from None
 
 
-def _differences(there: object, settings: dict) -> str:
-    if not isinstance(there, dict):
+def _differences(existing: object, settings: dict) -> str:
+    if not isinstance(existing, dict):
         return f"{RECORD} is not a table of settings"
-    keys = [key for key in settings if there.get(key) != settings[key]] or sorted(set(there) - set(settings))
-    return ", ".join(f"{key} {there.get(key)}, asked {settings.get(key)}" for key in keys)
+    keys = [key for key in settings if existing.get(key) != settings[key]] or sorted(set(existing) - set(settings))
+    return ", ".join(f"{key} {existing.get(key)}, asked for {settings.get(key)}" for key in keys)

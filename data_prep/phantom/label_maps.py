@@ -1,4 +1,4 @@
-"""Label maps without imaging: which a folder holds, and which of them a simulated cohort takes."""
+"""Find label maps without imaging, and choose those of a simulated cohort."""
 
 from __future__ import annotations
 
@@ -10,50 +10,43 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.cli import progress
+from data_prep.datasets.label_files import find_label_files
 from data_prep.errors import InputError
+from data_prep.labels import TUMOR
 from data_prep.phantom.options import SMALL_ML
 
 
 @dataclass(frozen=True)
 class LabelMap:
-    """One label map of a folder in the KiTS layout. name: its case folder's; number: its patients' index."""
+    """One label map. name: of its case folder."""
 
     name: str
     path: Path
 
     @property
     def number(self) -> int:
-        """The NNNNN of case_NNNNN, or a number made of the name where it is called otherwise."""
+        """The NNNNN of case_NNNNN, else a number computed from the name: index of its simulated patients."""
         match = re.fullmatch(r"case_(\d{5})", self.name)
         return int(match.group(1)) if match else 100_000 + zlib.crc32(self.name.encode())
 
 
 def find_label_maps(root: str | Path) -> list[LabelMap]:
-    """Find `root/<case>/segmentation.nii.gz` (or `.nii`), by name; InputError where there is none."""
-    root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root}: is no folder; expected folders such as case_00000 with segmentation.nii.gz in each")
-    maps = []
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        path = next((path for end in (".nii.gz", ".nii") if (path := folder / f"segmentation{end}").is_file()), None)
-        if path is not None:
-            maps.append(LabelMap(folder.name, path))
-    if not maps:
-        raise InputError(
-            f"{root}: found no label map; expected folders such as case_00000 with segmentation.nii.gz in each"
-        )
-    return maps
+    """Find the label maps in a folder, by name, as `find_label_files` does; InputError if there is none."""
+    if not Path(root).is_dir():
+        detail = "is not a folder; expected folders such as case_00000 with segmentation.nii.gz in each"
+        raise InputError(detail, path=root)
+    return [LabelMap(name, path) for name, path in find_label_files(root).items()]
 
 
 def choose_maps(maps: list[LabelMap], cases: int | None, seed: int, small: float | None) -> list[LabelMap]:
-    """Return `cases` of the label maps (None: all), drawn by `seed`, in the order given.
+    """Return `cases` of the label maps (None: all), chosen by `seed`, in the given order.
 
-    small: the share of them whose tumors have `SMALL_ML` or less together; label maps are read until enough are
-    found. InputError where there are not enough.
+    small: share of them whose tumors have `SMALL_ML` or less together; label maps are read until enough are found.
+    InputError if there are not enough.
     """
     if cases is None:
         if small is not None:
-            raise InputError("small: with all label maps there is nothing to choose; give a number of cases, too")
+            raise InputError("small: with all label maps there is nothing to choose; also give a number of cases")
         return maps
     if cases > len(maps):
         raise InputError(f"{cases} cases: there are {len(maps)} label maps; ask for that many or fewer")
@@ -81,4 +74,4 @@ def _tumor_ml(label_map: LabelMap) -> float:
     from data_prep.volume import read_labels
 
     volume = read_labels(label_map.path)
-    return float(np.count_nonzero(volume.voxels == 2) * np.prod(volume.spacing_mm) / 1000.0)
+    return float(np.count_nonzero(volume.voxels == TUMOR) * np.prod(volume.spacing_mm) / 1000.0)

@@ -1,4 +1,4 @@
-"""What makes a simulated cohort hard or odd: contrast, sizes, noise, thickness, kidneys that are missing or joined."""
+"""Options of a simulated cohort: contrast, tumor sizes, noise, slice thickness, single kidneys, randomization."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ THICKNESS_MM = (0.5, 15.0)
 
 @dataclass(frozen=True)
 class Variation:
-    """Departures from the generator's own cohort; None and 0 leave everything as it is. InputError for nonsense.
+    """Departures from the default cohort; None and 0 change nothing. InputError for values out of range.
 
     contrast_hu: tumor darker than the kidney as a whole, drawn evenly from (low, high), in every patient.
-    small: share of the patients whose tumor has no more than `SMALL_ML`. noise_hu: standard deviation.
-    thickness_mm: of the slices. single_kidney, horseshoe: shares of the patients with one kidney, or with
-    two that are joined in front of the aorta. second_phase: share whose image goes on with a second scan in
-    another contrast phase, without labels there. wild: contrast agent, gray values, sharpness and noise are drawn
-    from ranges far wider than scanners have.
+    small: share of the patients whose tumor has at most `SMALL_ML`. noise_hu: standard deviation. thickness_mm: of the
+    slices. single_kidney: share of the patients with one kidney. second_phase: share whose image also holds a second
+    scan in another contrast phase, without labels. wild: domain randomization: contrast agent, gray values, sharpness
+    and noise are drawn from ranges far wider than scanners have.
     """
 
     contrast_hu: tuple[float, float] | None = None
@@ -32,7 +31,6 @@ class Variation:
     noise_hu: float | None = None
     thickness_mm: float | None = None
     single_kidney: float = 0.0
-    horseshoe: float = 0.0
     second_phase: float = 0.0
     wild: bool = False
 
@@ -41,31 +39,21 @@ class Variation:
             low, high = self.contrast_hu
             if not 0 <= low <= high <= LARGEST_CONTRAST_HU:
                 raise InputError(f"contrast {low:g}:{high:g} HU: expected 0 <= low <= high <= {LARGEST_CONTRAST_HU:g}")
+        shares = [(name, 0.0, 1.0, "of the patients") for name in ("small", "single_kidney", "second_phase")]
         for name, low, high, unit in (
             ("noise_hu", 0.0, LARGEST_NOISE_HU, "HU"),
             ("thickness_mm", *THICKNESS_MM, "mm"),
-            ("small", 0.0, 1.0, "of the patients"),
-            ("single_kidney", 0.0, 1.0, "of the patients"),
-            ("horseshoe", 0.0, 1.0, "of the patients"),
-            ("second_phase", 0.0, 1.0, "of the patients"),
+            *shares,
         ):
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:  # NaN, too
-                raise InputError(
-                    f"{name.removesuffix('_hu').removesuffix('_mm').replace('_', '-')} {value:g}:"
-                    f" expected {low:g} to {high:g} {unit}"
-                )
-        if self.single_kidney + self.horseshoe > 1:
-            raise InputError(
-                f"single-kidney {self.single_kidney:g} and horseshoe {self.horseshoe:g}:"
-                " no patient can be both; expected shares that add up to 1 at most"
-            )
-
+            if value is not None and not low <= value <= high:  # also NaN
+                option = name.removesuffix("_hu").removesuffix("_mm").replace("_", "-")
+                raise InputError(f"{option} {value:g}: expected {low:g} to {high:g} {unit}")
         if self.wild and self.contrast_hu is not None:
-            raise InputError("wild and contrast: --wild draws the tumor's contrast as well; leave out one")
+            raise InputError("wild and contrast: --wild also draws the tumor's contrast; leave out one")
 
     def record(self) -> dict:
-        """Return what departs from the plain cohort, as JSON has it: empty for the plain one."""
+        """Return the departures from the default cohort as JSON values: empty for the default one."""
         given = {key: value for key, value in asdict(self).items() if value != _PLAIN[key]}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
 
@@ -74,7 +62,7 @@ class Variation:
         from data_prep.phantom.painting.domain_randomization import WILD
 
         if hard and self.wild:
-            raise InputError("hard and wild: --wild is harder in every respect; leave out --hard")
+            raise InputError("hard and wild: --wild varies more in every respect; leave out --hard")
         found = WILD if self.wild else HARD if hard else EASY
         if self.contrast_hu is not None:
             found = replace(found, contrast_hu=self.contrast_hu, low_contrast=0.0, brighter=0.0)
@@ -100,27 +88,26 @@ class Variation:
         return float(np.clip(moved, 1e-6, 1 - 1e-6))
 
     def kidneys(self, index: int, seed: int) -> str:
-        """Return `single`, `horseshoe` or `two`: which kidneys patient `index` has."""
-        place = _place(index, seed, 1, 3**0.5)
-        if place < self.single_kidney:
-            return "single"
-        return "horseshoe" if place < self.single_kidney + self.horseshoe else "two"
+        """Return `single` or `two`: which kidneys patient `index` has."""
+        return "single" if _place(index, seed, 1, 3**0.5) < self.single_kidney else "two"
 
     def scanned_twice(self, index: int, seed: int) -> bool:
-        """Whether the image of patient `index` holds a second phase."""
+        """Return whether the image of patient `index` holds a second phase."""
         return _place(index, seed, 2, 7**0.5) < self.second_phase
 
-    def dressed(self, build: Build, difficulty: Difficulty, index: int, seed: int, rng: np.random.Generator) -> Build:
-        """Return patient `index` as it is to look: as it was but for `wild`, then drawn by `rng`."""
-        from data_prep.phantom.painting.domain_randomization import dress, enhancement_at
+    def randomized(
+        self, build: Build, difficulty: Difficulty, index: int, seed: int, rng: np.random.Generator
+    ) -> Build:
+        """Return patient `index` with the appearance that `rng` draws, if `wild`; else unchanged."""
+        from data_prep.phantom.painting.domain_randomization import enhancement_at, randomize
 
         if not self.wild:
             return build
-        return dress(build, enhancement_at(_place(index, seed, 5, 13**0.5)), difficulty, rng)
+        return randomize(build, enhancement_at(_place(index, seed, 5, 13**0.5)), difficulty, rng)
 
 
 def order_of(index: int, look: int | None) -> int:
-    """Return the number that stands for one look of a patient in the cohort's orders; the index without looks."""
+    """Return the number of one appearance of a patient in the cohort's orders; `index` if `look` is None."""
     return index if look is None else index + 100_003 * (look + 1)
 
 
@@ -131,9 +118,8 @@ _PLAIN = {field.name: field.default for field in fields(Variation)}
 def places(index: int, seed: int) -> tuple[float, float]:
     """Return the patient's places (0..1, exclusive) in the cohort's orders of tumor size and of contrast.
 
-    A sequence of low discrepancy (multiples of two irrational numbers) from a random start by seed: every run
-    of patients has the spread of the whole distribution, small cohorts too, and still no patient depends on
-    another.
+    A sequence of low discrepancy (multiples of two irrational numbers) from a random start by seed: every run of
+    patients, also of a small cohort, spreads over the whole distribution, and no patient depends on another.
     """
     start = np.random.default_rng([seed]).random(2)
     place = (start + (index + 1) * np.array([(5**0.5 - 1) / 2, 2**0.5 - 1])) % 1.0
@@ -147,5 +133,5 @@ def only_side(index: int, seed: int) -> float:
 
 
 def _place(index: int, seed: int, which: int, step: float) -> float:
-    # as in `places`; an own start and step each, so that the traits are independent
+    # as in `places`; own start and step per trait, so that the traits are independent
     return float((np.random.default_rng([seed, 0, which]).random() + (index + 1) * step) % 1.0)

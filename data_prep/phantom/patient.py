@@ -1,4 +1,4 @@
-"""One patient whose anatomy is simulated: a trunk, its organs, kidneys and a tumor."""
+"""Simulate one patient: trunk, organs, kidneys and a tumor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from data_prep.phantom.options import PLAIN, Variation, only_side, places
 from data_prep.phantom.painting.appearance import Appearance, add_texture, shading
 from data_prep.phantom.painting.canvas import TISSUES, Canvas
 from data_prep.phantom.painting.habitus import draw_build
-from data_prep.phantom.painting.horseshoe import paint_isthmus
 from data_prep.phantom.painting.kidneys import paint_cysts, paint_kidney, paint_tumor, tumor_size_ml
 from data_prep.phantom.painting.torso import paint_torso
 
@@ -21,29 +20,24 @@ SMALLEST_SIZE, SMALLEST_SLICES = 32, 8
 
 @dataclass(frozen=True)
 class Phantom:
-    """One simulated patient, [z, y, x] in LPS axial order: z up to the head, y to the back, x to the patient's left."""
+    """One simulated patient; arrays are [z, y, x] in LPS axial order."""
 
     image: np.ndarray  # int16, HU
-    labels: np.ndarray  # uint8: 0 background, 1 kidney (cysts too), 2 tumor
-    tissues: np.ndarray | None  # uint8, index into phantom_canvas.TISSUES: painted last with half of the voxel
+    labels: np.ndarray  # uint8: 0 background, 1 kidney (with cysts), 2 tumor
+    tissues: np.ndarray | None  # uint8, index into painting.canvas.TISSUES
     spacing_mm: tuple[float, float, float]  # z, y, x
     facts: dict  # what was drawn: sizes, enhancement, contrast; plain numbers, strings and booleans
 
 
 def simulate_patient(
-    index: int,
-    seed: int = 0,
-    size: int = 128,
-    slices: int = 32,
-    hard: bool = False,
-    variation: Variation = PLAIN,
+    index: int, seed: int = 0, size: int = 128, slices: int = 32, hard: bool = False, variation: Variation = PLAIN
 ) -> Phantom:
     """Return patient `index` of the cohort `seed` on `slices` x `size` x `size` voxels.
 
-    The field of view is 333 to 486 mm, the slices cover 141 to 192 mm, whatever their numbers; where
-    `variation.thickness_mm` is given, it is their thickness and says how many they are, at least 8. Both kidneys
-    and one tumor are always there, but for `variation`. `hard`: contrast, place, noise and distractors as hard as
-    KiTS; else most tumors stand out. Under 32 pixels or 8 slices raise InputError.
+    The field of view is 333 to 486 mm, the slices cover 141 to 192 mm; `variation.thickness_mm` determines their
+    number, at least 8. Each patient has both kidneys and one tumor, except for `variation`. `hard`: contrast, place,
+    noise and distractors as varied as KiTS; otherwise most tumors stand out. InputError for under 32 pixels or 8
+    slices.
     """
     refuse_small(size, slices)
     patient = _scan(index, seed, size, slices, hard, variation, second=False)
@@ -63,7 +57,7 @@ def _scan(index: int, seed: int, size: int, slices: int, hard: bool, variation: 
     difficulty = variation.difficulty(hard)
     rng = np.random.default_rng([seed, index])
     size_place, contrast_place = places(index, seed)
-    build = variation.dressed(
+    build = variation.randomized(
         draw_build(rng, difficulty), difficulty, index, seed, np.random.default_rng([seed, index, 6])
     )
     if second:
@@ -79,8 +73,6 @@ def _scan(index: int, seed: int, size: int, slices: int, hard: bool, variation: 
     which = variation.kidneys(index, seed)
     sides = (only_side(index, seed),) if which == "single" else (-1.0, 1.0)
     kidneys = [paint_kidney(canvas, build, side) for side in sides]
-    if which == "horseshoe":
-        paint_isthmus(canvas, build, kidneys)
     cysts = paint_cysts(canvas, kidneys, difficulty)
     target_ml = tumor_size_ml(variation.size_place(size_place), difficulty.smallest_tumor_ml)
     drawn = paint_tumor(canvas, build, kidneys, target_ml, contrast_place, difficulty)
@@ -107,29 +99,26 @@ def _scan(index: int, seed: int, size: int, slices: int, hard: bool, variation: 
 
 
 def refuse_small(size: int, slices: int = SMALLEST_SLICES) -> None:
-    """Raise InputError for images in which kidneys cannot be told."""
+    """Raise InputError for images too coarse to show kidneys."""
     if size < SMALLEST_SIZE or slices < SMALLEST_SLICES:
         raise InputError(
             f"phantom: {slices} slices of {size} pixels are too few for kidneys;"
-            f" give at least {SMALLEST_SLICES} slices of {SMALLEST_SIZE} pixels"
+            f" expected at least {SMALLEST_SLICES} slices of {SMALLEST_SIZE} pixels"
         )
 
 
 def other_phase(phase: float) -> float:
-    """Return the phase of a second scan: late arterial after the nephrographic one, and the other way around."""
+    """Return the phase of a second scan: late arterial if the first is nephrographic, and vice versa."""
     return 0.0 if phase > 0.5 else 1.0
 
 
 def scanned_twice(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return both scans in one array [z, y, x], as some KiTS cases had them: the second after the first in the file.
-
-    KiTS files begin at the head, so in axial order the second scan lies below.
-    """
+    """Return both scans in one array [z, y, x], as some KiTS files had them: the second below the first."""
     return np.concatenate([second, first])
 
 
 def _with_noise(canvas: Canvas, noise_hu: float, look: Appearance) -> np.ndarray:
-    """Return the painted HU as int16 with noise that neighbors share, as a scanner's filter leaves it."""
+    """Return the painted HU as int16, with noise correlated between neighbors as by a scanner's filter."""
     from scipy.ndimage import gaussian_filter
 
     # in millimeters, so that the grain does not grow with the voxels

@@ -133,12 +133,12 @@ def _flags(
 
 
 def _hu_problems(hu_zyx: np.ndarray, spacing_mm: Sequence[float]) -> list[str]:
-    from data_prep.check.image import image_findings, survey_image
+    from data_prep.check.image import image_problems, survey_image
 
     steps = [max(1, size // most) for size, most in zip(hu_zyx.shape, _SAMPLED, strict=True)]
     sample = np.ascontiguousarray(hu_zyx[tuple(slice(None, None, step) for step in steps)])
     sampled_mm = [mm * step for mm, step in zip(spacing_mm, steps, strict=True)]
-    return [what for code, what in image_findings(survey_image(sample, sampled_mm)) if code in HU_CODES]
+    return [what for code, what in image_problems(survey_image(sample, sampled_mm)) if code in HU_CODES]
 
 
 def summary_line(described: Mapping) -> str:

@@ -154,6 +154,7 @@ def _files_of_run(manifest: Mapping[str, Any], test: Path, cases: Sequence[str])
 
 
 def _of_evaluation(folder: Path, truth: str | Path | None, predictions: str | Path | None) -> ReportData:
+    from data_prep.datasets.kits import case_files
     from data_prep.datasets.label_files import find_label_files
 
     scores = read_json(folder / "scores.json", "file of scores")
@@ -162,10 +163,7 @@ def _of_evaluation(folder: Path, truth: str | Path | None, predictions: str | Pa
         predicted = find_label_files(predictions if predictions is not None else folder.resolve().parent)
         for row in scores["cases"]:
             own = Path(truth) / row["case"]
-            image, label = (
-                next((path for end in (".nii.gz", ".nii") if (path := own / f"{name}{end}").is_file()), None)
-                for name in ("imaging", "segmentation")
-            )
+            image, label, _ = case_files(own) if own.is_dir() else (None, None, [])
             files[row["case"]] = Files(image, label, predicted.get(row["case"]))
     warnings = [
         f"{len(scores[name])} {text}"

@@ -14,7 +14,7 @@ from support.helpers import simulated_cache
 
 import benchmarks.__main__ as command
 from benchmarks import startup
-from benchmarks.data import build_cases, metrics
+from benchmarks.data import metrics
 from benchmarks.prediction import __main__ as predict_volume
 from benchmarks.serving import __main__ as serving
 from benchmarks.support import arms
@@ -162,24 +162,24 @@ def test_every_benchmark_runs(name: str, tmp_path: Path, capsys: pytest.CaptureF
     assert table(rows) in capsys.readouterr().out
 
 
-def test_the_commands_of_old_print_rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_of_one_benchmark_prints_rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     asked = []
 
     def rows(*options):
         asked.append(options)
         return iter([Row("what was found", 2.0, "s")])
 
-    for module, arguments in ((build_cases, "--repeats 4"), (predict_volume, "--repeats 4 --preset demo --share 3")):
-        monkeypatch.setattr(module, "rows", rows)
-        assert module.main(["--quick", *arguments.split()]) == 0
-        assert printed(capsys.readouterr().out)["what was found"] == ["2", "s", "0 %"]
-    assert asked == [(True, 4), (True, 4, "demo", 3)]
+    monkeypatch.setattr(predict_volume, "rows", rows)
+    assert predict_volume.main("--quick --repeats 4 --preset demo --share 3".split()) == 0
+    assert printed(capsys.readouterr().out)["what was found"] == ["2", "s", "0 %"]
+    assert asked == [(True, 4, "demo", 3)]
 
 
 @pytest.mark.slow
-def test_the_scores_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    assert metrics.main(["--quick"]) == 0
-    found = printed(capsys.readouterr().out)
+def test_the_scores_are_measured() -> None:
+    rows = list(metrics.rows(quick=True))
+    assert rows[0].reached  # the reference's scores
+    found = printed(table(rows))
     what = f"scores, {' x '.join(map(str, metrics.QUICK_SHAPE))} voxels"
     assert [f"{what}: {row}" in found for row in ("largest difference", "reference", "ours", "both stages")] == [
         True

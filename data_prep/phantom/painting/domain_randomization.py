@@ -37,7 +37,7 @@ def enhancement_at(place: float) -> float:
     return 0.0 if place < WITHOUT_AGENT else MOST_AGENT * (place - WITHOUT_AGENT) / (1.0 - WITHOUT_AGENT)
 
 
-def dress(build: Build, enhancement: float, difficulty: Difficulty, rng: np.random.Generator) -> Build:
+def randomize(build: Build, enhancement: float, difficulty: Difficulty, rng: np.random.Generator) -> Build:
     """Return the patient with that much contrast agent, every tissue's gray moved, and an appearance drawn."""
     build = build.enhanced(enhancement)
     agent = min(1.0, 2.0 * enhancement)  # half of the plain amount counts as enhanced

@@ -1,6 +1,6 @@
-"""Where the kidneys of a real label map lie, where a spine fits between them, and label maps with other kidneys.
+"""Find the kidneys of a real label map and a place for the spine between them, and remove a healthy kidney.
 
-Places are millimeters x, y, z (to the left, the back, the head) from the middle of the label map's field.
+Places are x, y, z in mm (to the left, the back, the head) from the middle of the label map's field.
 """
 
 from __future__ import annotations
@@ -11,26 +11,23 @@ import numpy as np
 
 from data_prep.geometry.components import bounding_box, connected
 from data_prep.geometry.types import Box
-from data_prep.phantom.painting.canvas import path_distance_mm
+from data_prep.labels import KIDNEY, TUMOR
 from data_prep.phantom.painting.habitus import Build
-from data_prep.phantom.painting.horseshoe import RADIUS_MM, isthmus_path_mm
 from data_prep.phantom.painting.torso import WALL_MM
 
-KIDNEY_ML = 10.0  # less is a speck, not a kidney
-POLE_MM = 8.0  # of a kidney's length that count as its lower pole
+KIDNEY_ML = 10.0  # smaller objects are specks, not kidneys
 
 
 @dataclass(frozen=True)
-class Body:
-    """One kidney with its tumors, or two that are fused: a connected object of a label map.
+class LabelledKidney:
+    """A connected object of a label map: one kidney with its tumors, or two fused ones.
 
-    box, mask: its voxels. center_mm, pole_mm: middle and lower pole of what is labelled kidney in it.
+    box, mask: its voxels. center_mm: of its voxels labelled kidney.
     """
 
     box: Box
     mask: np.ndarray
     center_mm: np.ndarray
-    pole_mm: np.ndarray
     tumor_ml: float
 
 
@@ -39,10 +36,10 @@ def axes_mm(shape_zyx: tuple[int, ...], spacing_mm: tuple[float, float, float]) 
     return [(np.arange(n) - (n - 1) / 2) * mm for n, mm in zip(shape_zyx, spacing_mm, strict=True)]
 
 
-def find_bodies(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> list[Body]:
-    """Return the up to two largest 26-connected objects of labels > 0 with `KIDNEY_ML`, the patient's right first.
+def find_labelled_kidneys(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> list[LabelledKidney]:
+    """Return the up to two largest 26-connected objects with at least `KIDNEY_ML`, the patient's right one first.
 
-    labels: uint8 [z, y, x]. None of that size: no bodies.
+    labels: uint8 [z, y, x]. Empty if no object is that large.
     """
     box = bounding_box(labels)
     if box is None:
@@ -52,17 +49,14 @@ def find_bodies(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> l
     objects, _ = connected(inside > 0)
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
     sizes = np.bincount(objects.ravel()) * voxel_ml
-    bodies = []
+    found = []
     for number in 1 + np.argsort(-sizes[1:])[:2]:
         mask = objects == number
-        kidney = mask & (inside == 1)
-        if sizes[number] < KIDNEY_ML or not kidney.any():
-            continue
-        along_z = np.flatnonzero(kidney.any(axis=(1, 2)))
-        lowest = places[0] <= places[0][along_z[0]] + POLE_MM
-        tumor_ml = float(np.count_nonzero(inside[mask] == 2) * voxel_ml)
-        bodies.append(Body(box, mask, _center_mm(kidney, places), _center_mm(kidney[lowest], places), tumor_ml))
-    return sorted(bodies, key=lambda body: body.center_mm[0])
+        kidney = mask & (inside == KIDNEY)
+        if sizes[number] >= KIDNEY_ML and kidney.any():
+            tumor_ml = float(np.count_nonzero(inside[mask] == TUMOR) * voxel_ml)
+            found.append(LabelledKidney(box, mask, _center_mm(kidney, places), tumor_ml))
+    return sorted(found, key=lambda kidney: kidney.center_mm[0])
 
 
 def _center_mm(mask: np.ndarray, places: list[np.ndarray]) -> np.ndarray:
@@ -75,7 +69,7 @@ def _center_mm(mask: np.ndarray, places: list[np.ndarray]) -> np.ndarray:
 
 
 def shadow_mm(labels: np.ndarray, spacing_mm: tuple[float, float, float], step_mm: float = 2.0) -> np.ndarray:
-    """Return all labels as seen from above: float [n, 3] of x, y and their length (mm) along z, `step_mm` apart."""
+    """Return all labels projected along z: float [n, 3] of x, y and their length (mm) along z, `step_mm` apart."""
     by_y, by_x = (max(1, round(step_mm / mm)) for mm in spacing_mm[1:])
     _, y, x = axes_mm(labels.shape, spacing_mm)
     length = np.count_nonzero(labels[:, ::by_y, ::by_x], axis=0) * spacing_mm[0]
@@ -83,14 +77,14 @@ def shadow_mm(labels: np.ndarray, spacing_mm: tuple[float, float, float], step_m
     return np.stack([x[::by_x][columns], y[::by_y][rows], length[rows, columns]], axis=1)
 
 
-def find_spine(shadow: np.ndarray, bodies: list[Body]) -> tuple[float, float]:
-    """Return x and y of the middle of the vertebral bodies: near the middle of the kidneys, out of all labels.
+def find_spine(shadow: np.ndarray, kidneys: list[LabelledKidney]) -> tuple[float, float]:
+    """Return x and y of the middle of the vertebral kidneys: near the middle of the kidneys, out of all labels.
 
     One kidney says nothing of the midline: then it is that of the field.
     """
-    two = len(bodies) == 2
-    middle = 0.8 * float(np.mean([body.center_mm[0] for body in bodies])) if two else 0.0
-    level = float(np.mean([body.center_mm[1] for body in bodies])) - 4.0
+    two = len(kidneys) == 2
+    middle = 0.8 * float(np.mean([kidney.center_mm[0] for kidney in kidneys])) if two else 0.0
+    level = float(np.mean([kidney.center_mm[1] for kidney in kidneys])) - 4.0
     best, least = (middle, level), np.inf
     for x in middle + np.arange(-40.0, 41.0, 4.0):
         for y in level + np.arange(-32.0, 45.0, 4.0):
@@ -107,7 +101,7 @@ def find_spine(shadow: np.ndarray, bodies: list[Body]) -> tuple[float, float]:
 def fit_build(
     rng: np.random.Generator, build: Build, shadow: np.ndarray, spine_mm: tuple[float, float], field_mm: float
 ) -> Build:
-    """Return the patient as wide as the field of view suggests, or wider, until the labels lie within the wall."""
+    """Return the patient as wide as the field of view suggests, or wider until the labels lie within the body wall."""
     ratio = build.half_depth_mm / build.half_width_mm
     width = float(np.clip(field_mm * rng.uniform(0.40, 0.49), 150.0, 225.0))
     while True:
@@ -121,35 +115,11 @@ def fit_build(
         width += 4.0
 
 
-def without_healthy_kidney(labels: np.ndarray, bodies: list[Body]) -> np.ndarray | None:
-    """Return the labels less the kidney that has no tumor; None where there is not one of each."""
-    healthy = [body for body in bodies if body.tumor_ml == 0]
-    if len(bodies) != 2 or len(healthy) != 1:
+def without_healthy_kidney(labels: np.ndarray, kidneys: list[LabelledKidney]) -> np.ndarray | None:
+    """Return the labels without the kidney that has no tumor; None unless exactly one of two kidneys has none."""
+    healthy = [kidney for kidney in kidneys if kidney.tumor_ml == 0]
+    if len(kidneys) != 2 or len(healthy) != 1:
         return None
     changed = labels.copy()
     changed[healthy[0].box][healthy[0].mask] = 0
-    return changed
-
-
-def with_isthmus(
-    labels: np.ndarray,
-    spacing_mm: tuple[float, float, float],
-    bodies: list[Body],
-    spine_mm: tuple[float, float],
-    rng: np.random.Generator,
-) -> np.ndarray | None:
-    """Return the labels with both lower poles joined by kidney; None where no two kidneys lie beside the spine."""
-    if len(bodies) != 2 or not bodies[0].center_mm[0] < spine_mm[0] < bodies[1].center_mm[0]:
-        return None
-    path = isthmus_path_mm(bodies[0].pole_mm, bodies[1].pole_mm, spine_mm)
-    radius = float(rng.uniform(*RADIUS_MM))
-    places = axes_mm(labels.shape, spacing_mm)
-    box = tuple(
-        slice(*np.searchsorted(axis, [path[:, 2 - k].min() - radius, path[:, 2 - k].max() + radius]))
-        for k, axis in enumerate(places)
-    )
-    z, y, x = np.ix_(*(axis[part].astype(np.float32) for axis, part in zip(places, box, strict=True)))
-    changed = labels.copy()
-    part = changed[box]
-    part[(path_distance_mm(x, y, z, path) < radius) & (part == 0)] = 1
     return changed

@@ -58,10 +58,7 @@ def paint_organs(canvas: Canvas, build: Build, inside: np.ndarray) -> np.ndarray
     path = [(-38, y + 4, 4), (-18, y - 6, 16), (18, y - 8, 26), (0.55 * a, y + 12, 46 - drop)]
     box, level = canvas.tube(path, rng.uniform(8.0, 11.0))
     canvas.paint(
-        "pancreas",
-        coverage(level) * inside[box],
-        build.hu["pancreas"] + 12.0 * canvas.smooth_field(6.0, box),
-        box,
+        "pancreas", coverage(level) * inside[box], build.hu["pancreas"] + 12.0 * canvas.smooth_field(6.0, box), box
     )
     return solid
 

@@ -113,11 +113,7 @@ def largest(shares: np.ndarray) -> np.ndarray:
 
 
 def render(
-    scene: Scene,
-    target: Target,
-    noise_hu: float,
-    rng: np.random.Generator,
-    look: Appearance = PLAIN_APPEARANCE,
+    scene: Scene, target: Target, noise_hu: float, rng: np.random.Generator, look: Appearance = PLAIN_APPEARANCE
 ) -> np.ndarray:
     """Return the image, int16 HU [z, y, x], of a scene on the target's grid, with noise of that standard deviation.
 

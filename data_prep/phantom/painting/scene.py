@@ -13,7 +13,7 @@ from data_prep.phantom.painting.appearance import add_texture, rim, shading, str
 from data_prep.phantom.painting.canvas import Canvas, coverage
 from data_prep.phantom.painting.habitus import Build, Difficulty
 from data_prep.phantom.painting.kidneys import paint_hilum
-from data_prep.phantom.painting.label_anatomy import Body
+from data_prep.phantom.painting.label_anatomy import LabelledKidney
 from data_prep.phantom.painting.torso import paint_torso
 
 HILUM_MM = 14.0  # what is no further than this from kidney on all sides belongs to the sinus
@@ -41,7 +41,7 @@ class Scene:
 def paint_scene(
     canvas: Canvas,
     labels: np.ndarray,
-    bodies: list[Body],
+    kidneys: list[LabelledKidney],
     origin_mm: np.ndarray,
     build: Build,
     difficulty: Difficulty,
@@ -49,7 +49,7 @@ def paint_scene(
 ) -> Scene:
     """Paint the trunk around `labels`, uint8 on the canvas (0, 1 kidney, 2 tumor), and the gray values of both.
 
-    bodies: the kidneys; origin_mm: where in the field of `bodies` the canvas has its 0. contrast_place (0..1) orders
+    kidneys: the kidneys; origin_mm: where in the field of `kidneys` the canvas has its 0. contrast_place (0..1) orders
     the cohort by contrast, as in `paint_tumor`.
     """
     import edt
@@ -71,7 +71,7 @@ def paint_scene(
     near, spacing = mask[box], canvas.spacing_mm
     closed = edt.edt(around[box] <= HILUM_MM, anisotropy=spacing, parallel=1) > HILUM_MM
     closed |= near
-    _paint_sinuses(canvas, build, bodies, origin_mm, closed & ~near, box)
+    _paint_sinuses(canvas, build, kidneys, origin_mm, closed & ~near, box)
     kidney = np.full(canvas.shape_zyx, build.hu["cortex"], np.float32)
     kidney[box], cysts = _kidney_hu(
         canvas, build, difficulty, edt.edt(closed, anisotropy=spacing, parallel=1), near, box
@@ -87,13 +87,13 @@ def paint_scene(
 
 
 def _paint_sinuses(
-    canvas: Canvas, build: Build, bodies: list[Body], origin_mm: np.ndarray, sinus: np.ndarray, box: Box
+    canvas: Canvas, build: Build, kidneys: list[LabelledKidney], origin_mm: np.ndarray, sinus: np.ndarray, box: Box
 ) -> None:
     """Fill the hollow of each kidney with fat and urine, and lead its vessels and its ureter there."""
     rng = canvas.rng
     z, y, x = np.ix_(*(axis[part] for axis, part in zip(canvas.axes_mm, box, strict=True)))
-    for body in bodies:
-        center = body.center_mm - origin_mm
+    for kidney in kidneys:
+        center = kidney.center_mm - origin_mm
         side = -1.0 if center[0] < 0 else 1.0
         # the hollow toward the midline and the front of this kidney, no other bay of its outline
         here = sinus & (side * (x - center[0]) < 6.0) & (np.abs(z - center[2]) < 32.0) & (side * x > 12.0)

@@ -64,7 +64,7 @@ def flip(path: Path) -> None:
 def test_a_sound_cache_ends_with_0(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert is_cache(root)
     assert main([str(root), "--json", str(tmp_path / "report.json")]) == 0
-    assert capsys.readouterr().out == f"{root}: 4 cases are sound\n"
+    assert capsys.readouterr().out == f"{root}: 4 cases without problems\n"
     content = json.loads((tmp_path / "report.json").read_text())
     assert content["kind"] == "cache" and content["cases"]["case_00002"] == {"file": "case_00002.h5", "slices": 3}
 

@@ -1,4 +1,4 @@
-"""Files damaged in many ways: the doctor names every one, and the sound case beside it stays sound."""
+"""Files damaged in many ways: the data check names every one, and finds nothing in the other case."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_cases_are_sound_before(sound: Path) -> None:
     report = check_folder(sound)
     assert (report.findings, report.exit_code, len(report.names)) == ((), 0, 2)
-    assert str(report) == f"{sound}: 2 cases are sound"
+    assert str(report) == f"{sound}: 2 cases without problems"
 
 
 def cut(name: str, keep: float) -> Damage:
@@ -290,8 +290,8 @@ def test_every_damage_is_named(sound: Path, tmp_path: Path, way: str) -> None:
     if not found & {"same_image", "same_labels"}:  # which name both
         assert {one.case for one in report.findings} == {HURT}
     json.dumps(report.as_json(), allow_nan=False)
-    assert all(one.what and one.mend and "\n" not in one.what + one.mend for one in report.findings)
-    assert "1 of 2 cases is sound" in str(report) or found & {"same_image", "same_labels"}
+    assert all(one.what and one.remedy and "\n" not in one.what + one.remedy for one in report.findings)
+    assert "1 of 2 cases without problems" in str(report) or found & {"same_image", "same_labels"}
 
 
 def test_what_may_not_be_read_is_named(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

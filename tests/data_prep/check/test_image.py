@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from data_prep.check.image import image_findings, most_similar_part, runs, survey_image
+from data_prep.check.image import image_problems, most_similar_part, runs, survey_image
 from data_prep.phantom.patient import simulate_patient
 
 SPACING = (5.0, 5.0, 5.0)
@@ -17,7 +17,7 @@ def hu() -> np.ndarray:
 
 
 def codes(hu: np.ndarray, spacing_mm: tuple[float, float, float] = SPACING) -> list[str]:
-    return [code for code, _ in image_findings(survey_image(hu, spacing_mm))]
+    return [code for code, _ in image_problems(survey_image(hu, spacing_mm))]
 
 
 def test_the_survey_counts_as_numpy_does(hu: np.ndarray) -> None:
@@ -64,15 +64,15 @@ def test_sizes(hu: np.ndarray) -> None:
 def test_lost_slices_and_planes_are_said_where_they_are(hu: np.ndarray) -> None:
     lost = hu.copy()
     lost[[3, 4, 9]] = -1024
-    assert dict(image_findings(survey_image(lost, SPACING)))["blank_slices"].endswith("(-1024): 3-4, 9")
+    assert dict(image_problems(survey_image(lost, SPACING)))["blank_slices"].endswith("(-1024): 3-4, 9")
     lost = hu.copy()
     lost[:, :, 60:] = 0
-    assert dict(image_findings(survey_image(lost, SPACING)))["blank_planes"].endswith("not air: 60-63")
+    assert dict(image_problems(survey_image(lost, SPACING)))["blank_planes"].endswith("not air: 60-63")
     lost[:, :, 60:] = -1024
     assert codes(lost) == []  # padding
     lost = hu.copy()
     lost[7] = lost[8] = lost[6]
-    assert dict(image_findings(survey_image(lost, SPACING)))["doubled_slices"].endswith("voxel for voxel: 6-7")
+    assert dict(image_problems(survey_image(lost, SPACING)))["doubled_slices"].endswith("voxel for voxel: 6-7")
 
 
 def test_an_appended_phase_is_found_wherever_it_starts() -> None:
@@ -84,10 +84,10 @@ def test_an_appended_phase_is_found_wherever_it_starts() -> None:
         later = np.clip(later, -1024, 3071).astype(np.int16)
         for begin in (0, 5):
             both = np.concatenate([patient.image, later[begin:]])
-            (line,) = [what for code, what in image_findings(survey_image(both, SPACING)) if code == "second_phase"]
+            (line,) = [what for code, what in image_problems(survey_image(both, SPACING)) if code == "second_phase"]
             first, second, similarity = most_similar_part(survey_image(both, SPACING).thumbs, 5.0)
             assert second - first == 32 - begin and similarity > 0.7
-            assert f"slices {second} on" in line
+            assert f"slices from {second} show" in line
         assert "second_phase" not in codes(patient.image)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_prep.check.labels import label_findings, survey_labels
+from data_prep.check.labels import label_problems, survey_labels
 
 SPACING = (5.0, 2.0, 2.0)  # a voxel of 0.02 mL
 
@@ -18,7 +18,7 @@ def two_kidneys() -> np.ndarray:
 
 
 def found(labels: np.ndarray, hu: np.ndarray | None = None) -> dict[str, str]:
-    return dict(label_findings(survey_labels(labels, SPACING, hu)))
+    return dict(label_problems(survey_labels(labels, SPACING, hu)))
 
 
 def test_volumes_by_hand() -> None:
@@ -47,19 +47,19 @@ def test_bodies() -> None:
     stray = two_kidneys()
     stray[30:35, 5:10, 5:10] = 1  # 2.5 mL
     stray[0, 0, 0] = 1  # a speck is usual
-    assert found(stray)["stray_object"] == "objects apart from the kidneys, of 2.5 mL"
+    assert found(stray)["stray_object"] == "separate objects of 2.5 mL"
 
 
 def test_gaps_of_all_and_of_one_kidney() -> None:
     labels = two_kidneys()
     labels[15] = 0
-    assert found(labels)["label_gap"].endswith("slices without: 15")
+    assert found(labels)["label_gap"].endswith("between labelled ones: 15")
     labels = two_kidneys()
     labels[15, :, 40:] = 0  # the other kidney is there
-    assert found(labels)["label_gap"].endswith("slices without: 15")
+    assert found(labels)["label_gap"].endswith("between labelled ones: 15")
     labels = two_kidneys()
     labels[14:17] = 0
-    assert found(labels)["label_gap"].endswith("slices without: 14-16")
+    assert found(labels)["label_gap"].endswith("between labelled ones: 14-16")
 
 
 def test_what_is_no_gap() -> None:
@@ -90,4 +90,4 @@ def test_real_label_maps_give_no_false_alarm(shared_data) -> None:
     for name, codes in expected.items():
         volume = read_labels(shared_data / "kits19_labels" / name / "segmentation.nii.gz")
         survey = survey_labels(volume.voxels, volume.spacing_mm)
-        assert {code for code, _ in label_findings(survey)} == codes, name
+        assert {code for code, _ in label_problems(survey)} == codes, name

@@ -261,14 +261,14 @@ def test_same_cohort_again_does_nothing_and_goes_on_where_it_stopped(tmp_path, c
     before = {path: path.read_bytes() for path in out.rglob("*.nii.gz")}
     times = {path: path.stat().st_mtime_ns for path in before}
     assert main(command) == 0
-    assert "all there already" in capsys.readouterr().out
+    assert "0 made, 3 kept" in capsys.readouterr().out
     assert times == {path: path.stat().st_mtime_ns for path in before}
 
     (out / "case_00001" / "segmentation.nii.gz").unlink()
     whole = out / "case_00002" / "imaging.nii.gz"
     whole.write_bytes(whole.read_bytes()[:-100])
     assert main(command) == 0
-    assert "2 made, 1 there already" in capsys.readouterr().out
+    assert "2 made, 1 kept" in capsys.readouterr().out
     assert before == {path: path.read_bytes() for path in out.rglob("*.nii.gz")}
 
 
@@ -337,7 +337,7 @@ def test_several_processes_write_the_same_files(tmp_path):
         write_cohort(tmp_path / "3", cases=3, jobs=0)
 
 
-def test_a_worker_that_ends_without_a_word_is_named(tmp_path):
+def test_a_worker_that_dies_is_named(tmp_path):
     cohort = phantom_cohort.Cohort(tmp_path / "cohort", {}, {name: partial(os._exit, 3) for name in ("a", "b")})
-    with pytest.raises(InputError, match="ended without a word"):
-        cohort.write(cohort.missing(), jobs=2)
+    with pytest.raises(InputError, match=r": [ab]: its process ended with code 3, .*: finished cases are kept"):
+        cohort.write_missing(jobs=2)

@@ -24,7 +24,7 @@ from data_prep.phantom.painting.appearance import (
     strands,
 )
 from data_prep.phantom.painting.canvas import TISSUES, Canvas
-from data_prep.phantom.painting.domain_randomization import WILD, dress, enhancement_at
+from data_prep.phantom.painting.domain_randomization import WILD, enhancement_at, randomize
 from data_prep.phantom.painting.habitus import draw_build
 from data_prep.phantom.patient import simulate_patient
 
@@ -36,7 +36,7 @@ def builds():
     found = []
     for index in range(400):
         rng = np.random.default_rng([9, index])
-        found.append(WILD_ONES.dressed(draw_build(rng, WILD), WILD, index, 9, rng))
+        found.append(WILD_ONES.randomized(draw_build(rng, WILD), WILD, index, 9, rng))
     return found
 
 
@@ -95,7 +95,7 @@ def test_noise_of_one_number_is_kept():
     rng = np.random.default_rng(0)
     for noise in (0.0, 12.0):
         difficulty = Variation(wild=True, noise_hu=noise).difficulty(hard=False)
-        assert dress(draw_build(rng, difficulty), 1.0, difficulty, rng).look.noise_hu == noise
+        assert randomize(draw_build(rng, difficulty), 1.0, difficulty, rng).look.noise_hu == noise
 
 
 def test_noise_in_the_image_is_what_was_drawn():

@@ -28,7 +28,7 @@ def test_maps_are_found_by_name(folder, tmp_path):
     assert [one.name for one in found] == [f"case_{number:05d}" for number in range(9)]
     assert found[3].path == folder / "case_00003" / "segmentation.nii.gz"
     (tmp_path / "case_00000").mkdir()
-    for place, words in ((tmp_path, "no label map"), (tmp_path / "absent", "is no folder")):
+    for place, words in ((tmp_path, "no label file"), (tmp_path / "absent", "is not a folder")):
         with pytest.raises(InputError, match=words) as caught:
             find_label_maps(place)
         one_line(caught)
@@ -61,7 +61,7 @@ def test_too_many_are_refused(folder):
     maps = find_label_maps(folder)
     for cases, small, words in (
         (10, None, "there are 9"),
-        (None, 0.5, "give a number of cases"),
+        (None, 0.5, "also give a number of cases"),
         (6, 0.0, "6 of 6 cases should have a larger tumor, 3 label maps have one"),
     ):
         with pytest.raises(InputError, match=words) as caught:

@@ -126,14 +126,14 @@ def test_maps_of_the_patients_in_a_cache_are_left_out(folder, tmp_path, capsys):
         code = main([*command, "--without", str(tmp_path / f"cache{len(known)}")])
         if left:
             assert code == 0 and sorted(path.parent.name for path in (tmp_path / "out").glob("*/facts.json")) == left
-    assert code == 2 and "all label maps are of patients to leave out" in capsys.readouterr().err
+    assert code == 2 and "all label maps are of excluded patients" in capsys.readouterr().err
     assert main(["--out", str(tmp_path / "cohort"), "--without", str(tmp_path / "cache1")]) == 2
-    assert "without --labels no patient is a real one" in capsys.readouterr().err
+    assert "only with --labels; leave it out" in capsys.readouterr().err
 
 
 def test_looks_need_label_maps(tmp_path, capsys):
     assert main(["--out", str(tmp_path / "cohort"), "--looks", "2"]) == 2
-    assert "--looks 2: without --labels" in capsys.readouterr().err
+    assert "--looks 2: only with --labels" in capsys.readouterr().err
 
 
 def test_looks_need_names_that_a_split_knows(tmp_path):
