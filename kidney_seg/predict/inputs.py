@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.errors import InputError
-from data_prep.formats.image_source import FILE_ENDINGS
+from data_prep.formats.image_source import stem_of
 
 _PLAIN_NAMES = ("imaging", "dicom")  # files and folders that are named after their case folder
 
@@ -75,7 +75,7 @@ def _listed(given: str) -> list[Path]:
 
 def _name(path: Path) -> str:
     path = path if path.name not in ("", "..") else path.resolve()
-    stem = next((path.name.removesuffix(end) for end in FILE_ENDINGS if path.name.endswith(end)), path.name)
+    stem = stem_of(path)
     return path.resolve().parent.name if stem.lower() in _PLAIN_NAMES else stem
 
 

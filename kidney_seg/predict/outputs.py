@@ -14,7 +14,7 @@ from data_prep.errors import InputError, require
 from data_prep.files.atomic import replacing
 from data_prep.files.checksums import sha256_of
 from data_prep.files.json_files import write_json
-from data_prep.formats.image_source import FILE_ENDINGS
+from data_prep.formats.image_source import FILE_ENDINGS, stem_of
 from data_prep.formats.probability_map import write_percent
 from data_prep.version import code_version
 from data_prep.volume import write_labels
@@ -94,12 +94,11 @@ def outputs_of(labels: Path, *, probabilities: bool = False, dicom_seg: bool = F
 
     Probabilities have their own folder, so that a folder of predictions holds label files only.
     """
-    stem = next((labels.name.removesuffix(end) for end in FILE_ENDINGS if labels.name.endswith(end)), None)
-    if stem is None:
+    if not labels.name.endswith(FILE_ENDINGS):
         raise InputError(f"--out {labels}: expected a name that ends in .nii.gz for the labels of one scan")
     if dicom_seg:
         require("highdicom", "dicom")  # before hours of work, not after
-    folder = labels.parent
+    folder, stem = labels.parent, stem_of(labels)
     return Outputs(
         labels,
         folder / f"{stem}.json",

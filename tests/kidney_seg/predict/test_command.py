@@ -7,14 +7,18 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from support.dicom_files import save_slices, slices_of
 from support.helpers import save
 from support.threshold_model import SIZE, striped_hu, write_threshold_model
 
+import kidney_seg
+from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
 from data_prep.volume import read_labels, read_volume
 from kidney_seg.model.model_file import find_accepted, find_source, load_model
@@ -297,6 +301,38 @@ def test_a_file_in_place_of_the_folder(model, scan, tmp_path, capsys):
     shutil.copy(scan, tmp_path / "b.nii.gz")
     assert main([str(model), str(scan), str(tmp_path / "b.nii.gz"), "--out", str(scan)]) == 2
     assert "expected a folder for the labels of 2 scans" in errors(capsys)[0]
+
+
+def test_each_header_of_a_series_is_read_once(model, tmp_path, monkeypatch):
+    folder = save_slices(tmp_path / "series", slices_of(striped_hu(6), change=framed))
+    reads = Counter()
+    dcmread = pydicom.dcmread
+    monkeypatch.setattr(pydicom, "dcmread", lambda path, **options: reads.update([path]) or dcmread(path, **options))
+    for name in ("labels.nii.gz", "labels.dcm"):
+        reads.clear()
+        assert main([str(model), str(folder), "--out", str(tmp_path / name), "--force"]) == 0
+        assert len(reads) == 6 and set(reads.values()) == {1}
+
+
+def test_predict_scan_from_python(model, scan, tmp_path):
+    out = tmp_path / "labels.nii.gz"
+    made = kidney_seg.predict_scan(model, scan, out, postprocess=False)
+    image, labels = nib.load(scan), np.asarray(nib.load(out).dataobj)
+    np.testing.assert_array_equal(labels, np.digitize(np.asarray(image.dataobj), (50, 150)))
+    assert made == record(tmp_path / "labels.json") and made["made_by"]["settings"]["postprocess"] is False
+    before = out.stat().st_mtime_ns
+    assert kidney_seg.predict_scan(str(model), str(scan), str(out), postprocess=False) == made
+    assert out.stat().st_mtime_ns == before
+    with pytest.raises(InputError, match="made with other settings") as caught:
+        kidney_seg.predict_scan(model, scan, out)
+    assert (caught.value.code, caught.value.path) == ("exists", out)
+    assert kidney_seg.predict_scan(model, scan, out, force=True)["rule"]["applied"]
+    with pytest.raises(InputError, match="setting flips: found 'sideways'"):
+        kidney_seg.predict_scan(model, scan, out, flips="sideways")
+    (tmp_path / "cases" / "a").mkdir(parents=True)
+    shutil.copy(scan, tmp_path / "cases" / "a" / "imaging.nii.gz")
+    with pytest.raises(InputError, match="holds 1 cases; expected one scan"):
+        kidney_seg.predict_scan(model, tmp_path / "cases", out)
 
 
 def test_from_python(model, scan):
