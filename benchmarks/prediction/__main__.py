@@ -236,13 +236,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="small volumes and network, to see that it runs")
     add("--repeats", type=int, metavar="N", help="volumes per engine (default: 3, with --quick 1)")
     add("--preset", choices=PRESETS, default="paper", help="settings of the network (default: %(default)s)")
-    add(
-        "--share",
-        type=int,
-        default=1,
-        metavar="N",
-        help="run only one batch in N (default: %(default)s)",
-    )
+    add("--share", type=int, default=1, metavar="N", help="run only one batch in N (default: %(default)s)")
     return parser
 
 

@@ -107,12 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.serving", description="Measure a served model under load, over gRPC and REST."
     )
     add = parser.add_argument
-    add(
-        "model",
-        metavar="DIR",
-        nargs="?",
-        help="exported model for the stand-in server",
-    )
+    add("model", metavar="DIR", nargs="?", help="exported model for the stand-in server")
     add("--server", metavar="HOST:PORT", nargs="+", help="measure running servers instead (http:// for REST)")
     add("--clients", type=int, default=8, metavar="N", help="concurrent clients (default: %(default)s)")
     add("--seconds", type=float, metavar="S", help=f"seconds per protocol (default: {SECONDS:g})")

@@ -230,10 +230,7 @@ def main(options: argparse.Namespace) -> int:
 
     quiet_tensorflow()
     servable = Servable(latest(options.model))
-    running = [
-        serve_grpc(servable, options.grpc),
-        serve_rest(servable, options.rest),
-    ]  # keeps the servers alive
+    running = [serve_grpc(servable, options.grpc), serve_rest(servable, options.rest)]  # keeps the servers alive
     print(*(port for _, port in running), flush=True)
     sys.stdin.read()
     return 0

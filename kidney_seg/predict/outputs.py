@@ -124,7 +124,9 @@ def write_outputs(
                 raise ValueError(f"no percentages for {outputs.percent}")
             write_percent(percent, volume.source, outputs.percent)
         if outputs.seg is not None:
-            _write_seg(outputs.seg, labels, volume)
+            from data_prep.dicom.seg_writer import write_dicom_seg
+
+            write_dicom_seg(labels, volume, outputs.seg, algorithm_name=PROGRAM, algorithm_version=code_version())
         with replacing(outputs.labels) as temporary:
             write_labels(labels, volume.source, temporary)
             made = {path: path for path in outputs.all} | {outputs.labels: temporary}
@@ -136,12 +138,6 @@ def write_outputs(
                 path.unlink(missing_ok=True)
         raise
     return record
-
-
-def _write_seg(path: Path, labels: np.ndarray, volume: Volume) -> None:
-    from data_prep.dicom.seg_writer import write_dicom_seg
-
-    write_dicom_seg(labels, volume, path, algorithm_name=PROGRAM, algorithm_version=code_version())
 
 
 def _read(path: Path) -> dict[str, Any] | None:
