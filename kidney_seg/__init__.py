@@ -32,6 +32,6 @@ redirect(
         "kidney_seg.sections": ("kidney_seg.config",),
         "kidney_seg.serving_check": ("kidney_seg.export.verification",),
         "kidney_seg.small_run": ("kidney_seg.progressive.small_run",),
-        "kidney_seg.whole_volume": ("kidney_seg.predict.volume",),
+        "kidney_seg.whole_volume": ("kidney_seg.predict.predictor",),
     }
 )

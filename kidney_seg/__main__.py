@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The list of commands: `python -m kidney_seg`; and each by its short name: `kidney-seg predict ...`."""
+"""The list of commands (`python -m kidney_seg`), and each by its short name (`kidney-seg predict ...`)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from data_prep.cli import run_command
 
 COMMANDS = {
     "data_prep.phantom": "simulate patients, or CT around real label maps",
-    "data_prep.check": "name what is amiss in a folder of cases or in a cache",
+    "data_prep.check": "list problems in a folder of cases or in a cache, and their fixes",
     "data_prep.dicom": "list the series in a folder of DICOM files",
-    "data_prep.build": "make the HDF5 cache of a folder of cases",
-    "data_prep.split": "divide the patients into train, selection and test set",
-    "kidney_seg.model": "show the network level by level, or draw it",
+    "data_prep.build": "build the HDF5 cache of a folder of cases",
+    "data_prep.split": "divide the patients into train, validation and test set",
+    "kidney_seg.model": "print the network level by level, or draw it",
     "kidney_seg.progressive": "train in rounds and score the test patients; without data, the demo",
-    "kidney_seg.watch": "show where a training is",
-    "kidney_seg.report": "write the page about a run or an evaluation",
-    "kidney_seg.compare": "put finished runs side by side, by patient",
-    "kidney_seg.threshold": "find the distance of the post-processing on the selection patients",
+    "kidney_seg.watch": "show the progress of a training",
+    "kidney_seg.report": "write an HTML page about a run or an evaluation",
+    "kidney_seg.compare": "compare finished runs by patient",
+    "kidney_seg.threshold": "compare distances of the post-processing on the validation patients",
     "kidney_seg.predict": "segment scans",
     "kidney_seg.postprocess": "remove objects far from both kidneys from label files",
     "kidney_seg.evaluate": "score label files against the truth: Table 1",
-    "kidney_seg.export": "make the model that TF Serving takes, or an ONNX file",
+    "kidney_seg.export": "export a model for TF Serving, or as an ONNX file",
     "kidney_seg.serving": "segment a scan with a served model, or check an export",
 }
 SHORT = {module.partition(".")[2]: module for module in COMMANDS}
@@ -42,10 +42,7 @@ def load_command(name: str) -> ModuleType:
 
 
 def complete(line: str) -> None:
-    """Answer a shell that asks what may follow on `line`, and end the process (extra `completion`).
-
-    Only the commands that `line` names are loaded.
-    """
+    """Print completions of the command line `line` to the shell and exit (extra `completion`)."""
     from argcomplete import FilesCompleter, autocomplete
 
     class FilesUnlessNumbers(FilesCompleter):
@@ -62,9 +59,9 @@ def complete(line: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `COMMAND ...`, a command's short name and its words, and return its exit code; without one, list them all.
+    """Run a command by its short name and return its exit code, 2 for an unknown name; without one, list all.
 
-    2 for an unknown name. Where a shell asks what Tab may complete, it is told so, and the process ends.
+    If a shell asks for completions, print them and exit.
     """
     if "_ARGCOMPLETE" in os.environ:
         complete(os.environ["COMP_LINE"])
@@ -73,18 +70,18 @@ def main(argv: list[str] | None = None) -> int:
         if words[0] in SHORT:
             return load_command(SHORT[words[0]]).main(words[1:])
         near = difflib.get_close_matches(words[0], SHORT, n=1)
-        hint = f"did you mean {near[0]}?" if near else "python -m kidney_seg lists them"
-        print(f"error: {words[0]}: there is no such command; {hint}", file=sys.stderr)
+        hint = f"did you mean {near[0]}?" if near else "python -m kidney_seg lists all"
+        print(f"error: {words[0]}: no such command; {hint}", file=sys.stderr)
         return 2
     return run_command(_list_commands)
 
 
 def _list_commands() -> int:
     wide = max(map(len, COMMANDS))
-    print("Commands, in the order in which they are used; each has --help:\n")
+    print("Commands, in the order of their use; each has --help:\n")
     for name, what in COMMANDS.items():
         print(f"  python -m {name:{wide}}  {what}")
-    print("\nThe first one to try, with no data of yours: python -m kidney_seg.progressive")
+    print("\nTo try it without data: python -m kidney_seg.progressive")
     print("Shorter: kidney-seg COMMAND, such as kidney-seg predict (completion by Tab: docs/reference/commands.md)")
     return 0
 

@@ -1,4 +1,4 @@
-"""Commands speak for themselves: TensorFlow's notes about the machine stay out of the way."""
+"""Suppress TensorFlow's start-up messages."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 
 
 def quiet_tensorflow() -> None:
-    """Import TensorFlow without its notes on CPU features and missing GPUs; errors of ours or Python's still show.
+    """Import TensorFlow without its messages on CPU features and missing GPUs; errors are still shown.
 
-    A user who has set TF_CPP_MIN_LOG_LEVEL gets what that asks for. The log level alone does not do (2.21): the first
-    notes are written to file descriptor 2 before the level is read, so that is turned away during the import.
+    A user's own TF_CPP_MIN_LOG_LEVEL is respected. The log level alone does not suffice (2.21): the first messages are
+    written to file descriptor 2 before the level is read, so it is redirected during the import.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
         return
@@ -22,7 +22,7 @@ def quiet_tensorflow() -> None:
         os.dup2(nowhere, 2)
         import tensorflow as tf
 
-        tf.config.list_physical_devices("GPU")  # looks for drivers, and complains
+        tf.config.list_physical_devices("GPU")  # looks for drivers, with messages
     finally:
         os.dup2(kept, 2)
         os.close(kept)

@@ -1,4 +1,4 @@
-"""Which distance the rule should use: Dice of one set with and without it; `python -m kidney_seg.threshold RUN`."""
+"""Compare distances of the post-processing by Dice on one set of patients: `python -m kidney_seg.threshold RUN`."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ import numpy as np
 
 from data_prep.cli import command, progress
 from data_prep.errors import InputError
-from data_prep.split.sets import SETS, set_name
+from data_prep.labels import TUMOR
+from data_prep.split.sets import SETS, SPLIT, read_split, set_name
 from kidney_seg.figures.score_plots import draw_thresholds
 from kidney_seg.metrics.overlap import AVERAGE, STRUCTURES, kits19_dice
 from kidney_seg.metrics.statistics import by_patient, paired_difference
 from kidney_seg.postprocess.distant_objects import remove_distant_objects
 
 DISTANCES_MM = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0)
-LEAST_GAIN = 0.002  # of the average Dice; less is no gain for the rounds of training either
-NONE = "none"  # the label maps without the rule
+LEAST_GAIN = 0.002  # in average Dice; the rounds of training ignore smaller gains as well
+NONE = "none"  # without post-processing
 
 Case = tuple[str, np.ndarray, np.ndarray, Sequence[float]]  # patient, true labels, predicted labels, spacing in mm
 
 
 def score_thresholds(cases: Iterable[Case], distances_mm: Sequence[float], kidney_ml: float) -> list[dict[str, Any]]:
-    """Return a row for each case and distance: `patient`, `distance_mm` (None without the rule), Dice by structure.
+    """Return one row per case and distance: `patient`, `distance_mm` (None: not post-processed), Dice by structure.
 
-    Labels are [z, y, x] on one grid. Only structures that the truth holds count, None where it has none: a case
-    without tumor says nothing of how well tumors are outlined. `average` is None unless both count.
+    Labels are [z, y, x] on one grid. A structure that the truth lacks is None: a case without tumor says nothing about
+    the outlines of tumors. `average` is None unless the truth has both.
     """
     rows = []
     for patient, truth, predicted, spacing_mm in cases:
-        holds = {"kidney": (truth > 0).any(), "tumor": (truth == 2).any()}
+        holds = {"kidney": (truth > 0).any(), "tumor": (truth == TUMOR).any()}
         for distance_mm in (None, *distances_mm):
             labels = predicted
             if distance_mm is not None:
@@ -47,13 +48,16 @@ def score_thresholds(cases: Iterable[Case], distances_mm: Sequence[float], kidne
 
 
 def summarize_thresholds(rows: Sequence[Mapping[str, Any]], default_mm: float) -> dict[str, Any]:
-    """Return the mean Dice by distance, each with its paired difference to the labels without the rule, and a verdict.
+    """Return the mean Dice by distance, with paired differences to no post-processing, and the distance to choose.
 
-    `table`: for each distance (None first) and structure `mean`, `difference`, `low`, `high` (95 % bootstrap by
-    patient) and `patients`. `best_mm`: the distance of the best average; of equals the one nearest to the default.
-    `against_default`: its paired difference to the default's average. `chosen_mm` is `best_mm` only if that interval
-    lies above 0 and the difference is `LEAST_GAIN` or more, else the default: a threshold is not moved for what chance
-    explains, nor for nothing. `default_mm` must be among the rows' distances.
+    Returns:
+        `table`: per distance (None first) and structure `mean`, `difference`, `low`, `high` (95 % bootstrap by patient)
+        and `patients`. `best_mm`: the distance with the best average; of equal ones, the closest to the default.
+        `against_default`: its paired difference to the default. `chosen_mm`: `best_mm` if that interval is above 0 and
+        the difference is at least `LEAST_GAIN`, else the default, so that chance does not move a threshold.
+
+    Raises:
+        InputError: no patient has both kidney and tumor.
     """
     of = {
         (distance, name): by_patient([row for row in rows if row["distance_mm"] == distance], name)
@@ -61,12 +65,9 @@ def summarize_thresholds(rows: Sequence[Mapping[str, Any]], default_mm: float) -
         for name in (*STRUCTURES, AVERAGE)
     }
     table = []
-    for distance, name in of:
-        own = of[distance, name]
-        difference = dict.fromkeys(("difference", "low", "high"))
-        if distance is not None:
-            found = paired_difference(of[None, name], own)
-            difference = {key: _number(value) for key, value in zip(difference, found, strict=False)}
+    for (distance, name), own in of.items():
+        found = paired_difference(of[None, name], own)[:3] if distance is not None else [math.nan] * 3
+        difference = dict(zip(("difference", "low", "high"), map(_number, found), strict=True))
         mean = _number(float(np.mean(list(own.values())))) if own else None
         table.append({"distance_mm": distance, "structure": name, "mean": mean, **difference, "patients": len(own)})
     means = {
@@ -94,7 +95,7 @@ def _number(value: float) -> float | None:
 
 
 def format_thresholds(summary: Mapping[str, Any]) -> str:
-    """Return the summary as lines for the screen."""
+    """Return the summary as lines of text."""
     lines = ["distance  " + "  ".join(f"{name + ' (difference to none, 95 %)':40}" for name in STRUCTURES)]
     by_distance: dict[Any, dict[str, Mapping]] = {}
     for line in summary["table"]:
@@ -106,16 +107,15 @@ def format_thresholds(summary: Mapping[str, Any]) -> str:
     patients = by_distance[None][AVERAGE]["patients"]
     lines.append(f"best average of kidney and tumor over {patients} patients: {best:g} mm")
     if best == default:
-        lines.append(f"{default:g} mm is what the model's settings say: keep it")
+        lines.append(f"{default:g} mm is the model's setting: keep it")
     else:
-        interval = _interval(against)
         if summary["chosen_mm"] == best:
-            verdict = f"the interval lies above 0: use --set distance_mm={best:g}"
+            verdict = f"the interval is above 0: use --set distance_mm={best:g}"
         elif against["difference"] < LEAST_GAIN:
             verdict = f"less than {LEAST_GAIN:g} is no gain: keep {default:g} mm"
         else:
-            verdict = f"the interval does not lie above 0: keep {default:g} mm"
-        lines.append(f"against {default:g} mm, which the model's settings say: {interval}; {verdict}")
+            verdict = f"the interval is not above 0: keep {default:g} mm"
+        lines.append(f"compared with {default:g} mm, the model's setting: {_interval(against)}; {verdict}")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -134,14 +134,18 @@ def _interval(found: Mapping[str, Any]) -> str:
 def predicted_cases(
     run: str | Path, data: str | Path | None, split: str | Path | None, part: str
 ) -> tuple[Any, Callable[[], Iterable[Case]]]:
-    """Return a run's settings for prediction, and a function that predicts the patients of a set one by one.
+    """Return a run's settings of prediction, and a function that predicts the patients of a set one by one.
 
-    data, split: the cache and split file, the run's own where None. InputError where something is not there, before
-    TensorFlow loads.
+    Args:
+        run: run folder or `.keras` file.
+        data, split: cache and split file; None: the run's own.
+        part: name of the set.
+
+    Raises:
+        InputError: something is missing; raised before TensorFlow is loaded.
     """
     from data_prep.cache.manifest import read_manifest
-    from data_prep.split.sets import SPLIT, read_split
-    from kidney_seg.model.model_file import find_model
+    from kidney_seg.model.model_file import find_model, load_model
     from kidney_seg.run.recipe import read_recipe
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
@@ -149,18 +153,16 @@ def predicted_cases(
     recipe = read_recipe(run) if Path(run).is_dir() else None
     if data is None:
         if recipe is None:
-            raise InputError(f"{run}: is no run folder, so it does not tell its data; give --data")
+            raise InputError("is no run folder, so its data is unknown; give --data", path=run)
         data = recipe.data
     manifest = read_manifest(data)
     file = split or (recipe.split_file(manifest.root) if recipe else manifest.root / SPLIT)
     patients = read_split(file, manifest)
     quiet_tensorflow()
     from kidney_seg.evaluate.held_out import held_out_cases
-    from kidney_seg.model.model_file import load_model
-    from kidney_seg.predict.predictor import make_predictor
-    from kidney_seg.predict.volume import predict_volume
+    from kidney_seg.predict.predictor import make_predictor, predict_volume
 
-    entries = held_out_cases(manifest, patients, part)
+    entries = held_out_cases(manifest, patients, set_name(part))
     loaded = load_model(run)
     predictor = make_predictor(loaded.model, loaded.config.prediction.slices_per_batch)
 
@@ -180,32 +182,32 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.threshold",
-        description="Predict the patients of one set once, apply the rule against distant objects with several "
-        "distances, and print the mean Dice with and without it, with 95 % intervals by patient. Choose the distance "
-        "on the validation set, not on the test set.",
+        description="Predict the patients of one set once, post-process with several distances, and print the mean "
+        "Dice with and without post-processing, with 95 % intervals by patient. Choose the distance on the validation "
+        "set, not on the test set.",
+        epilog="example: python -m kidney_seg.threshold RUN --distances 10 20 40 --figure distances.png",
     )
-    parser.add_argument("run", metavar="RUN", help="run folder, or .keras file (then with --data)")
-    parser.add_argument("--data", metavar="CACHE", help="cache folder (default: the run's)")
-    parser.add_argument("--split", metavar="FILE", help="split file (default: the run's, or CACHE/split.json)")
-    parser.add_argument(
-        "--part", type=set_name, choices=SETS, default="validation", help="which set (default: %(default)s)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("run", metavar="RUN", help="run folder, or .keras file (then with --data)")
+    add("--data", metavar="CACHE", help="cache folder (default: the run's)")
+    add("--split", metavar="FILE", help="split file (default: the run's, or CACHE/split.json)")
+    add("--part", type=set_name, choices=SETS, default="validation", help="set of patients (default: %(default)s)")
+    add(
         "--distances",
         metavar="MM",
         type=float,
         nargs="+",
         default=DISTANCES_MM,
-        help=f"in mm (default: {' '.join(f'{mm:g}' for mm in DISTANCES_MM)}); the settings' own is always among them",
+        help=f"the model's setting is added (default: {' '.join(f'{mm:g}' for mm in DISTANCES_MM)})",
     )
-    parser.add_argument("--figure", metavar="F", help="draw the differences, too (.png, .svg, .pdf)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures, too")
+    add("--figure", metavar="FILE", help="also draw the differences (.png, .svg, .pdf)")
+    add("--json", metavar="FILE", help="also write the scores and the choice")
     return parser
 
 
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
-    """The command; see the module's first line."""
+    """Print the mean Dice by distance, and which distance to use."""
     from data_prep.files.json_files import write_json
     from kidney_seg.figures.style import check_name, save
 
@@ -222,7 +224,7 @@ def main(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, {"part": arguments.part, "kidney_ml": settings.kidney_ml, **summary, "rows": rows})
     if arguments.figure:
         save(draw_thresholds(summary), arguments.figure)
-    print(f"Dice of the {arguments.part} patients, by the distance of the rule")
+    print(f"Dice of the {arguments.part} patients by distance of the post-processing")
     print(format_thresholds(summary))
     return 0
 

@@ -58,9 +58,10 @@ def predicting(patients: str, out: str, preset: str, settings: list[str]) -> Cal
     from data_prep.geometry.network_grid import GridSettings
     from kidney_seg.model.attention_unet import build_model
     from kidney_seg.model.model_file import find_source, save_model
+    from kidney_seg.predict.engines import Job
     from kidney_seg.predict.inputs import find_scans
     from kidney_seg.predict.outputs import outputs_of
-    from kidney_seg.predict.scans import Job, predict_scan
+    from kidney_seg.predict.scans import process_scan
 
     config, folder = config_of(preset, settings), Path(out)
     folder.mkdir()
@@ -71,7 +72,7 @@ def predicting(patients: str, out: str, preset: str, settings: list[str]) -> Cal
 
     def work() -> None:
         for scan in scans:
-            predict_scan(job, scan, outputs_of(folder / f"{scan.name}.nii.gz"))
+            process_scan(job, scan, outputs_of(folder / f"{scan.name}.nii.gz"))
 
     return work
 

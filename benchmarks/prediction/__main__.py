@@ -1,11 +1,10 @@
 """Prediction of whole volumes, by step and by engine: `python -m benchmarks.prediction`.
 
-The volume is drawn here: noise, two kidneys and a tumor in a third of its slices. The network has its first weights;
-its answer is thrown away for the drawn labels as probabilities, so that the steps after it have as much to do as with
-a trained one. Where all slices would take too long (`--share N`), one batch in N goes through the network and the time
-of all is N times as much. Peak memory is that of a process of its own that predicts as the command does, percents and
-DICOM aside, less what it holds when its program and network are loaded; there, one batch in sixteen goes through the
-network, which holds on to nothing between batches.
+The volume is drawn: noise, two kidneys, and a tumor in a third of its slices. The network has initial weights; its
+output is replaced by the drawn labels, so that later steps work as hard as with a trained one. With `--share N`, one
+batch in N runs through the network, and its time counts N times. Memory is the peak of a process that predicts like the
+command (without percents and DICOM), minus what it holds once program and network are loaded; one batch in sixteen then
+runs through the network, which keeps nothing between batches.
 """
 
 from __future__ import annotations
@@ -16,9 +15,10 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -33,11 +33,11 @@ from kidney_seg.config.presets import PRESETS
 from kidney_seg.config.run_config import Config
 from kidney_seg.predict.predictor import Forward, Predictor
 
-WORK = "a whole volume, by step and by engine; memory: beside what the program holds when its network is loaded"
+WORK = "a whole volume, by step and by engine; memory: more than the program holds once its network is loaded"
 ENGINES = ("keras", "onnx")
 STEPS = ("read", "to grid", "network", "back", "rule", "review", "write")
-GOALS = {"network": ">= 0.8", "rule": "<= 1"}  # a share of the whole; seconds
-FASTER, MOST_MB = ">= 1.4", "<= 2000"  # of onnx; beside the program
+GOALS = {"network": ">= 0.8", "rule": "<= 1"}  # a fraction of the whole; seconds
+FASTER, MOST_MB = ">= 1.4", "<= 2000"  # onnx; more than the program
 SPACING_MM = (3.0, 0.78, 0.78)
 
 
@@ -74,25 +74,20 @@ def write_volume(path: Path, slices: int, edge: int) -> None:
     sitk.WriteImage(image, str(path), useCompression=True)
 
 
-@dataclass
-class Stopwatch:
+class Stopwatch(defaultdict[str, float]):
     """Seconds by step."""
 
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    @contextmanager
-    def __call__(self, step: str) -> Iterator[None]:
-        """Add the time of a block to a step's."""
-        start = time.perf_counter()
-        yield
-        self.seconds[step] += time.perf_counter() - start
+    def __init__(self) -> None:
+        super().__init__(float)
 
     def around(self, step: str, function: Callable) -> Callable:
         """Return the function with its time added to a step's."""
 
-        def timed(*arguments, **options):
-            with self(step):
-                return function(*arguments, **options)
+        def timed(*arguments: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            result = function(*arguments, **options)
+            self[step] += time.perf_counter() - start
+            return result
 
         return timed
 
@@ -100,7 +95,7 @@ class Stopwatch:
 def drawn_predictor(
     network: Forward, config: Config, size: Size, slices: int, share: int, watch: Stopwatch
 ) -> Predictor:
-    """Return a predictor that runs the network on the first batch in `share`, and answers with the drawn labels."""
+    """Return a predictor of the drawn labels that runs the network on one batch in `share`."""
     from data_prep.geometry.network_grid import shares_to_network
 
     count = config.prediction.slices_per_batch
@@ -110,10 +105,9 @@ def drawn_predictor(
     def forward(batch: np.ndarray) -> np.ndarray:
         first = next(starts)
         if first // count % share == 0:
-            before = watch.seconds["network"]
-            with watch("network"):
-                network(batch)
-            watch.seconds["network"] += (watch.seconds["network"] - before) * (mean_of - 1)
+            before = watch["network"]
+            watch.around("network", network)(batch)
+            watch["network"] += (watch["network"] - before) * (mean_of - 1)
         drawn = draw_labels(size, slices, first, first + len(batch))
         return shares_to_network(drawn, SPACING_MM, GridSettings(config.model.size))
 
@@ -125,30 +119,25 @@ def time_volume(network: Forward, config: Config, folder: Path, size: Size, shar
     from data_prep import volume
     from kidney_seg.postprocess import review
     from kidney_seg.postprocess.distant_objects import apply_rule
-    from kidney_seg.predict import volume as prediction
+    from kidney_seg.predict import predictor as prediction
 
     watch = Stopwatch()
-    with watch("read"):
-        image = volume.read_volume(folder / "volume.nii.gz")
+    image = watch.around("read", volume.read_volume)(folder / "volume.nii.gz")
     predictor = drawn_predictor(network, config, size, size.slices, share, watch)
-    with (
-        mock.patch.object(prediction, "to_network", watch.around("to grid", prediction.to_network)),
-        mock.patch.object(
-            prediction, "probabilities_to_labels", watch.around("back", prediction.probabilities_to_labels)
-        ),
-    ):
+    with ExitStack() as patches:
+        for step, name in (("to grid", "to_network"), ("back", "probabilities_to_labels")):
+            timed = watch.around(step, getattr(prediction, name))
+            patches.enter_context(mock.patch.object(prediction, name, timed))
         found = prediction.predict_slabs(predictor, image, GridSettings(config.model.size))
-    with watch("rule"):
-        labels, objects = apply_rule(found.labels, image.spacing_mm)
-    with watch("review"):
-        review.describe(found.labels, labels, objects, image.spacing_mm, image.voxels, found.tumor_confidence)
-    with watch("write"):
-        volume.write_labels(labels, image.source, folder / "labels.nii.gz")
-    return {step: watch.seconds[step] for step in STEPS}
+    labels, objects = watch.around("rule", apply_rule)(found.labels, image.spacing_mm)
+    describe = watch.around("review", review.describe)
+    describe(found.labels, labels, objects, image.spacing_mm, image.voxels, found.tumor_confidence)
+    watch.around("write", volume.write_labels)(labels, image.source, folder / "labels.nii.gz")
+    return {step: watch[step] for step in STEPS}
 
 
 def open_network(config: Config, folder: Path, engine: str) -> Forward:
-    """Return a network, made into `folder`, by an engine; warmed up by two batches."""
+    """Return a network that an engine runs, after two batches of warm-up; its model file is written to `folder`."""
     from kidney_seg.model.attention_unet import build_model
     from kidney_seg.model.model_file import find_source, save_model
     from kidney_seg.predict.engines import open_predictor
@@ -166,40 +155,41 @@ def open_network(config: Config, folder: Path, engine: str) -> Forward:
 def timed(
     folder: str, engine: str, preset: str, settings: list[str], share: int, slices: int, edge: int
 ) -> Callable[[], Parts]:
-    """Return the prediction of `folder`/volume.nii.gz, which gives its seconds by step; the network is made there."""
+    """Return a function that predicts `folder`/volume.nii.gz and returns its seconds by step."""
     config, size = config_of(preset, settings), Size(slices=slices, edge=edge)
     network = open_network(config, Path(folder) / engine, engine)
     return lambda: Parts(time_volume(network, config, Path(folder), size, share))
 
 
 def remembered(folder: str, engine: str, long: int, edge: int) -> Callable[[], Parts]:
-    """Return the same as the command does it, with the network of `timed`: MB held before it, and at the peak."""
-    import cc3d  # noqa: F401  before, for these are the program
+    """Return a function that predicts `folder`/long.nii.gz like the command and returns MB before and at the peak."""
+    import cc3d  # noqa: F401  counted as part of the program
     import edt  # noqa: F401
     import scipy.sparse  # noqa: F401
     import SimpleITK  # noqa: F401
 
     from kidney_seg.model.model_file import find_source
+    from kidney_seg.predict.engines import Job
     from kidney_seg.predict.inputs import Scan
     from kidney_seg.predict.outputs import outputs_of
-    from kidney_seg.predict.scans import Job, predict_scan
+    from kidney_seg.predict.scans import process_scan
 
     source, volume = find_source(Path(folder) / engine / "model.keras"), Path(folder) / "long.nii.gz"
-    job = Job([source], source.config.prediction, engine)
+    job = Job((source,), source.config.prediction, engine)
     network = job.predictor.forward
 
     def work() -> Parts:
         before = memory_mb("VmRSS")
         drawn = drawn_predictor(network, source.config, Size(edge=edge), long, 16, Stopwatch())
         with mock.patch.dict(job.__dict__, {"predictor": drawn}):
-            predict_scan(job, Scan("long", volume), outputs_of(Path(folder) / f"{engine}.nii.gz"))
+            process_scan(job, Scan("long", volume), outputs_of(Path(folder) / f"{engine}.nii.gz"))
         return Parts(before=before, peak=memory_mb())
 
     return work
 
 
 def rows(quick: bool, turns: int | None = None, preset: str = "paper", share: int = 1) -> Iterator[Row]:
-    """Yield seconds by step of each engine, the network's share of them, both engines' speed, and memory."""
+    """Yield seconds by step of each engine, the network's fraction of them, both engines' speed, and memory."""
     size, settings = (QUICK, TINY) if quick else (Size(), [])
     ours = "benchmarks.prediction.__main__"
     with tempfile.TemporaryDirectory() as folder:
@@ -213,7 +203,7 @@ def rows(quick: bool, turns: int | None = None, preset: str = "paper", share: in
         (Path(folder) / "volume.nii.gz").unlink()
         write_volume(Path(folder) / "long.nii.gz", size.long, size.edge)
         memory = {}
-        for engine in ENGINES:  # one after the other: two would not fit everywhere
+        for engine in ENGINES:  # one at a time: two may not fit into memory
             arm = Arm(f"{ours}:remembered", {"folder": folder, "engine": engine, "long": size.long, "edge": size.edge})
             memory[engine] = in_turn({engine: arm}, 1, warm_up=0)[engine].parts
     what = f"predict, {preset}, {size.slices} slices of {size.edge} px"
@@ -237,17 +227,22 @@ def rows(quick: bool, turns: int | None = None, preset: str = "paper", share: in
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.prediction", description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small volumes and network: whether it runs at all")
-    parser.add_argument("--repeats", type=int, help="volumes of each engine (default: 3, with --quick 1)")
-    parser.add_argument("--preset", choices=PRESETS, default="paper", help="the network (default: %(default)s)")
-    parser.add_argument("--share", type=int, default=1, metavar="N", help="one batch in N goes through the network")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.prediction",
+        description=__doc__.splitlines()[0],
+        epilog="example: python -m benchmarks.prediction --preset demo --repeats 1",
+    )
+    add = parser.add_argument
+    add("--quick", action="store_true", help="small volumes and network, to see that it runs")
+    add("--repeats", type=int, metavar="N", help="volumes per engine (default: 3, with --quick 1)")
+    add("--preset", choices=PRESETS, default="paper", help="settings of the network (default: %(default)s)")
+    add("--share", type=int, default=1, metavar="N", help="run only one batch in N (default: %(default)s)")
     return parser
 
 
 @command(make_parser)
 def main(options: argparse.Namespace) -> int:
-    """Print the table; see the module's first lines."""
+    """Print the table."""
     print(table(rows(options.quick, options.repeats, options.preset, options.share)))
     return 0
 

@@ -1,4 +1,4 @@
-"""The network in use, by each engine, beside PyTorch and the rate of matrix products."""
+"""Speed of inference of each engine, compared with PyTorch and with a matrix product."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from benchmarks.support.rows import Row, speed_row
 from benchmarks.training.step import TINY
 
 WORK = "probabilities of the finest head for 64 (demo) or 16 slices; PyTorch in inference mode, channels last"
-SIZES = {"demo": ([], 64, 16), "paper": ([], 16, 4)}  # settings, slices a turn, and at once for PyTorch
+SIZES = {"demo": ([], 64, 16), "paper": ([], 16, 4)}  # settings, slices per turn, and per call of PyTorch
 TURNS = 7
 NEEDS = ("torch",)
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Yield slices a second of each preset by engine, and the share of the matrix product's rate."""
+    """Yield slices per second of each preset and engine, and the fraction of the matrix product's rate."""
     from kidney_seg.model.attention_unet import build_model
 
     sizes, turns, edge = ({"demo": (TINY, 2, 1)}, 1, 256) if quick else (SIZES, TURNS, 3072)

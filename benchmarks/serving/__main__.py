@@ -1,8 +1,7 @@
 """A server under load: `python -m benchmarks.serving DIR`, an exported model.
 
-Clients at once, each sending scan after scan; prints slices a second, p50 and p95 of a request, errors, and how the
-server's memory went. Without `--server`, the stand-in for TF Serving runs in a process of its own on this machine: what
-is measured is then client, protocol and graph, not TF Serving.
+Concurrent clients send one scan after the other. Without `--server`, the stand-in for TF Serving runs in a process on
+this machine, so that client, protocol and graph are measured, not TF Serving.
 """
 
 from __future__ import annotations
@@ -22,35 +21,31 @@ from data_prep.cli import command
 from data_prep.errors import InputError
 
 QUICK_SECONDS, SECONDS = 1.0, 60.0
-GROWTH_MB = 64  # of the server's memory after the first third: more is a leak
+GROWTH_MB = 64  # growth of the server's memory after the first third; more is a leak
 
 
 class Timed:
-    """A transport that notes how long requests took."""
+    """A transport that records how long requests take."""
 
     def __init__(self, inner: Any, seconds: list[float]):
         self.inner, self.seconds = inner, seconds
-        self.address, self.inflation = inner.address, inner.inflation
+        self.address, self.inflation, self.close = inner.address, inner.inflation, inner.close
 
-    def ask(self, signature: str, inputs: Mapping[str, Any], timeout_s: float) -> dict[str, list[bytes]]:
-        """Pass a request on."""
+    def request(self, signature: str, inputs: Mapping[str, Any], timeout_s: float) -> dict[str, list[bytes]]:
+        """Send a request."""
         begun = time.perf_counter()
-        answer = self.inner.ask(signature, inputs, timeout_s)
+        answer = self.inner.request(signature, inputs, timeout_s)
         if signature == "png":
             self.seconds.append(time.perf_counter() - begun)
         return answer
 
-    def close(self) -> None:
-        """Pass it on."""
-        self.inner.close()
-
 
 def measure(server: str, pid: int | None, clients: int, seconds: float, voxels: np.ndarray) -> dict[str, Any]:
-    """Let `clients` send the volume, once and then again for so many seconds; returns the figures that `main` prints.
+    """Let `clients` send the volume, at least once and for `seconds`; return the numbers that `main` prints.
 
-    pid: the server's process on this machine, whose memory is watched (Linux), or None.
+    pid: the server's process on this machine, whose memory is measured (Linux), or None.
     """
-    from kidney_seg.serving.client import Patience, segment
+    from kidney_seg.serving.client import RetryPolicy, segment
     from kidney_seg.serving.volumes import connect
 
     times: list[float] = []
@@ -62,8 +57,8 @@ def measure(server: str, pid: int | None, clients: int, seconds: float, voxels: 
     def client(number: int) -> None:
         transport = Timed(connect(server), times)
         try:
-            while not done[number] or time.monotonic() < end:  # once at least, however slow the machine is
-                segment(transport, voxels, (3.0, 0.8, 0.8), Patience(retries=0), in_flight=2)
+            while not done[number] or time.monotonic() < end:  # at least once on a slow machine
+                segment(transport, voxels, (3.0, 0.8, 0.8), RetryPolicy(retries=0), concurrent_requests=2)
                 done[number] += len(voxels)
         except InputError as error:
             errors.append(str(error))
@@ -80,10 +75,11 @@ def measure(server: str, pid: int | None, clients: int, seconds: float, voxels: 
         time.sleep(0.2)
     took = time.perf_counter() - begun
     settled = memory[len(memory) // 3 :]
+    p50_ms, p95_ms = 1000 * np.percentile(times or [np.nan], (50, 95))
     return {
         "slices_per_second": sum(done) / took,
-        "p50_ms": 1000 * float(np.percentile(times, 50)) if times else float("nan"),
-        "p95_ms": 1000 * float(np.percentile(times, 95)) if times else float("nan"),
+        "p50_ms": float(p50_ms),
+        "p95_ms": float(p95_ms),
         "requests": len(times),
         "errors": errors,
         "memory_mb": (settled[0], settled[-1]) if settled else None,
@@ -91,10 +87,8 @@ def measure(server: str, pid: int | None, clients: int, seconds: float, voxels: 
 
 
 def _resident_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:")), float("nan"))
 
 
 def _volume(slices: int, edge: int) -> np.ndarray:
@@ -103,29 +97,29 @@ def _volume(slices: int, edge: int) -> np.ndarray:
     patient = simulate_patient(0, size=128, slices=max(8, slices)).image[:slices]
     times = edge // 128
     large = np.repeat(np.repeat(patient, times, 1), times, 2)
-    noise = np.random.default_rng(0).normal(0, 20, large.shape)  # CT does not compress better than its noise
+    noise = np.random.default_rng(0).normal(0, 20, large.shape)  # as hard to compress as CT
     return (large + noise).astype(np.int16)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.serving",
-        description="Measure a served model under load, over gRPC and REST.",
+        prog="python -m benchmarks.serving", description="Measure a served model under load, over gRPC and REST."
     )
-    parser.add_argument("model", metavar="DIR", nargs="?", help="exported model, for the stand-in server")
-    parser.add_argument("--server", metavar="HOST:PORT", nargs="+", help="running servers instead (http:// for REST)")
-    parser.add_argument("--clients", type=int, default=8, metavar="N", help="at once (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, metavar="S", help=f"each protocol (default: {SECONDS:g})")
-    parser.add_argument("--slices", type=int, default=32, metavar="N", help="of a scan (default: %(default)s)")
-    parser.add_argument("--edge", type=int, default=512, metavar="PX", help="rows and columns (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_SECONDS:g} s, memory not judged")
+    add = parser.add_argument
+    add("model", metavar="DIR", nargs="?", help="exported model for the stand-in server")
+    add("--server", metavar="HOST:PORT", nargs="+", help="measure running servers instead (http:// for REST)")
+    add("--clients", type=int, default=8, metavar="N", help="concurrent clients (default: %(default)s)")
+    add("--seconds", type=float, metavar="S", help=f"seconds per protocol (default: {SECONDS:g})")
+    add("--slices", type=int, default=32, metavar="N", help="slices of a scan (default: %(default)s)")
+    add("--edge", type=int, default=512, metavar="PX", help="rows and columns of a slice (default: %(default)s)")
+    add("--quick", action="store_true", help=f"{QUICK_SECONDS:g} s per protocol, without a limit on memory")
     return parser
 
 
 @command(make_parser)
 def main(options: argparse.Namespace) -> int:
-    """Print a line for each protocol; 1 if there was an error or the server's memory grew. See `--help`."""
+    """Print a line per protocol; 1 if a request failed or the server's memory grew."""
     if bool(options.model) == bool(options.server):
         raise InputError("give an exported model, or --server HOST:PORT")
     seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
@@ -154,14 +148,14 @@ def _report(servers: Mapping[str, int | None], clients: int, seconds: float, vox
     for server, pid in servers.items():
         found = measure(server, pid, clients, seconds, voxels)
         memory = found["memory_mb"]
-        told = f"{memory[0]:.0f} -> {memory[1]:.0f}" if memory else "-"
+        growth = f"{memory[0]:.0f} -> {memory[1]:.0f}" if memory else "-"
         print(
             f"{'REST' if server.startswith('http') else 'gRPC':8} {found['slices_per_second']:9.1f} "
-            f"{found['p50_ms']:8.0f} {found['p95_ms']:8.0f} {found['requests']:9d} {len(found['errors']):7d}  {told}"
+            f"{found['p50_ms']:8.0f} {found['p95_ms']:8.0f} {found['requests']:9d} {len(found['errors']):7d}  {growth}"
         )
         for error in found["errors"][:3]:
             print(f"error: {error}", file=sys.stderr)
-        leaks = memory and memory[1] - memory[0] > GROWTH_MB and not quick  # in a second it only warms up
+        leaks = memory and memory[1] - memory[0] > GROWTH_MB and not quick  # one second is only warm-up
         good = good and not found["errors"] and not leaks
     return 0 if good else 1
 

@@ -1,8 +1,7 @@
-"""A stand-in for TF Serving on one exported model: `python -m benchmarks.serving.stand_in DIR`, on 127.0.0.1.
+"""A stand-in for TF Serving with one exported model: `python -m benchmarks.serving.stand_in DIR`, on 127.0.0.1.
 
-It speaks PredictionService with TF Serving's published protos, and the documented REST API, and feeds the graph as TF
-Serving does: through a session, which believes what a request holds. For tests and measurements where no TF Serving can
-be run; it batches nothing and watches no folder.
+It implements PredictionService of TF Serving's published protos and the predict call of its REST API, and runs the
+graph in a session, as TF Serving does. For tests and measurements; it has no batching and watches no folder.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ MESSAGE_BYTES = 4 * 1024 * 1024  # gRPC's default
 
 
 class Refused(Exception):
-    """A request that gets an error: a gRPC code by name, and a text."""
+    """A refused request, with the name of a gRPC code."""
 
     def __init__(self, code: str, text: str):
         super().__init__(text)
@@ -45,8 +44,8 @@ class Refused(Exception):
 class Servable:
     """A loaded version of a model.
 
-    trouble: called before every request; may sleep, or raise `Refused`. largest: bytes of the largest message so far,
-    either way. asked: how many requests there were.
+    trouble: called before every request; may sleep or raise `Refused`. largest: bytes of the largest message in either
+    direction. asked: number of requests.
     """
 
     def __init__(self, folder: str | Path, name: str = "kidney_seg"):
@@ -70,7 +69,7 @@ class Servable:
                 self._calls[key] = session._make_callable_from_options(options)
 
     def run(self, name: str, signature: str, given: Mapping[str, Any], convert: Callable) -> dict[str, np.ndarray]:
-        """Execute a signature; `convert` makes an array of an input and the definition of its tensor."""
+        """Run a signature; `convert` turns an input and the definition of its tensor into an array."""
         import tensorflow as tf
 
         with self._lock:
@@ -82,10 +81,7 @@ class Servable:
             raise Refused("INVALID_ARGUMENT", f"Serving signature name: {signature!r} not found in signature def")
         definition = self.definitions[signature]
         if set(given) != set(definition.inputs):
-            raise Refused(
-                "INVALID_ARGUMENT",
-                f"input must contain {sorted(definition.inputs)}, found {sorted(given)}",
-            )
+            raise Refused("INVALID_ARGUMENT", f"input must contain {sorted(definition.inputs)}, found {sorted(given)}")
         try:
             arrays = [convert(given[key], definition.inputs[key]) for key in definition.inputs]
             made = self._calls[signature](*arrays)
@@ -97,13 +93,13 @@ class Servable:
         return dict(zip(definition.outputs, made, strict=True))
 
     def saw(self, size: int) -> None:
-        """Note the size of a message."""
+        """Record the size of a message."""
         with self._lock:
             self.largest = max(self.largest, size)
 
 
 def serve_grpc(servable: Servable, port: int = 0) -> tuple[Any, int]:
-    """Start a gRPC server on 127.0.0.1; returns it (`stop(0)` ends it) and its port."""
+    """Start a gRPC server on 127.0.0.1; return it (`stop(0)` ends it) and its port."""
     import grpc
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
@@ -138,7 +134,7 @@ def serve_grpc(servable: Servable, port: int = 0) -> tuple[Any, int]:
 
 
 def serve_rest(servable: Servable, port: int = 0) -> tuple[ThreadingHTTPServer, int]:
-    """Start a REST server on 127.0.0.1; returns it (`shutdown` and `server_close` end it) and its port."""
+    """Start a REST server on 127.0.0.1; return it (`shutdown` and `server_close` end it) and its port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -146,12 +142,6 @@ def serve_rest(servable: Servable, port: int = 0) -> tuple[ThreadingHTTPServer, 
 
         def log_message(self, *_: Any) -> None:
             pass
-
-        def do_GET(self) -> None:
-            if self.path != f"/v1/models/{servable.name}":
-                return self._answer(404, {"error": f"Could not find any versions of model {self.path}"})
-            status = {"version": servable.version, "state": "AVAILABLE", "status": {"error_code": "OK"}}
-            self._answer(200, {"model_version_status": [status]})
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -177,7 +167,7 @@ def serve_rest(servable: Servable, port: int = 0) -> tuple[ThreadingHTTPServer, 
 
 
 def _predict(servable: Servable, path: str, body: bytes) -> dict[str, Any]:
-    """Answer a request in the row (`instances`) or the column (`inputs`) format, as TF Serving documents them."""
+    """Answer a request in the row (`instances`) or column (`inputs`) format of TF Serving's documentation."""
     name, colon, verb = path.removeprefix("/v1/models/").rpartition(":")
     if not colon or verb != "predict":
         raise Refused("INVALID_ARGUMENT", f"Malformed request: POST {path}")
@@ -220,22 +210,27 @@ def _to_json(values: np.ndarray, name: str) -> Any:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.stand_in", description=__doc__.splitlines()[0])
-    parser.add_argument("model", metavar="DIR", help="exported model: version folder, or folder of versions")
-    parser.add_argument("--grpc", type=int, default=0, metavar="PORT", help="default: a free one")
-    parser.add_argument("--rest", type=int, default=0, metavar="PORT", help="default: a free one")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.serving.stand_in",
+        description=__doc__.splitlines()[0],
+        epilog="example: python -m benchmarks.serving.stand_in exported --grpc 8500 --rest 8501",
+    )
+    add = parser.add_argument
+    add("model", metavar="DIR", help="exported model: version folder, or folder of versions")
+    add("--grpc", type=int, default=0, metavar="PORT", help="port of gRPC (default: a free one)")
+    add("--rest", type=int, default=0, metavar="PORT", help="port of REST (default: a free one)")
     return parser
 
 
 @command(make_parser)
 def main(options: argparse.Namespace) -> int:
-    """Serve until standard input ends; prints the two ports, gRPC's and REST's."""
+    """Print the ports of gRPC and REST, and serve until standard input ends."""
     from kidney_seg.export.versions import latest
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     quiet_tensorflow()
     servable = Servable(latest(options.model))
-    running = [serve_grpc(servable, options.grpc), serve_rest(servable, options.rest)]  # kept: they end when freed
+    running = [serve_grpc(servable, options.grpc), serve_rest(servable, options.rest)]  # keeps the servers alive
     print(*(port for _, port in running), flush=True)
     sys.stdin.read()
     return 0

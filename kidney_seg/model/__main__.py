@@ -1,4 +1,4 @@
-"""Command line of `python -m kidney_seg.model`: show or draw the network."""
+"""Command line of `python -m kidney_seg.model`: print or draw the network."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.model",
-        description="Show the network level by level: resolution, channels, attention gate, supervised output and "
-        "parameters, read off the built model.",
+        description="Print the network level by level, from the built model: resolution, channels, attention gate, "
+        "supervised output and parameters.",
+        epilog="example: python -m kidney_seg.model --set gates=2,3,4 --figure network.svg",
     )
     parser.add_argument("model", metavar="MODEL", nargs="?", help="run folder or .keras file, instead of settings")
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="paper", help="settings; default: %(default)s")
-    add_set_option(parser, "such as size=128 gates=2,3,4")
-    parser.add_argument("--figure", metavar="F", help="draw it as the paper's Figure 1, to a .png, .svg or .pdf file")
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="paper", help="settings (default: %(default)s)")
+    add_set_option(parser, "settings that differ from the preset, such as size=128 gates=2,3,4")
+    parser.add_argument("--figure", metavar="FILE", help="also draw it as the paper's Figure 1 (.png, .svg, .pdf)")
     return parser
 
 
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
-    """The command; see the module's last line above."""
+    """Print the network of a model or of settings."""
     if arguments.model and arguments.set:
-        raise InputError(f"--set {arguments.set[0]}: a finished model has its settings; give MODEL or --set, not both")
+        raise InputError(f"--set {arguments.set[0]}: MODEL has its own settings; give MODEL or --set, not both")
     config = PRESETS[arguments.preset].with_settings(arguments.set)
     from kidney_seg.figures.style import check_name, save
     from kidney_seg.model.model_file import load_model

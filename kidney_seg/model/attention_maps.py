@@ -1,4 +1,4 @@
-"""What the network looks at: the attention maps of a forward pass, and the scaled images of its pyramid."""
+"""Attention maps and scaled images of a forward pass."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ _SEEN = re.compile(r"gate\d+_attention|scale\d+")
 
 
 def seen_by(model: keras.Model, slices_hu: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what the network makes of slices on its way, by layer name, full size first.
+    """Return attention maps and scaled images of slices, by layer name, full size first; empty without such layers.
 
-    slices_hu: [n, size, size, input_slices] in HU. `gate1_attention` to `gate4_attention`, float32 [n, h, w] in 0..1,
-    are the weights of the gates that the settings have; `scale2` to `scale4`, float32 [n, h, w], the pooled images in
-    0..1 of the window (the middle one of several input slices). Empty where the network has neither.
+    slices_hu: [n, size, size, input_slices] in HU. `gate1_attention` to `gate4_attention`, float32 [n, h, w] in 0..1:
+    weights of the gates. `scale2` to `scale4`, float32 [n, h, w]: pooled images in 0..1 of the window.
     """
     import keras
 
@@ -32,7 +31,7 @@ def seen_by(model: keras.Model, slices_hu: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def draw_seen(seen: dict[str, np.ndarray], which: int = 0, columns: int = 4) -> Figure:
-    """Return the maps of one of the slices side by side, each with its name and size; black is 0, white is 1."""
+    """Return a figure of the maps of one slice, with names and sizes; black is 0, white is 1."""
     from matplotlib.figure import Figure
 
     if not seen:

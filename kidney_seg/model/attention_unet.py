@@ -2,7 +2,7 @@
 
 Layer by layer it is `attn_reg` of the Focal Tversky Loss authors' public code, with what the paper changes: attention
 gates "also added to the most upper layer". Keras only, no custom layer: a saved model loads without this package.
-`python -m kidney_seg.model` shows it level by level, and draws it.
+`python -m kidney_seg.model` prints or draws it level by level.
 """
 
 from __future__ import annotations
@@ -22,19 +22,24 @@ GATE_WIDTHS = (16, 32, 64, 128)  # inner channels of the gates; 16 continues the
 
 
 def build_model(config: ModelConfig | None = None) -> keras.Model:
-    """Build the enhanced U-Net.
+    """Build the enhanced attention U-Net with its initial weights.
 
-    Input `image`: HU, float32 [batch, size, size, input_slices], the segmented slice in the middle, neighbors in the
-    order of z. Output: a dict of probabilities, float32 [batch, size/s, size/s, classes], `head1` (s = 8), `head2` (4),
-    `head3` (2), `head4` (1), coarse to fine as the paper orders its loss weights; only `head4` without deep
-    supervision. The precision is that of `config`, whatever Keras' global policy says. Source: paper, section 1 and
-    Figure 1; the widths, the gate and the place of the convolutions are the authors' code.
+    Args:
+        config: of the network, such as `Config().model`; the paper's settings by default. Its `precision` counts, not
+            Keras' global policy.
+
+    Returns:
+        A model of `image`: HU, float32 [batch, size, size, input_slices], the segmented slice amid its neighbors in z.
+        Its output is a dict of probabilities, float32 [batch, size/s, size/s, classes]: `head1` (s = 8), `head2` (4),
+        `head3` (2), `head4` (1), ordered as the paper's loss weights; only `head4` without deep supervision.
+
+    Source: paper, section 1 and Figure 1; widths, gates and the order of convolutions from the authors' code.
     """
     import keras
 
     config = config or ModelConfig()
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.precision)  # every layer made meanwhile takes it
+    keras.config.set_dtype_policy(config.precision)  # of every layer made below
     try:
         return _connect(config)
     finally:
@@ -65,7 +70,7 @@ def _connect(config: ModelConfig) -> keras.Model:
         return layers.ReLU(name=f"{name}_signal_relu")(normalized(x, f"{name}_signal_norm"))
 
     def gate(skip: keras.KerasTensor, signal: keras.KerasTensor, level: int) -> keras.KerasTensor:
-        """Additive attention: weigh every position of `skip` by what the coarser `signal` says of it."""
+        """Additive attention: weight each position of `skip` by the coarser `signal`."""
         name, inner = f"gate{level}", width(GATE_WIDTHS[level - 1])
         theta = layers.Conv2D(inner, 2, strides=2, name=f"{name}_theta")(skip)
         phi = layers.Conv2D(inner, 1, name=f"{name}_phi")(signal)
@@ -74,13 +79,13 @@ def _connect(config: ModelConfig) -> keras.Model:
         mixed = layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([theta, phi]))
         attention = layers.Conv2D(1, 1, activation="sigmoid", name=f"{name}_psi")(mixed)
         attention = layers.UpSampling2D(2, interpolation=config.gate_interpolation, name=f"{name}_attention")(attention)
-        weighed = layers.Multiply(name=f"{name}_weigh")([skip, attention])
-        return normalized(layers.Conv2D(skip.shape[-1], 1, name=f"{name}_out")(weighed), f"{name}_out_norm")
+        weighted = layers.Multiply(name=f"{name}_weigh")([skip, attention])
+        return normalized(layers.Conv2D(skip.shape[-1], 1, name=f"{name}_out")(weighted), f"{name}_out_norm")
 
     head_bias = keras.initializers.Constant(_prior_biases(config))
     image = keras.Input((config.size, config.size, config.input_slices), name="image")
     low, high = config.hu_window
-    # in float32 whatever the precision: bfloat16 has eight bits, and two HU would be one at 300 HU
+    # always in float32: bfloat16 has eight bits, so neighboring HU would be equal at 300 HU
     scaled = layers.Rescaling(1 / (high - low), -low / (high - low), dtype="float32", name="hu_window_scale")(image)
     scaled = layers.ReLU(max_value=1.0, dtype="float32", name="hu_window_clip")(scaled)
 
@@ -93,11 +98,7 @@ def _connect(config: ModelConfig) -> keras.Model:
             if config.multi_scale_input:
                 pooled_image = layers.AveragePooling2D(2, name=f"scale{level}")(pooled_image)
                 seen = layers.Conv2D(
-                    width(SCALE_WIDTHS[level - 1]),
-                    3,
-                    padding="same",
-                    activation="relu",
-                    name=f"scale{level}_conv",
+                    width(SCALE_WIDTHS[level - 1]), 3, padding="same", activation="relu", name=f"scale{level}_conv"
                 )(pooled_image)
                 x = layers.Concatenate(name=f"scale{level}_join")([seen, x])
         x = skips[level] = block(x, config.widths[level - 1], f"encoder{level}")
@@ -127,7 +128,7 @@ def _connect(config: ModelConfig) -> keras.Model:
 
 
 def _prior_biases(config: ModelConfig) -> list[float]:
-    """Return the heads' first biases: with them alone, `foreground_prior` of the probability is not background."""
+    """Return the heads' initial biases, which give `foreground_prior` as the probability of all foreground classes."""
     prior = config.foreground_prior
     if prior == 0:
         return [0.0] * config.classes

@@ -1,4 +1,4 @@
-"""Trained models as files: a `.keras` file that also carries the settings it needs to be used rightly."""
+"""Model files: a `.keras` file that also holds the settings of the network, the grid and prediction."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import keras
 
 ACCEPTED = "accepted"  # of --ensemble
-SETTINGS_MEMBER = "kidney_seg.json"  # beside Keras' own members of the zip file, which ignores it
+SETTINGS_MEMBER = "kidney_seg.json"  # in the zip file; Keras ignores it
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A loaded model: `model` is as `build_model` says, `config` the run's, `grid` that of its training slices.
+    """A loaded model: `model` as from `build_model`, `config` of its run, `grid` of its training slices.
 
     path: of its file; sha256: of the file that its weights come from; others: models that are averaged with it.
     """
@@ -38,11 +38,11 @@ class ModelFile:
 
     @property
     def members(self) -> tuple[ModelFile, ...]:
-        """The models that predict together: this one, and the others."""
+        """All models that predict together."""
         return (self, *self.others)
 
     def in_single_precision(self) -> ModelFile:
-        """Return it, and its others, with the networks that ONNX stands for (`in_single_precision`)."""
+        """Return a copy whose networks, also those of `others`, compute in float32, as ONNX does."""
         others = tuple(other.in_single_precision() for other in self.others)
         return replace(self, model=in_single_precision(self.model, self.config), others=others)
 
@@ -61,36 +61,33 @@ def find_model(path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir():
         if not (path / "best.keras").is_file():
-            raise InputError(f"{path}: no best.keras in this folder; give a run folder with a finished round")
+            raise InputError("no best.keras in this folder; give a run folder with a finished round", path=path)
         return path / "best.keras"
     if not path.is_file():
-        raise InputError(f"{path}: no such model; give a run folder or a .keras file")
+        raise InputError("no such model; give a run folder or a .keras file", path=path, code="no_such_file")
     return path
 
 
 def load_model(path: str | Path) -> ModelFile:
     """Load a run folder's best model or a `.keras` file, in Keras' safe mode.
 
-    InputError if there is none, if it is damaged, or if it was not written by `save_model`.
+    Returns:
+        The Keras model as `.model`, with `.config` (all settings) and `.grid` (size and spacing of its slices).
+
+    Raises:
+        InputError: the model does not exist, is damaged, or was not written by `save_model`.
     """
-    return _load(find_source(path))
+    return find_source(path).open()
 
 
 def load_ensemble(path: str | Path, ensemble: Sequence[str] = ()) -> ModelFile:
     """Load a model with those that it is averaged with (`find_ensemble`)."""
-    first, *others = [_load(source) for source in find_ensemble(path, ensemble)]
+    first, *others = [source.open() for source in find_ensemble(path, ensemble)]
     return replace(first, others=tuple(others))
 
 
-def _load(source: ModelSource) -> ModelFile:
-    return ModelFile(source.load(), source.config, source.grid, source.path, source.sha256)
-
-
 def in_single_precision(model: keras.Model, config: Config) -> keras.Model:
-    """Return the network that ONNX stands for: computed in float32 throughout, whatever `precision` it was trained in.
-
-    Half precision is a matter of the device that trained it; the weights are float32.
-    """
+    """Return the network computed in float32, whatever `precision` it was trained in; its weights are float32."""
     if config.model.precision == "float32":
         return model
     from kidney_seg.model.attention_unet import build_model
@@ -102,10 +99,9 @@ def in_single_precision(model: keras.Model, config: Config) -> keras.Model:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model that is not loaded yet; nothing of Keras is needed to make one.
+    """A model that is not loaded; making one does not import Keras.
 
-    path: the `.keras` file. sha256: of the file that its weights come from: this one, or `weights`, those of another
-    round of the same run.
+    path: the `.keras` file. sha256: of the file that its weights come from: this one, or `weights` of another round.
     """
 
     path: Path
@@ -115,29 +111,33 @@ class ModelSource:
     weights: Path | None = None
 
     def load(self) -> Any:
-        """Return the Keras model, with its weights."""
+        """Return the Keras model with its weights."""
         import keras
 
         from kidney_seg.model.logit_adjustment import set_odds
 
         model = keras.saving.load_model(self.path, compile=False, safe_mode=True)
         if self.weights is not None:
-            model.load_weights(self.weights)  # as they were trained
+            model.load_weights(self.weights)  # as trained, without class odds
             set_odds(model, self.config.prediction.odds)
         return model
 
+    def open(self) -> ModelFile:
+        """Return the loaded model with its settings."""
+        return ModelFile(self.load(), self.config, self.grid, self.path, self.sha256)
+
 
 def find_source(path: str | Path) -> ModelSource:
-    """Return the model of a run folder (its best) or of a `.keras` file; errors as for `load_model`."""
+    """Return the best model of a run folder, or a `.keras` file; errors as for `load_model`."""
     path = find_model(path)
     settings = _read_settings(path)
     return ModelSource(path, sha256_of(path), Config.from_dict(settings["config"]), GridSettings(**settings["grid"]))
 
 
 def find_ensemble(path: str | Path, ensemble: Sequence[str]) -> list[ModelSource]:
-    """Return the models that predict together: `path` and those of `ensemble`, or, if that is `accepted`, `path`'s own.
+    """Return the models that predict together: `path` and `ensemble`, or the accepted rounds of `path` for `accepted`.
 
-    InputError if they cannot be averaged (`check_alike`), and as `find_accepted` and `find_source` say.
+    InputError as for `find_accepted` and `find_source`, or if they cannot be averaged (`check_alike`).
     """
     if ACCEPTED in ensemble:
         if len(ensemble) > 1:
@@ -149,45 +149,43 @@ def find_ensemble(path: str | Path, ensemble: Sequence[str]) -> list[ModelSource
 
 
 def find_accepted(run: str | Path) -> list[ModelSource]:
-    """Return the accepted rounds of a run folder, in order: the ensemble that a run leaves behind.
+    """Return the accepted rounds of a run folder, in order.
 
-    Their weights are those that the run's journal names, with their checksums. InputError if `run` is no run folder or
-    if weights are gone or damaged.
+    InputError if `run` is no run folder, or if weights are missing or differ from the checksum in the run's journal.
     """
     from kidney_seg.run.journal import read_events
 
     run = Path(run)
     if not run.is_dir():
-        raise InputError(f"{run}: expected a run folder, whose accepted rounds are to be averaged")
+        raise InputError("expected a run folder, whose accepted rounds are averaged", path=run)
     best = find_source(run)
     sources = []
     for event in read_events(run):
         if event["event"] == "round" and event["accepted"]:
             weights = run / event["weights"]
             if not weights.is_file() or sha256_of(weights) != event["sha256"]:
-                raise InputError(f"{weights}: weights of an accepted round are missing or damaged; predict without")
+                raise InputError("weights of an accepted round are missing or damaged; predict without", path=weights)
             sources.append(replace(best, sha256=event["sha256"], weights=weights))
     if not sources:
-        raise InputError(f"{run}: no accepted round in this run's journal; predict with its best model alone")
+        raise InputError("no accepted round in this run's journal; predict with its best model alone", path=run)
     return sources
 
 
 def check_alike(sources: Sequence[ModelSource]) -> None:
-    """Raise InputError unless the models can be averaged: same grid, window, slices seen, classes and activation."""
+    """Raise InputError unless the models can be averaged: same grid, window, input slices, classes and activation."""
+
+    def seen(source: ModelSource) -> dict[str, Any]:
+        names = ("classes", "hu_window", "input_slices", "activation")
+        return asdict(source.grid) | {name: getattr(source.config.model, name) for name in names}
+
     first, *others = sources
     for other in others:
-        for what, one, another in (
-            ("size", first.grid.size, other.grid.size),
-            ("pixel_mm", first.grid.pixel_mm, other.grid.pixel_mm),
-            *(
-                (name, getattr(first.config.model, name), getattr(other.config.model, name))
-                for name in ("classes", "hu_window", "input_slices", "activation")
-            ),
-        ):
-            if one != another:
+        for name, expected in seen(first).items():
+            if (found := seen(other)[name]) != expected:
                 raise InputError(
-                    f"{other.path}: has {what} {another}, but {first.path} has {one}; only models that see and say "
-                    "the same can be averaged"
+                    f"has {name} {found}, but {first.path} has {expected}; only models with the same input and output "
+                    "can be averaged",
+                    path=other.path,
                 )
 
 
@@ -199,6 +197,6 @@ def _read_settings(path: Path) -> dict[str, Any]:
                 raise zipfile.BadZipFile(f"checksum of {broken} is wrong")
             return json.loads(archive.read(SETTINGS_MEMBER))
     except (OSError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, ValueError) as error:
-        raise InputError(f"{path}: not a whole .keras file ({error}); train again or restore it") from None
+        raise InputError(f"incomplete .keras file ({error}); train again or restore it", path=path) from None
     except KeyError:
-        raise InputError(f"{path}: a .keras file, but without the settings that this project writes into it") from None
+        raise InputError("a .keras file without the settings that this project writes into it", path=path) from None

@@ -1,4 +1,4 @@
-"""A look at a live network: its levels as a table, and drawn as the paper's Figure 1."""
+"""The levels of a network as a table, or drawn as the paper's Figure 1."""
 
 from __future__ import annotations
 
@@ -24,30 +24,23 @@ _LEVEL_OF = (
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution of a network, read off its layers; None where it has no such part.
+    """One resolution of a network, read from its layers; None for a part that it lacks."""
 
-    number: 1 (full size) to 4, 5 is the center. pixels: height and width. image: channels of the convolution on the
-    pooled image (level 1: of the image itself). encoder, decoder: channels of the blocks. gate: channels inside of the
-    attention gate, signal: pixels of what steers it. merged: channels where the decoder meets the skip. inline: whether
-    the next finer level goes on from the decoder's block, not from where it met the skip. head: name and classes of the
-    supervised output. parameters: of all layers of this level.
-    """
-
-    number: int
-    pixels: int
-    image: int | None
-    encoder: int
-    gate: int | None
-    signal: int | None
-    merged: int | None
-    decoder: int | None
-    inline: bool
-    head: tuple[str, int] | None
-    parameters: int
+    number: int  # 1 (full size) to 4; 5 is the center
+    pixels: int  # height and width
+    image: int | None  # channels of the convolution on the pooled image (level 1: of the image itself)
+    encoder: int  # channels
+    gate: int | None  # channels inside the attention gate
+    signal: int | None  # pixels of the gating signal
+    merged: int | None  # channels where decoder and skip connection join
+    decoder: int | None  # channels
+    inline: bool  # whether the next finer level continues from the decoder block, not from the join
+    head: tuple[str, int] | None  # name and classes of the supervised output
+    parameters: int  # of all layers of this level
 
 
 def levels(model: keras.Model) -> list[Level]:
-    """Return the levels of a network that `build_model` made, from full size down to the center."""
+    """Return the levels of a network of `build_model`, from full size to the center."""
     named = {layer.name: layer for layer in model.layers}
 
     def channels(name: str) -> int | None:
@@ -81,10 +74,8 @@ def _level_of(name: str) -> int | None:
 
 
 def table(model: keras.Model) -> str:
-    """Return the network level by level, as lines of text with the totals below."""
-    rows = [
-        ["level", "pixels", "image", "encoder", "gate", "steered from", "merged", "decoder", "output", "parameters"]
-    ]
+    """Return the network level by level as a table of text, with the totals below."""
+    rows = [["level", "pixels", "image", "encoder", "gate", "signal from", "merged", "decoder", "output", "parameters"]]
     for level in levels(model):
         head = f"{level.head[0]}, {level.head[1]} classes" if level.head else "-"
         signal = f"{level.signal} x {level.signal}" if level.signal else None
@@ -95,18 +86,18 @@ def table(model: keras.Model) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     trainable = sum(math.prod(variable.shape) for variable in model.trainable_variables)
-    lines.append(f"{model.count_params():,} parameters, {trainable:,} of them trained; numbers are channels")
+    lines.append(f"{model.count_params():,} parameters, {trainable:,} of them trainable; numbers are channels")
     return "\n".join(lines)
 
 
-# Where the columns of the drawing stand: scaled images, encoder, gates, decoder, outputs.
+# x of the drawing's columns: scaled images, encoder, gates, decoder, outputs
 IMAGE, ENCODER, GATE, DECODER, OUTPUT = 0.0, 2.2, 4.4, 6.6, 8.8
 FILLS = {"image": "#DDDDDD", "encoder": "#BBD9EE", "gate": "#F6D8AE", "decoder": "#CBE3C4", "output": "#F2C4C4"}
 WIDE, HIGH = 1.5, 0.62
 
 
 def draw(model: keras.Model) -> Figure:
-    """Return the network as Figure 1 of the paper shows it: scaled images, encoder, gates, decoder, four outputs."""
+    """Return the network as in Figure 1 of the paper: scaled images, encoder, gates, decoder, four outputs."""
     from matplotlib.figure import Figure
 
     found = levels(model)
@@ -142,7 +133,7 @@ def draw(model: keras.Model) -> Figure:
     names = ("scaled images", "encoder", "attention gates", "decoder", "supervised outputs")
     for x, name in zip((IMAGE, ENCODER, GATE, DECODER, OUTPUT), names, strict=True):
         ax.text(x, -0.55, name, ha="center", fontsize=10, weight="bold")
-    ax.set_title(f"{model.name}: {model.count_params():,} parameters (dashed: what steers a gate)", fontsize=10)
+    ax.set_title(f"{model.name}: {model.count_params():,} parameters (dashed: gating signals)", fontsize=10)
     ax.set_xlim(IMAGE - 1, OUTPUT + 1)
     ax.set_ylim(-1.35 * BOTTOM - 0.7, -0.3)
     ax.set_axis_off()

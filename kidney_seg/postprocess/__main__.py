@@ -1,67 +1,62 @@
-"""Command line of `python -m kidney_seg.postprocess`."""
+"""Command line of `python -m kidney_seg.postprocess`: remove distant objects from label files."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.cli import command
 from data_prep.errors import InputError
-from kidney_seg.postprocess.distant_objects import (
-    DISTANCE_MM,
-    KIDNEY_ML,
-    Component,
-    apply_rule,
-    check_limits,
-    format_objects,
-)
+from kidney_seg.postprocess.distant_objects import DISTANCE_MM, KIDNEY_ML, Component, apply_rule, check_limits
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.postprocess",
-        description="Remove the objects of a label file (0 background, 1 kidney, 2 tumor) that lie far from "
-        "both kidneys, and say what was found. The result is on the grid of the input.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Remove the objects of a label file (0 background, 1 kidney, 2 tumor) that are far from both "
+        "kidneys, and print the objects that were found. The result is on the grid of the input.",
+        epilog="example: python -m kidney_seg.postprocess predicted --out cleaned --json cleaned.json",
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "input",
         metavar="IN",
         type=Path,
-        help="label file (.nii.gz, .nii, .nrrd, .mha, or .dcm of a DICOM Segmentation), or folder of them",
+        help="label file (.nii.gz, .nii, .nrrd, .mha, or .dcm of a DICOM SEG), or folder of label files",
     )
-    parser.add_argument(
+    add(
         "--out",
+        metavar="OUT",
         type=Path,
         required=True,
-        help="label file to write (.nii.gz, .nii, .nrrd, .mha), or folder for a folder",
-        default=argparse.SUPPRESS,
+        help="label file to write (.nii.gz, .nii, .nrrd, .mha), or folder if IN is a folder",
     )
-    parser.add_argument(
-        "--distance-mm", type=float, default=DISTANCE_MM, help="objects farther than this from the kidneys go"
+    add(
+        "--distance-mm",
+        metavar="MM",
+        type=float,
+        default=DISTANCE_MM,
+        help="remove objects farther than this from the kidneys (default: %(default)s)",
     )
-    parser.add_argument(
+    add(
         "--kidney-ml",
+        metavar="ML",
         type=float,
         default=KIDNEY_ML,
-        help="the two largest objects of at least this are kidneys",
+        help="the two largest objects of at least this volume are kidneys (default: %(default)s)",
     )
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        type=Path,
-        help="write volumes, objects and flags of each case, too",
-        default=argparse.SUPPRESS,
-    )
-    parser.add_argument("--force", action="store_true", help="replace files where they exist")
+    add("--json", metavar="FILE", type=Path, help="also write volumes, objects and flags per case to FILE")
+    add("--force", action="store_true", help="replace files that exist")
     return parser
 
 
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
-    """Run the command: label files in, the same without distant objects out."""
+    """Remove distant objects from label files; 2 if a file of a folder could not be read."""
     from data_prep.datasets.label_files import find_label_files
     from data_prep.files.json_files import write_json
     from kidney_seg.postprocess.review import summary_line
@@ -70,10 +65,9 @@ def main(arguments: argparse.Namespace) -> int:
     files = find_label_files(arguments.input)
     many = arguments.input.is_dir()
     outs = {case: arguments.out / f"{case}.nii.gz" if many else arguments.out for case in files}
-    report = getattr(arguments, "json", None)
-    there = [path for path in (*outs.values(), *([report] if report else [])) if path.exists()]
-    if there and not arguments.force:
-        raise InputError(f"{there[0]}: is there already; choose another name, or replace it with --force")
+    existing = [path for path in (*outs.values(), arguments.json) if path and path.exists()]
+    if existing and not arguments.force:
+        raise InputError("exists; choose another name, or replace it with --force", path=existing[0], code="exists")
 
     described, failed = {}, {}
     for case, path in files.items():
@@ -87,11 +81,11 @@ def main(arguments: argparse.Namespace) -> int:
         if many:
             print(f"{case}: {summary_line(described[case])}")
         else:
-            print(format_objects(objects, arguments.distance_mm, arguments.kidney_ml))
+            print(format_objects(objects, arguments.kidney_ml))
             print(summary_line(described[case]))
             print(f"wrote {arguments.out}")
-    if report:
-        write_json(report, {"cases": described, "failed": failed})
+    if arguments.json:
+        write_json(arguments.json, {"cases": described, "failed": failed})
     if many:
         print(f"{len(described)} label files in {arguments.out}")
     for line in failed.values():
@@ -104,12 +98,28 @@ def _clean(path: Path, out: Path, distance_mm: float, kidney_ml: float) -> tuple
     from kidney_seg.postprocess.review import describe
 
     volume = read_labels(path)
-    result, objects = apply_rule(volume.voxels, volume.spacing_mm, distance_mm, kidney_ml)
-    write_labels(result, volume.source, out)
-    described = describe(
-        volume.voxels, result, objects, volume.spacing_mm, distance_mm=distance_mm, kidney_ml=kidney_ml
-    )
-    return described, objects
+    before, spacing_mm = volume.voxels, volume.spacing_mm
+    labels, objects = apply_rule(before, spacing_mm, distance_mm, kidney_ml)
+    write_labels(labels, volume.source, out)
+    return describe(before, labels, objects, spacing_mm, distance_mm=distance_mm, kidney_ml=kidney_ml), objects
+
+
+def format_objects(objects: Sequence[Component], kidney_ml: float, most: int = 12) -> str:
+    """Return the largest `most` objects as a table, with notes on unusual findings."""
+    lines = ["object       mL  tumor mL  distance mm  role"]
+    for item in objects[:most]:
+        far = "-" if item.role == "kidney" or math.isnan(item.distance_mm) else f"{item.distance_mm:.1f}"
+        lines.append(f"{item.id:6d} {item.volume_ml:8.2f}  {item.tumor_ml:8.2f}  {far:>11}  {item.role}")
+    rest = objects[most:]
+    removed = [item for item in objects if item.role == "removed"]
+    if rest:
+        lines.append(f"... and {len(rest)} smaller, {sum(item.role == 'removed' for item in rest)} of them removed")
+    lines.append(f"{len(removed)} of {len(objects)} objects removed, {sum(item.volume_ml for item in removed):.2f} mL")
+    if not any(item.role == "kidney" for item in objects):
+        lines.append(f"note: no object has {kidney_ml:g} mL, so there is no kidney to measure from: nothing removed")
+    if any(item.role != "kidney" and item.volume_ml >= kidney_ml for item in objects):
+        lines.append(f"note: more than two objects have {kidney_ml:g} mL; another organ may be labeled kidney")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

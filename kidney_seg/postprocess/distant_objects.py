@@ -1,4 +1,4 @@
-"""The paper's rule against noise: objects far from both kidneys go. In millimeters and milliliters."""
+"""The paper's post-processing: find the two kidneys and remove the objects far from both."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.errors import InputError
-from kidney_seg.postprocess.kidneys import TOLERANCE, Bodies, distances_mm, find_bodies
+from data_prep.geometry.components import bounding_box, connected_objects, surface_voxels
+from data_prep.geometry.types import Box
+from data_prep.labels import TUMOR
 
-DISTANCE_MM = 20.0  # of the true labels of 210 patients .01 mL lies farther than this from the kidneys
-KIDNEY_ML = 20.0  # the smallest true second kidney of 210 patients has 42.7 mL, the largest third object .89 mL
+DISTANCE_MM = 20.0  # in the true labels of 210 patients, .01 mL is farther than this from the kidneys
+KIDNEY_ML = 20.0  # in 210 patients, the smallest second kidney has 42.7 mL, the largest third object .89 mL
+TOLERANCE = 1e-6  # of a limit, relative: rounding in single precision must not decide
 
 
 @dataclass(frozen=True)
@@ -20,81 +23,122 @@ class Component:
     """One object of a label map: voxels with label > 0 that touch by face, edge or corner (26-connected)."""
 
     id: int  # 1 for the largest, and so on
-    role: str  # "kidney", "kept" (near a kidney, or there is none to measure from) or "removed"
+    role: str  # "kidney", "kept" (near a kidney, or no kidney was found) or "removed"
     volume_ml: float  # kidney and tumor together
-    tumor_ml: float  # of it, voxels with label 2
-    distance_mm: float  # to the nearest kidney, surface to surface; 0 for kidneys, nan if there is no kidney
+    tumor_ml: float  # its voxels with label 2
+    distance_mm: float  # to the nearest kidney, surface to surface; 0 for kidneys, NaN without a kidney
+
+
+@dataclass(frozen=True)
+class Components:
+    """The 26-connected objects of a label map, by number; 0 is background.
+
+    box: part of the map [z, y, x] that holds all objects; ids: their numbers in it; voxels: int64 [n + 1]; boxes: part
+    of `ids` that holds each object; is_kidney: bool [n + 1].
+    """
+
+    box: Box
+    ids: np.ndarray
+    voxels: np.ndarray
+    boxes: list[Box]
+    is_kidney: np.ndarray
+    voxel_ml: float
+
+    @property
+    def order(self) -> np.ndarray:
+        """The numbers, largest object first."""
+        return 1 + np.argsort(-self.voxels[1:], kind="stable")
+
+    @property
+    def kidneys(self) -> list[int]:
+        """The numbers of the kidneys, largest first."""
+        return [int(number) for number in self.order if self.is_kidney[number]]
 
 
 def remove_distant_objects(
-    labels: np.ndarray,
-    spacing_mm: Sequence[float],
-    distance_mm: float = DISTANCE_MM,
-    kidney_ml: float = KIDNEY_ML,
+    labels: np.ndarray, spacing_mm: Sequence[float], distance_mm: float = DISTANCE_MM, kidney_ml: float = KIDNEY_ML
 ) -> np.ndarray:
-    """Return the labels without the objects that lie farther than `distance_mm` from the kidneys.
+    """Return a copy of the labels without the objects that are farther than `distance_mm` from the kidneys.
 
-    `labels`: integers [z, y, x], 0 is background, all else is one tissue; `spacing_mm`: of its three axes.
-    The kidneys are the two largest 26-connected objects among those of at least `kidney_ml` (all of them
-    where equal sizes leave no second largest; one where no other is that large). Every other object stays
-    if its distance to the kidneys is at most `distance_mm`: surface to surface, that is from voxel center to
-    voxel center where the two come nearest (never from centroid to centroid: a tumor of a liter lies 10 cm
-    off by that). Where no object has `kidney_ml` the labels stay as they are: the rule never empties a map. Nor is
-    anything removed from a single slice, which tells no volume: a section of the second kidney can have less there.
+    The kidneys are the objects that `find_kidneys` names. Distances are from surface to surface, between the nearest
+    voxel centers (by centroids, a tumor of one liter would be 10 cm too far). Without a kidney, and in a single slice,
+    where a section of the second kidney can be small, nothing is removed: a map never becomes empty.
 
-    It only removes, kept voxels keep their labels, twice is the same as once, and the input is not changed.
-    What it cannot mend: bowel or spleen larger than a kidney passes for a kidney (see `find_objects`).
-    ValueError for anything but three axes and three positive spacings.
+    Kept voxels keep their labels, and a second call changes nothing. Bowel or spleen larger than a kidney is taken for
+    a kidney (`find_objects` shows it).
 
-    Source: the paper, section 1 ("finds the two kidneys including tumors ... If the distances between the
-    small objects and the two kidneys are larger than a threshold ... they will be removed"). The paper gives
-    no numbers; the defaults are measured on the KiTS19 labels.
+    Args:
+        labels: integers [z, y, x]; 0 is background, all other labels count as one tissue.
+        spacing_mm: of the three axes.
+        distance_mm: largest distance of an object that is kept.
+        kidney_ml: smallest volume of a kidney.
+
+    Raises:
+        ValueError: other than three axes and three positive spacings, or a negative limit.
+
+    Source: paper, section 1 ("finds the two kidneys including tumors ... If the distances between the small objects and
+    the two kidneys are larger than a threshold ... they will be removed"). The paper gives no numbers; the defaults are
+    measured on the KiTS19 labels.
     """
     return _apply(labels, spacing_mm, distance_mm, kidney_ml, beyond=False)[0]
 
 
 def find_objects(
-    labels: np.ndarray,
-    spacing_mm: Sequence[float],
-    distance_mm: float = DISTANCE_MM,
-    kidney_ml: float = KIDNEY_ML,
+    labels: np.ndarray, spacing_mm: Sequence[float], distance_mm: float = DISTANCE_MM, kidney_ml: float = KIDNEY_ML
 ) -> list[Component]:
-    """Return the objects of a label map, largest first, with what `remove_distant_objects` makes of each.
+    """Return the objects of a label map, largest first, with the role that `remove_distant_objects` gives each.
 
-    Empty for an empty map. Arguments and errors as there.
+    Empty for an empty map. Arguments and errors as for `remove_distant_objects`.
     """
     return apply_rule(labels, spacing_mm, distance_mm, kidney_ml)[1]
 
 
 def apply_rule(
-    labels: np.ndarray,
-    spacing_mm: Sequence[float],
-    distance_mm: float = DISTANCE_MM,
-    kidney_ml: float = KIDNEY_ML,
+    labels: np.ndarray, spacing_mm: Sequence[float], distance_mm: float = DISTANCE_MM, kidney_ml: float = KIDNEY_ML
 ) -> tuple[np.ndarray, list[Component]]:
-    """Return (`remove_distant_objects`, `find_objects`) of a label map, at the price of the latter."""
-    result, bodies, distances, removed = _apply(labels, spacing_mm, distance_mm, kidney_ml, beyond=True)
-    if bodies is None:
+    """Return (`remove_distant_objects`, `find_objects`) of a label map, in the time of the latter."""
+    result, found, distances, removed = _apply(labels, spacing_mm, distance_mm, kidney_ml, beyond=True)
+    if found is None:
         return result, []
-    tumor_voxels = np.bincount(bodies.ids[np.asarray(labels)[bodies.box] == 2], minlength=bodies.voxels.size)
-    roles = np.where(bodies.is_kidney, "kidney", np.where(removed, "removed", "kept"))
-    report = [
-        Component(
-            id=rank,
-            role=str(roles[index]),
-            volume_ml=float(bodies.voxels[index] * bodies.voxel_ml),
-            tumor_ml=float(tumor_voxels[index] * bodies.voxel_ml),
-            distance_mm=float(distances[index]),
-        )
-        for rank, index in enumerate(bodies.order, start=1)
+    tumor_voxels = np.bincount(found.ids[np.asarray(labels)[found.box] == TUMOR], minlength=found.voxels.size)
+    roles = np.where(found.is_kidney, "kidney", np.where(removed, "removed", "kept"))
+    volumes_ml, tumors_ml = found.voxels * found.voxel_ml, tumor_voxels * found.voxel_ml
+    return result, [
+        Component(rank, str(roles[i]), float(volumes_ml[i]), float(tumors_ml[i]), float(distances[i]))
+        for rank, i in enumerate(found.order, start=1)
     ]
-    return result, report
+
+
+def find_kidneys(labels: np.ndarray, spacing_mm: Sequence[float], kidney_ml: float) -> Components | None:
+    """Return the objects of integers [z, y, x] with the kidneys among them; None for an empty map.
+
+    The kidneys are the two largest objects of at least `kidney_ml`: fewer if no other object is that large, more if
+    equal sizes leave no second largest.
+    """
+    box = bounding_box(labels > 0)
+    if box is None:
+        return None
+    ids, voxels, boxes = connected_objects(labels[box] > 0)
+    voxel_ml = math.prod(sorted(spacing_mm)) / 1000.0  # sorted: the same product for every order of the axes
+    is_kidney = voxels * voxel_ml >= kidney_ml * (1 - TOLERANCE)
+    is_kidney[0] = False
+    if np.count_nonzero(is_kidney) > 2:
+        second = np.sort(voxels[is_kidney])[-2]
+        is_kidney &= voxels >= second
+    return Components(box, ids, voxels, boxes, is_kidney, voxel_ml)
+
+
+def check_limits(distance_mm: float, kidney_ml: float) -> None:
+    """Raise InputError if a command's limits are negative or not numbers."""
+    for name, value in (("--distance-mm", distance_mm), ("--kidney-ml", kidney_ml)):
+        if not value >= 0:
+            raise InputError(f"{name}: found {value:g}, expected a number of 0 or more")
 
 
 def _apply(
     labels: np.ndarray, spacing_mm: Sequence[float], distance_mm: float, kidney_ml: float, beyond: bool
-) -> tuple[np.ndarray, Bodies | None, np.ndarray, np.ndarray]:
-    """Return the cleaned labels; the objects of the given ones, None without any; their distances; the removed ones."""
+) -> tuple[np.ndarray, Components | None, np.ndarray, np.ndarray]:
+    """Return the cleaned labels, the objects of the given ones, their distances, and which of them are removed."""
     labels, spacing = np.asarray(labels), tuple(float(mm) for mm in spacing_mm)
     if labels.ndim != 3 or labels.dtype.kind not in "iub":
         raise ValueError(f"labels must be integers [z, y, x], found {labels.dtype} of shape {labels.shape}")
@@ -104,39 +148,64 @@ def _apply(
         raise ValueError(f"limits must be 0 or more, found {distance_mm} mm and {kidney_ml} mL")
 
     result = labels.copy()
-    bodies = find_bodies(labels, spacing, kidney_ml)
-    if bodies is None:
+    found = find_kidneys(labels, spacing, kidney_ml)
+    if found is None:
         return result, None, np.zeros(1), np.zeros(1, bool)
-    distances = distances_mm(bodies, spacing, distance_mm, beyond)
-    removed = distances > distance_mm * (1 + TOLERANCE)  # false for NaN: nothing to measure from
+    distances = _distances_mm(found, spacing, distance_mm, beyond)
+    removed = distances > distance_mm * (1 + TOLERANCE)  # false for NaN: without a kidney
     if 1 in labels.shape:
         removed[:] = False
     for number in np.flatnonzero(removed):
-        box = bodies.boxes[number]
-        result[bodies.box][box][bodies.ids[box] == number] = 0
-    return result, bodies, distances, removed
+        box = found.boxes[number]
+        result[found.box][box][found.ids[box] == number] = 0
+    return result, found, distances, removed
 
 
-def format_objects(objects: Sequence[Component], distance_mm: float, kidney_ml: float, most: int = 12) -> str:
-    """Return the objects as a table for the screen, the largest `most`, with notes on odd findings."""
-    lines = ["object       mL  tumor mL  distance mm  what"]
-    for item in objects[:most]:
-        far = "-" if item.role == "kidney" or math.isnan(item.distance_mm) else f"{item.distance_mm:.1f}"
-        lines.append(f"{item.id:6d} {item.volume_ml:8.2f}  {item.tumor_ml:8.2f}  {far:>11}  {item.role}")
-    rest = objects[most:]
-    gone = [item for item in objects if item.role == "removed"]
-    if rest:
-        lines.append(f"... and {len(rest)} smaller, {sum(item.role == 'removed' for item in rest)} of them removed")
-    lines.append(f"{len(gone)} of {len(objects)} objects removed, {sum(item.volume_ml for item in gone):.2f} mL")
-    if not any(item.role == "kidney" for item in objects):
-        lines.append(f"note: no object has {kidney_ml:g} mL, so there is no kidney to measure from: nothing removed")
-    if any(item.role != "kidney" and item.volume_ml >= kidney_ml for item in objects):
-        lines.append(f"note: more than two objects have {kidney_ml:g} mL; another organ may pass for a kidney")
-    return "\n".join(lines)
+def _distances_mm(found: Components, spacing_mm: Sequence[float], limit_mm: float, beyond: bool) -> np.ndarray:
+    """Return each object's distance to the nearest kidney: 0 for kidneys, NaN without a kidney.
+
+    It is measured between the centers of the nearest surface voxels, so the empty gap is up to one voxel smaller. Up to
+    `limit_mm` a distance map around the kidneys gives it (a whole CT can have 1059 x 512 x 512 voxels). Farther objects
+    need a search among surface voxels, which takes most of the time; without `beyond` they get inf.
+    """
+    if not found.is_kidney.any():
+        return np.full(found.voxels.size, math.nan)
+    distances = np.where(found.is_kidney, 0.0, math.inf)
+    distances[0] = 0.0
+    if not np.isfinite(distances).all():
+        _measure_near(found, spacing_mm, limit_mm, distances)
+    if beyond and not np.isfinite(distances).all():
+        _measure_far(found, spacing_mm, distances)
+    return distances
 
 
-def check_limits(distance_mm: float, kidney_ml: float) -> None:
-    """Raise InputError where a command was given limits that are negative or not a number."""
-    for name, value in (("--distance-mm", distance_mm), ("--kidney-ml", kidney_ml)):
-        if not value >= 0:
-            raise InputError(f"{name}: found {value:g}, expected a number of 0 or more")
+def _measure_near(found: Components, spacing_mm: Sequence[float], limit_mm: float, distances: np.ndarray) -> None:
+    import edt
+
+    kidneys = [found.boxes[number] for number in found.kidneys]
+    near = tuple(
+        slice(max(0, min(box[axis].start for box in kidneys) - reach), max(box[axis].stop for box in kidneys) + reach)
+        for axis, mm in enumerate(spacing_mm)
+        for reach in [math.ceil(min(limit_mm / mm, found.ids.shape[axis])) + 1]
+    )
+    ids = found.ids[near]
+    is_kidney = found.is_kidney[ids]
+    to_kidney = edt.edt(~is_kidney, anisotropy=tuple(spacing_mm))  # float32 [z, y, x]
+    others = (ids > 0) & ~is_kidney
+    nearest = np.full(distances.size, math.inf)
+    np.minimum.at(nearest, ids[others], to_kidney[others].astype(np.float64))
+    nearest[nearest > limit_mm * (1 + TOLERANCE)] = math.inf  # part of an object may be outside this box
+    np.minimum(distances, nearest, out=distances)
+
+
+def _measure_far(found: Components, spacing_mm: Sequence[float], distances: np.ndarray) -> None:
+    from scipy.spatial import cKDTree
+
+    def surface(number: int) -> np.ndarray:
+        box = found.boxes[number]
+        voxels = surface_voxels(found.ids[box] == number) + [side.start for side in box]
+        return voxels * np.asarray(spacing_mm)
+
+    tree = cKDTree(np.concatenate([surface(number) for number in found.kidneys]))
+    for number in np.flatnonzero(~np.isfinite(distances)):
+        distances[number] = tree.query(surface(int(number)))[0].min()

@@ -1,4 +1,4 @@
-"""Each kidney and each tumor object of a label map: side, volumes, diameter, and the image's edges that cut it."""
+"""Measure each kidney and each tumor of a label map: side, volumes, diameter, slices, and edges that cut it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from data_prep.geometry.components import bounding_box, connected_objects, largest_diameter_mm, surface_voxels
+from data_prep.geometry.components import connected_objects, largest_diameter_mm, surface_voxels
 from data_prep.geometry.types import Box, triple
-from data_prep.labels import IDS
-from kidney_seg.postprocess.kidneys import Bodies
+from data_prep.labels import IDS, TUMOR
+from kidney_seg.postprocess.distant_objects import Components
 
-# On 126 KiTS19 label maps the centroids of two kidneys lie 76 mm apart or more along x and never on one side of the
-# image's middle; of 249 kidneys one has its centroid 14 mm from it, all others 33 mm or more.
-MIDDLE_MM = 20.0  # nearer to the middle, the side of one kidney is not known
-APART_MM = 40.0  # nearer to each other along x, the sides of two kidneys are not known
-TUMOR_ML = 0.1  # smaller objects are summed up; of 164 true tumor objects 26 are, with .13 mL all together
-TISSUE_HU = -300  # above it is body (and table), below it air and lung
+# In 126 KiTS19 label maps, the centroids of two kidneys are 76 mm or more apart along x and never on one side of the
+# image's middle; of 249 kidneys, one has its centroid 14 mm from the middle, all others 33 mm or more.
+MIDDLE_MM = 20.0  # closer to the middle, the side of a single kidney is unknown
+APART_MM = 40.0  # closer to each other along x, the sides of two kidneys are unknown
+SMALL_TUMOR_ML = 0.1  # smaller objects are only summed; 26 of 164 true tumor objects are, with .13 mL in total
+TISSUE_HU = -300  # body (and table) are above it, air and lung below
 _EDGES = (("lowest slice", "highest slice"), ("front edge", "back edge"), ("right edge", "left edge"))
 
 
@@ -32,75 +32,79 @@ class _Tumor(TypedDict):
 
 
 def describe_anatomy(
-    labels: np.ndarray, bodies: Bodies | None, spacing_mm: Sequence[float], hu_zyx: np.ndarray | None = None
+    labels: np.ndarray, found: Components | None, spacing_mm: Sequence[float], hu_zyx: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """Return `kidneys`, `tumors` and `small_tumors` of a label map [z, y, x] in LPS axial order.
+    """Return `kidneys`, `tumors` and `small_tumors` of a label map; both lists have the largest first and may be empty.
 
-    bodies: `find_bodies` of the labels; hu_zyx: the image, for the body's middle, else the middle of the map is taken.
-    Both lists have the largest first, and are empty where there is none. A kidney is a whole object: kidney_ml,
-    tumor_ml and cyst_ml are the parts of its volume_ml. slices: first and last, from 0 at the patient's lower end.
-    A tumor object is 26-connected voxels with label 2; those under `TUMOR_ML` are only counted. Its side is that of
-    the kidney it is part of, or nearest to.
+    A kidney is a whole object: kidney_ml, tumor_ml and cyst_ml are the parts of its volume_ml. A tumor is 26-connected
+    voxels with label 2, on the side of the kidney that it is part of or nearest to; objects under `SMALL_TUMOR_ML` are
+    only counted. slices: first and last, from 0 at the patient's lower end.
+
+    Args:
+        labels: integers [z, y, x] in LPS axial order.
+        found: `find_kidneys` of the labels.
+        spacing_mm: of the three axes.
+        hu_zyx: the image, which gives the middle of the body; the middle of the map is used without it.
     """
-    if bodies is None:
+    if found is None:
         return {"kidneys": [], "tumors": [], "small_tumors": {"objects": 0, "volume_ml": 0.0}}
-    numbers = [int(number) for number in bodies.order if bodies.is_kidney[number]]
-    middle_mm = _middle_mm(labels.shape, bodies, spacing_mm, hu_zyx)
-    masks = [bodies.ids == number for number in numbers]
-    from_middle = [_center_x_mm(mask, bodies.box, spacing_mm) - middle_mm for mask in masks]
-    sides = _sides(from_middle)
-    kidneys = [
-        _kidney(mask, labels, bodies, number, side) for mask, number, side in zip(masks, numbers, sides, strict=True)
-    ]
+    middle_mm = _middle_mm(labels.shape, found, spacing_mm, hu_zyx)
+
+    def from_middle_mm(mask: np.ndarray, box: Box) -> float:
+        return _center(mask.sum(axis=(0, 1)), box[2].start) * spacing_mm[2] - middle_mm
+
+    masks = {number: found.ids == number for number in found.kidneys}
+    sides = dict(zip(masks, _sides([from_middle_mm(mask, found.box) for mask in masks.values()]), strict=True))
     tumors: list[_Tumor] = []
     small = []
-    for mask, box in _tumor_objects(labels, bodies.box):
-        volume_ml = float(np.count_nonzero(mask) * bodies.voxel_ml)
-        if volume_ml < TUMOR_ML:
+    for mask, box in _tumor_objects(labels, found.box):
+        volume_ml = float(np.count_nonzero(mask) * found.voxel_ml)
+        if volume_ml < SMALL_TUMOR_ML:
             small.append(volume_ml)
             continue
-        body = int(bodies.ids[_within(box, bodies.box)][mask][0])
-        side = _nearest_side(mask, box, body, dict(zip(numbers, sides, strict=True)), bodies, spacing_mm)
+        inner = triple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, found.box, strict=True))
+        number = int(found.ids[inner][mask][0])
+        side = sides.get(number) or _nearest_side(mask, inner, masks, sides, spacing_mm)
         if side == "unknown":  # of no kidney, or of one that spans the middle
-            side = _sides([_center_x_mm(mask, box, spacing_mm) - middle_mm])[0]
+            side = _sides([from_middle_mm(mask, box)])[0]
         tumors.append(
             {
                 "volume_ml": volume_ml,
                 "diameter_mm": largest_diameter_mm(mask, spacing_mm),
                 "side": side,
-                "in_kidney": bool(bodies.is_kidney[body]),
+                "in_kidney": number in sides,
                 "slices": [box[0].start, box[0].stop - 1],
             }
         )
-    tumors.sort(key=lambda tumor: -tumor["volume_ml"])
     return {
-        "kidneys": kidneys,
-        "tumors": tumors,
+        "kidneys": [_kidney(masks[number], labels, found, number, side) for number, side in sides.items()],
+        "tumors": sorted(tumors, key=lambda tumor: -tumor["volume_ml"]),
         "small_tumors": {"objects": len(small), "volume_ml": float(sum(small))},
     }
 
 
 def volumes_ml(labels: np.ndarray, voxel_ml: float) -> dict[str, float]:
-    """Return the volume of each label in an array of labels: `kidney`, `tumor`, `cyst`; 0 where there is none."""
+    """Return the volumes of `kidney`, `tumor` and `cyst` in an array of labels."""
     return {name: float(np.count_nonzero(labels == label) * voxel_ml) for name, label in IDS.items()}
 
 
-def _kidney(mask: np.ndarray, labels: np.ndarray, bodies: Bodies, number: int, side: str) -> dict[str, Any]:
-    parts = volumes_ml(labels[bodies.box][mask], bodies.voxel_ml)
-    own = bounding_box(mask) or bodies.box  # a kidney has voxels
-    span = [(part.start + side.start, part.start + side.stop - 1) for part, side in zip(bodies.box, own, strict=True)]
-    at_edge = [(first == 0, last == size - 1) for (first, last), size in zip(span, labels.shape, strict=True)]
+def _kidney(mask: np.ndarray, labels: np.ndarray, found: Components, number: int, side: str) -> dict[str, Any]:
+    span = [
+        (outer.start + inner.start, outer.start + inner.stop - 1)
+        for outer, inner in zip(found.box, found.boxes[number], strict=True)
+    ]
+    cut = [(first == 0, last == size - 1) for (first, last), size in zip(span, labels.shape, strict=True)]
     return {
         "side": side,
-        "volume_ml": float(bodies.voxels[number] * bodies.voxel_ml),
-        **{f"{name}_ml": volume for name, volume in parts.items()},
+        "volume_ml": float(found.voxels[number] * found.voxel_ml),
+        **{f"{name}_ml": ml for name, ml in volumes_ml(labels[found.box][mask], found.voxel_ml).items()},
         "slices": list(span[0]),
-        "cut_by": [name for axis in range(3) for name, cut in zip(_EDGES[axis], at_edge[axis], strict=True) if cut],
+        "cut_by": [name for axis in range(3) for name, is_cut in zip(_EDGES[axis], cut[axis], strict=True) if is_cut],
     }
 
 
 def _tumor_objects(labels: np.ndarray, box: Box) -> Iterator[tuple[np.ndarray, Box]]:
-    ids, _, boxes = connected_objects(labels[box] == IDS["tumor"])
+    ids, _, boxes = connected_objects(labels[box] == TUMOR)
     for number, own in enumerate(boxes[1:], 1):
         place = triple(
             slice(part.start + inner.start, part.start + inner.stop) for part, inner in zip(box, own, strict=True)
@@ -108,30 +112,25 @@ def _tumor_objects(labels: np.ndarray, box: Box) -> Iterator[tuple[np.ndarray, B
         yield ids[own] == number, place
 
 
-def _within(box: Box, outer: Box) -> Box:
-    return triple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, outer, strict=True))
-
-
-def _center_x_mm(mask: np.ndarray, box: Box, spacing_mm: Sequence[float]) -> float:
-    """Return the centroid along x of a mask that fills `box` of its map, in mm from the edge of the first voxel."""
-    columns = mask.sum(axis=(0, 1))
-    return float((box[2].start + 0.5 + columns @ np.arange(columns.size) / columns.sum()) * spacing_mm[2])
+def _center(counts: np.ndarray, first: int = 0) -> float:
+    """Return the mean position of counts along an axis that begins at voxel `first`, in voxels from the map's edge."""
+    return float(first + 0.5 + counts @ np.arange(counts.size) / counts.sum())
 
 
 def _middle_mm(
-    shape_zyx: Sequence[int], bodies: Bodies, spacing_mm: Sequence[float], hu_zyx: np.ndarray | None
+    shape_zyx: Sequence[int], found: Components, spacing_mm: Sequence[float], hu_zyx: np.ndarray | None
 ) -> float:
-    """Return where the middle is along x: of the tissue in the objects' middle slice, or of the map without image."""
+    """Return the middle along x: of the tissue in the objects' middle slice, or of the map without an image."""
     if hu_zyx is not None:
-        part = bodies.box[0]
+        part = found.box[0]
         columns = np.count_nonzero(hu_zyx[(part.start + part.stop) // 2] > TISSUE_HU, axis=0)
         if columns.any():
-            return float((0.5 + columns @ np.arange(columns.size) / columns.sum()) * spacing_mm[2])
+            return _center(columns) * spacing_mm[2]
     return shape_zyx[2] * spacing_mm[2] / 2
 
 
 def _sides(from_middle_mm: Sequence[float]) -> list[str]:
-    """Name the side of one or two things by their places along x, which ascends to the patient's left."""
+    """Return the sides of objects by their positions along x, which ascends to the patient's left."""
     if len(from_middle_mm) == 2:
         first, second = from_middle_mm
         if abs(first - second) < APART_MM:
@@ -141,23 +140,14 @@ def _sides(from_middle_mm: Sequence[float]) -> list[str]:
 
 
 def _nearest_side(
-    mask: np.ndarray,
-    box: Box,
-    body: int,
-    sides: Mapping[int, str],
-    bodies: Bodies,
-    spacing_mm: Sequence[float],
+    mask: np.ndarray, box: Box, kidneys: Mapping[int, np.ndarray], sides: Mapping[int, str], spacing_mm: Sequence[float]
 ) -> str:
-    if body in sides:
-        return sides[body]
     if len(set(sides.values())) < 2:
         return next(iter(sides.values()), "unknown")
     from scipy.spatial import cKDTree
 
-    own = cKDTree(
-        (surface_voxels(mask) + [a.start - b.start for a, b in zip(box, bodies.box, strict=True)]) * spacing_mm
-    )
+    own = cKDTree((surface_voxels(mask) + [side.start for side in box]) * spacing_mm)
     return min(
-        (float(own.query(surface_voxels(bodies.ids == number) * np.asarray(spacing_mm))[0].min()), side)
+        (float(own.query(surface_voxels(kidneys[number]) * np.asarray(spacing_mm))[0].min()), side)
         for number, side in sides.items()
     )[1]

@@ -1,30 +1,21 @@
-"""What a reader should know of a prediction: volumes, objects, what the rule did, and flags for review."""
+"""Describe a prediction for its reader: volumes, objects, what post-processing removed, and flags for review."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from kidney_seg.postprocess.distant_objects import DISTANCE_MM, KIDNEY_ML, Component
-from kidney_seg.postprocess.kidneys import TOLERANCE, find_bodies
+from kidney_seg.postprocess.distant_objects import DISTANCE_MM, KIDNEY_ML, TOLERANCE, Component, find_kidneys
 from kidney_seg.postprocess.measurements import describe_anatomy, volumes_ml
 
-# Mean probability of tumor. Two small models found tumor in 33 scans kept aside: mean tumor Dice was .16 in the 7 under
-# it, .68 in the others.
-LOW_CONFIDENCE = 0.9
-MOST_COMPONENTS = 100  # that are listed one by one; an untrained network makes thousands
-HU_CODES = (
-    "constant",
-    "gray_values",
-    "not_rescaled",
-    "no_soft_tissue",
-    "no_air",
-    "hu_range",
-)  # of data_prep.check.findings
-_SAMPLED = (64, 128, 128)  # voxels (z, y, x) of the image that its values are judged by, about
+LOW_CONFIDENCE = 0.9  # mean tumor probability; in 33 held-out scans of two small models, mean Dice .16 below, .68 above
+MOST_COMPONENTS = 100  # listed one by one; an untrained network makes thousands
+HU_CODES = ("constant", "gray_values", "not_rescaled", "no_soft_tissue", "no_air", "hu_range")  # of data_prep.check
+_SAMPLED = (64, 128, 128)  # approximate number of voxels (z, y, x) by which the image's values are checked
 
 
 def describe(
@@ -37,33 +28,38 @@ def describe(
     distance_mm: float = DISTANCE_MM,
     kidney_ml: float = KIDNEY_ML,
 ) -> dict:
-    """Return what is in a label map, ready for JSON (no NaN, plain numbers); see docs/howto/postprocessing.md.
+    """Return the contents of a label map, ready for JSON (plain numbers, no NaN); see docs/howto/postprocessing.md.
 
-    labels_before, labels_after: integers [z, y, x] in LPS axial order (x ascends to the patient's left), before and
-    after the rule; components: what `postprocess.apply_rule` said of the former with the same `distance_mm` and
-    `kidney_ml`, None where the rule was not applied; hu_zyx: the image, for the body's middle and the check of its
-    values; tumor_confidence: mean probability of tumor over the voxels that are called tumor, None or NaN if unknown.
+    An empty map gives volumes of 0, empty lists, and flags.
 
-    An empty map gives volumes of 0, empty lists, and flags. ValueError where shapes do not fit.
+    Args:
+        labels_before, labels_after: integers [z, y, x] in LPS axial order (x ascends to the patient's left), before and
+            after post-processing.
+        components: objects that `apply_rule` found in the former, with the same `distance_mm` and `kidney_ml`; None
+            without post-processing.
+        hu_zyx: the image, for the middle of the body and the check of its values.
+        tumor_confidence: mean tumor probability of the voxels that are labeled tumor; None or NaN if unknown.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     before, after = np.asarray(labels_before), np.asarray(labels_after)
     for name, other in (("labels_before", before), ("hu_zyx", hu_zyx)):
         if other is not None and np.shape(other) != after.shape:
             raise ValueError(f"labels_after has the shape {after.shape}, {name} {np.shape(other)}; expected one shape")
     spacing = tuple(float(mm) for mm in spacing_mm)
-    bodies = find_bodies(after, spacing, kidney_ml)
+    found = find_kidneys(after, spacing, kidney_ml)
     voxel_ml = math.prod(spacing) / 1000.0
-    confidence = None if tumor_confidence is None or math.isnan(tumor_confidence) else float(tumor_confidence)
     described = {
         "volumes_ml": volumes_ml(after, voxel_ml),
-        **describe_anatomy(after, bodies, spacing, hu_zyx),
+        **describe_anatomy(after, found, spacing, hu_zyx),
         "rule": _rule(volumes_ml(before, voxel_ml), components, distance_mm, kidney_ml),
-        "tumor_confidence": confidence,
+        "tumor_confidence": None if tumor_confidence is None or math.isnan(tumor_confidence) else tumor_confidence,
     }
-    large: Iterable[float] = [] if bodies is None else bodies.voxels * bodies.voxel_ml
+    objects_ml: Iterable[float] = [] if found is None else found.voxels * found.voxel_ml
     if components is not None:
-        large = [item.volume_ml for item in components]
-    large_ml = sorted((float(ml) for ml in large if ml >= kidney_ml * (1 - TOLERANCE)), reverse=True)
+        objects_ml = [item.volume_ml for item in components]
+    large_ml = sorted((float(ml) for ml in objects_ml if ml >= kidney_ml * (1 - TOLERANCE)), reverse=True)
     described["flags"] = [
         {"flag": flag, "what": what} for flag, what in _flags(described, large_ml, kidney_ml, hu_zyx, spacing)
     ]
@@ -85,15 +81,7 @@ def _rule(
         "removed_ml": sum(item.volume_ml for item in removed),
         "removed_tumor_ml": sum(item.tumor_ml for item in removed),
         "components": [
-            {
-                "id": item.id,
-                "role": item.role,
-                "volume_ml": item.volume_ml,
-                "tumor_ml": item.tumor_ml,
-                "distance_mm": item.distance_mm,
-                "reason": _reason(item, distance_mm, kidney_ml),
-            }
-            for item in components[:MOST_COMPONENTS]
+            {**asdict(item), "reason": _reason(item, distance_mm, kidney_ml)} for item in components[:MOST_COMPONENTS]
         ],
         "components_not_listed": max(0, len(components) - MOST_COMPONENTS),
     }
@@ -105,7 +93,7 @@ def _reason(item: Component, distance_mm: float, kidney_ml: float) -> str:
     if math.isnan(item.distance_mm):
         return f"no object has {kidney_ml:g} mL, so there is no kidney to measure from"
     if item.role == "kept" and item.distance_mm > distance_mm * (1 + TOLERANCE):
-        return f"{item.distance_mm:.1f} mm from the nearest kidney; a single slice tells no volume, so it stays"
+        return f"{item.distance_mm:.1f} mm from the nearest kidney; kept, because a single slice shows no volume"
     limit = "more than" if item.role == "removed" else "not more than"
     return f"{item.distance_mm:.1f} mm from the nearest kidney, {limit} {distance_mm:g} mm"
 
@@ -131,17 +119,17 @@ def _flags(
     if len(large_ml) > 2:
         sizes = ", ".join(f"{ml:.0f}" for ml in large_ml[:5]) + (", ..." if large_ml[5:] else "")
         what = f"{len(large_ml)} objects have {kidney_ml:g} mL or more ({sizes} mL)"
-        yield "many_bodies", f"{what}: another organ may pass for a kidney."
+        yield "many_bodies", f"{what}: another organ may be labeled kidney."
     if volumes["tumor"] > volumes["kidney"]:
         what = f"There is more tumor ({volumes['tumor']:.1f} mL) than kidney ({volumes['kidney']:.1f} mL)"
-        yield "tumor_larger_than_kidney", f"{what}: kidney or another organ may be called tumor."
+        yield "tumor_larger_than_kidney", f"{what}: kidney or another organ may be labeled tumor."
     confidence = described["tumor_confidence"]
     if volumes["tumor"] and confidence is not None and confidence < LOW_CONFIDENCE:
         what = f"The mean probability of tumor is {confidence:.2f} where tumor was found (under {LOW_CONFIDENCE:g})"
-        yield "low_tumor_confidence", f"{what}: it may be none, or another outline."
+        yield "low_tumor_confidence", f"{what}: there may be no tumor, or its outline may differ."
     if hu_zyx is not None:
         for what in _hu_problems(hu_zyx, spacing_mm):
-            yield "not_hu", f"The values of the image are not like the HU of a CT: {what}."
+            yield "not_hu", f"The values of the image do not look like the HU of a CT: {what}."
 
 
 def _hu_problems(hu_zyx: np.ndarray, spacing_mm: Sequence[float]) -> list[str]:
@@ -154,7 +142,7 @@ def _hu_problems(hu_zyx: np.ndarray, spacing_mm: Sequence[float]) -> list[str]:
 
 
 def summary_line(described: Mapping) -> str:
-    """Return one line for the screen of what `describe` gave: kidneys, tumor, what was removed, flags."""
+    """Return the result of `describe` in one line: kidneys, tumor, removed objects, flags."""
     kidneys = ", ".join(f"{kidney['side']} {kidney['volume_ml']:.0f} mL" for kidney in described["kidneys"])
     parts = [f"kidneys: {kidneys or 'none'}"]
     tumors = described["tumors"]

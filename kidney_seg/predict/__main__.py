@@ -1,25 +1,22 @@
-"""Labels for whole volumes, on the input's own grid: `python -m kidney_seg.predict MODEL INPUT --out OUT`."""
+"""Command line of `python -m kidney_seg.predict`: segment scans."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from data_prep.cli import command
-from data_prep.errors import InputError, require
-from data_prep.parallel.shards import parse
+from data_prep.errors import InputError
 from data_prep.split.sets import SETS, set_name
 from kidney_seg.config.prediction import FLIPS
 from kidney_seg.config.run_config import Config
-from kidney_seg.model.model_file import find_ensemble
-from kidney_seg.predict.engines import ENGINES, choose_engine
+from kidney_seg.predict.engines import ENGINES, make_job
 from kidney_seg.predict.inputs import Scan, find_scans
 from kidney_seg.predict.outputs import Outputs, outputs_of
-from kidney_seg.predict.scans import Job, predict_scans
+from kidney_seg.predict.scans import predict_scans
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -27,95 +24,95 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.predict",
         description="Segment kidneys and tumors: labels 0 background, 1 kidney, 2 tumor on the input's own grid, and "
-        "beside them a JSON file that tells volumes, objects, flags for review, models and settings. Run again, it "
-        "goes on where it stopped. Ends with 0, or 2 where a scan could not be predicted (the others are).",
+        "beside them a JSON file with volumes, objects, flags for review, models and settings. Run the same command "
+        "again to resume. Exit code 0, or 2 if a scan could not be predicted (the other scans are).",
+        epilog="example: python -m kidney_seg.predict RUN scan.nii.gz --out labels.nii.gz",
     )
-    parser.add_argument("model", metavar="MODEL", help="run folder (its best model) or .keras file")
-    parser.add_argument(
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="run folder (its best model) or .keras file")
+    add(
         "inputs",
         metavar="INPUT",
         nargs="+",
-        help="file (.nii.gz, .nii, .nrrd, .mha), folder of DICOM files, folder of cases, or @FILE: a text file that "
-        "names one of these a line; or several of them",
+        help="one or more of: file (.nii.gz, .nii, .nrrd, .mha), folder of DICOM files, folder of cases, or @FILE, a "
+        "text file with one of these per line",
     )
-    parser.add_argument(
+    add(
         "--out",
+        metavar="OUT",
         required=True,
-        help="label file (.nii.gz, ...) for one scan, or a folder for more; .dcm: see --dicom-seg",
+        help="label file (.nii.gz, ...) for one scan, or folder for several; X.dcm: X.nii.gz with --dicom-seg",
     )
-    parser.add_argument(
+    add(
         "--ensemble",
-        metavar="WHAT",
+        metavar="MODEL",
         nargs="+",
         help="average probabilities: `accepted` (all accepted rounds of the run folder MODEL), or further models",
     )
-    parser.add_argument(
+    add(
         "--engine",
         choices=ENGINES,
         default="keras",
-        help="what runs the network; auto: onnx where it is installed and there is no GPU (default: %(default)s)",
+        help="library that runs the network; auto: onnx if it is installed and there is no GPU (default: %(default)s)",
     )
-    parser.add_argument("--flips", choices=FLIPS, help="mirrored slices averaged in (default: as the model's settings)")
-    parser.add_argument(
-        "--zooms", metavar="Z,...", help="resized slices averaged in, such as 1,1.15 (default: as settings)"
+    add("--flips", choices=FLIPS, help="also predict mirrored slices and average (default: the model's settings)")
+    add(
+        "--zooms",
+        metavar="Z,...",
+        help="also predict resized slices and average, such as 1,1.15 (default: the model's settings)",
     )
-    parser.add_argument(
+    add(
         "--odds",
         metavar="B,K,T",
-        help="factors on the odds of background, kidney and tumor, instead of the model's own; 1,1,1: as trained",
+        help="factors on the odds of background, kidney and tumor; 1,1,1: as trained (default: the model's settings)",
     )
-    parser.add_argument(
-        "--probabilities", action="store_true", help="keep the tumor's probability, in the folder tumor_probability"
-    )
-    parser.add_argument(
-        "--dicom-seg", action="store_true", help="a DICOM SEG beside the labels of a DICOM series; so does --out X.dcm"
-    )
-    parser.add_argument("--series", help="of a folder of DICOM files: number or key, as data_prep.dicom lists them")
-    parser.add_argument(
-        "--images", metavar="P", help="pattern of a folder of cases, such as imagesTr/{case}_0000.nii.gz"
-    )
-    parser.add_argument("--split", metavar="FILE", help="CACHE/split.json: only the patients of one set")
-    parser.add_argument(
-        "--part", type=set_name, choices=SETS, default="test", help="which set of --split (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--shard", metavar="I/N", help="only every N-th scan, from the I-th on (0 to N-1): for job arrays"
-    )
-    parser.add_argument(
+    add("--probabilities", action="store_true", help="also write the tumor's probability, to tumor_probability/")
+    add("--dicom-seg", action="store_true", help="also write a DICOM SEG beside the labels of a DICOM series")
+    add("--series", metavar="N", help="number or key of a DICOM series, as python -m data_prep.dicom lists them")
+    add("--images", metavar="PATTERN", help="of a folder of cases, such as imagesTr/{case}_0000.nii.gz")
+    add("--split", metavar="FILE", help="split file (CACHE/split.json): only the patients of one set")
+    add("--part", type=set_name, choices=SETS, default="test", help="set of --split (default: %(default)s)")
+    add("--shard", metavar="I/N", help="every N-th scan, starting with the I-th (0 to N-1): job arrays")
+    add(
         "--scheduler", metavar="ADDRESS", help="predict on the workers of this Dask scheduler, such as tcp://node1:8786"
     )
-    parser.add_argument("--force", action="store_true", help="replace label files that are there already")
-    parser.add_argument("--no-postprocess", action="store_true", help="leave distant objects in")
+    add("--force", action="store_true", help="replace label files that exist")
+    add("--no-postprocess", action="store_true", help="keep objects far from the kidneys")
     return parser
 
 
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
-    """The command; see the module's first line."""
+    """Predict all scans; 2 if one failed."""
     scans, single = find_scans(arguments.inputs, arguments.images, arguments.split, arguments.part, arguments.series)
     if arguments.shard:
         if single:
             raise InputError(f"--shard {arguments.shard}: is for a folder of cases or a list, found one scan")
+        from data_prep.parallel.shards import parse
+
         scans = parse(arguments.shard).pick(scans)
-    made = list(zip(scans, _outputs(scans, single, arguments), strict=True))
-    # workers choose for themselves: the host that asks may be without what they have
-    engine = arguments.engine if arguments.scheduler else choose_engine(arguments.engine)
-    if any(outputs.seg for _, outputs in made):
-        require("highdicom", "dicom")  # before hours of work, not after
-    sources = find_ensemble(arguments.model, arguments.ensemble or [])
-    changes: dict[str, Any] = {"postprocess": False} if arguments.no_postprocess else {}
+    outputs = _outputs(scans, single, arguments)
+    settings: dict[str, Any] = {"postprocess": False} if arguments.no_postprocess else {}
     if arguments.flips:
-        changes["flips"] = arguments.flips
+        settings["flips"] = arguments.flips
     for name in ("zooms", "odds"):
         if text := getattr(arguments, name):
-            changes[name] = getattr(Config().with_settings([f"{name}={text}"]).prediction, name)
-    job = Job(sources, replace(sources[0].config.prediction, **changes), engine)
-    failed = predict_scans(job, made, force=arguments.force, scheduler=arguments.scheduler, say=_say)
+            settings[name] = getattr(Config().with_settings([f"{name}={text}"]).prediction, name)
+    job = make_job(
+        arguments.model, arguments.ensemble or [], arguments.engine, settings, on_workers=bool(arguments.scheduler)
+    )
+    failed = predict_scans(
+        job,
+        list(zip(scans, outputs, strict=True)),
+        force=arguments.force,
+        scheduler=arguments.scheduler,
+        log=_above_progress_bar,
+    )
     if single and failed:
         raise failed[0][1]
     if not single:
         print(
-            f"{len(made) - len(failed)} label volumes in {arguments.out}" + (f", {len(failed)} failed" * bool(failed))
+            f"{len(scans) - len(failed)} label volumes in {arguments.out}" + (f", {len(failed)} failed" * bool(failed))
         )
     for scan, error in failed:
         print(f"error: {scan.name}: {error}", file=sys.stderr)
@@ -135,10 +132,10 @@ def _outputs(scans: Sequence[Scan], single: bool, arguments: argparse.Namespace)
     return [outputs_of(file, probabilities=arguments.probabilities, dicom_seg=seg) for file in files]
 
 
-def _say(line: str) -> None:
+def _above_progress_bar(line: str) -> None:
     from tqdm import tqdm
 
-    tqdm.write(line)  # above a progress bar
+    tqdm.write(line)
 
 
 if __name__ == "__main__":

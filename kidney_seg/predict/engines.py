@@ -1,25 +1,33 @@
-"""What runs the network: Keras, or ONNX Runtime, an extra that needs neither TensorFlow nor its seconds of start."""
+"""Run the network with Keras, or with ONNX Runtime, which needs neither TensorFlow nor its seconds of start-up."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from data_prep.errors import InputError
 from kidney_seg.config.prediction import PredictionConfig
-from kidney_seg.model.model_file import ModelSource, check_alike
+from kidney_seg.model.model_file import ModelSource, check_alike, find_ensemble
 from kidney_seg.predict.ensemble import combined
 from kidney_seg.predict.predictor import Forward, Predictor, keras_forward
 
+if TYPE_CHECKING:
+    import keras
+
 ENGINES = ("keras", "onnx", "auto")
-_NVIDIA = Path("/proc/driver/nvidia/version")  # there where the driver of such a GPU is loaded
+_NVIDIA = Path("/proc/driver/nvidia/version")  # exists while the driver of an NVIDIA GPU is loaded
 
 
 def choose_engine(name: str) -> str:
-    """Return `keras` or `onnx`; `auto` is `onnx` where it is installed and there is no NVIDIA GPU for TensorFlow.
+    """Return `keras` or `onnx`; `auto` is `onnx` if it is installed and there is no NVIDIA GPU for TensorFlow.
 
-    InputError for `onnx` where it is not installed.
+    InputError for `onnx` if it is not installed.
     """
     missing = [package for package in ("onnx", "onnxruntime") if importlib.util.find_spec(package) is None]
     if name == "auto":
@@ -27,15 +35,66 @@ def choose_engine(name: str) -> str:
     if name == "onnx" and missing:
         raise InputError(
             f"--engine onnx: {' and '.join(missing)} not installed; run: pip install 'kidney_seg[onnx]', or "
-            "use --engine keras"
+            "use --engine keras",
+            code="missing_package",
         )
     return name
 
 
-def open_predictor(sources: Sequence[ModelSource], settings: PredictionConfig, engine: str = "keras") -> Predictor:
-    """Return a predictor that averages the models, with odds and flips of the settings; engine: `keras` or `onnx`.
+@dataclass(frozen=True)
+class Job:
+    """How scans are predicted: by the mean of `sources`, with these settings.
 
-    InputError where the models do not fit together (`check_alike`).
+    engine: `keras` or `onnx`; for the workers of a scheduler also `auto`, so that each chooses its own.
+    """
+
+    sources: tuple[ModelSource, ...]
+    settings: PredictionConfig
+    engine: str = "keras"
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The network; loaded when the first scan needs it."""
+        return open_predictor(self.sources, self.settings, self.engine)
+
+    @property
+    def made_by(self) -> dict[str, Any]:
+        """What the labels depend on besides the image. The engine is not part of it: engines agree."""
+        lists = {name: list(getattr(self.settings, name)) for name in ("odds", "zooms")}  # as JSON has them
+        settings = {**asdict(self.settings), **lists}
+        del settings["slices_per_batch"]
+        return {
+            "models": [source.sha256 for source in self.sources],
+            "grid": asdict(self.sources[0].grid),
+            "settings": settings,
+        }
+
+
+def make_job(
+    model: str | Path,
+    ensemble: Sequence[str] = (),
+    engine: str = "keras",
+    settings: Mapping[str, Any] | None = None,
+    *,
+    on_workers: bool = False,
+) -> Job:
+    """Return the job of a model or ensemble; `settings`, `ensemble` and `engine` are as for `predict_scan`.
+
+    on_workers: each worker chooses its engine, since this host may lack what the workers have.
+    """
+    engine = engine if on_workers else choose_engine(engine)
+    sources = tuple(find_ensemble(model, ensemble))
+    return Job(sources, replace(sources[0].config.prediction, **settings or {}), engine)
+
+
+def open_predictor(sources: Sequence[ModelSource], settings: PredictionConfig, engine: str = "keras") -> Predictor:
+    """Return a predictor that averages the models, with class odds, flips and zooms of the settings.
+
+    Args:
+        engine: `keras` or `onnx`.
+
+    Raises:
+        InputError: the models cannot be averaged (`check_alike`).
     """
     check_alike(sources)
     model = sources[0].config.model
@@ -52,6 +111,47 @@ def _open(source: ModelSource, settings: PredictionConfig, engine: str) -> Forwa
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     quiet_tensorflow()
-    from kidney_seg.predict.batch_norm_folding import folded
+    return keras_forward(fold_batch_norms(source.load()), settings.slices_per_batch)
 
-    return keras_forward(folded(source.load()), settings.slices_per_batch)
+
+def fold_batch_norms(model: keras.Model) -> keras.Model:
+    """Return a copy for inference whose batch normalizations are folded into the convolutions before them.
+
+    In inference both are one factor and one offset per channel, so the probabilities are equal up to rounding, and on a
+    processor three passes over every feature map are saved. A normalization that does not follow a linear convolution
+    with no other consumer stays. The copy has its own weights.
+    """
+    import keras
+
+    norms = {layer.input._keras_history.operation.name: layer for layer in model.layers if _can_be_folded(layer)}
+    folded = {norm.name for norm in norms.values()}
+
+    def call(layer: keras.Layer, *inputs: Any, **options: Any) -> Any:
+        return inputs[0] if layer.name in folded else layer(*inputs, **options)
+
+    copy = keras.models.clone_model(
+        model, clone_function=lambda layer: type(layer).from_config(layer.get_config()), call_function=call
+    )
+    for layer in model.layers:
+        if layer.weights and layer.name not in folded:
+            values = layer.get_weights()
+            values = _fold(values, norms[layer.name]) if layer.name in norms else values
+            copy.get_layer(layer.name).set_weights(values)
+    return copy
+
+
+def _can_be_folded(layer: keras.Layer) -> bool:
+    import keras
+
+    if not (isinstance(layer, keras.layers.BatchNormalization) and layer.scale and layer.center):
+        return False
+    before = layer.input._keras_history.operation
+    linear = isinstance(before, keras.layers.Conv2D) and before.activation is keras.activations.linear
+    return linear and before.use_bias and len(before._outbound_nodes) == 1
+
+
+def _fold(convolution: list[np.ndarray], norm: keras.layers.BatchNormalization) -> list[np.ndarray]:
+    kernel, bias = (value.astype(np.float64) for value in convolution)
+    gamma, beta, mean, variance = (value.astype(np.float64) for value in norm.get_weights())
+    factor = gamma / np.sqrt(variance + norm.epsilon)
+    return [kernel * factor, (bias - mean) * factor + beta]

@@ -1,4 +1,4 @@
-"""Which scans a command is to predict: files, DICOM folders, folders of cases, lists of these."""
+"""Find the scans to predict: files, DICOM folders, folders of cases, and lists of these."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.datasets.kits import find_cases
 from data_prep.errors import InputError
-from data_prep.files.names import printable, safe_name
-from data_prep.formats.image_source import FILE_ENDINGS
-from data_prep.split.sets import patients_of
+from data_prep.formats.image_source import stem_of
 
-_PLAIN_NAMES = ("imaging", "dicom")  # of files and folders that their case folder gives the name
+_PLAIN_NAMES = ("imaging", "dicom")  # files and folders that are named after their case folder
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One scan to predict. name: of its case, and of the files made for it; image, series: as for `read_volume`."""
+    """One scan to predict. name: of its case and its output files; image, series: as for `read_volume`."""
 
     name: str
     image: Path
@@ -33,22 +30,27 @@ def find_scans(
     part: str = "test",
     series: str | None = None,
 ) -> tuple[list[Scan], bool]:
-    """Return the scans that `inputs` name, and whether they are one scan by itself.
+    """Return the scans of `inputs`, and whether they are a single scan: one file or one folder of DICOM files.
 
-    Each of `inputs` is a file, a folder of DICOM files, a folder of cases (`images`: their pattern, `split` and `part`:
-    only one set's patients), or `@FILE`: a text file that names one of these a line, relative to its own folder; empty
-    lines and such that start with `#` count for nothing. One scan by itself is a single input that is a file or a
-    folder of DICOM files. Of a file that is not there, the error comes when it is read; InputError for no scan at all,
-    for two of one name, and for names that files cannot have.
+    Args:
+        inputs: files, folders of DICOM files, folders of cases, or `@FILE`: a text file with one of these per line,
+            relative to its folder; empty lines and lines that start with `#` are skipped.
+        images: file pattern of the folders of cases.
+        split, part: only the patients of one set.
+        series: of the only folder of DICOM files.
+
+    Raises:
+        InputError: no scan, two scans of one name, or a name that a file cannot have. A file of a list that does not
+            exist is reported when it is read.
     """
     paths = [path for given in inputs for path in _listed(str(given))]
     if len(paths) > 1 and series is not None:
-        raise InputError(f"--series {series}: chooses in one folder of DICOM files, but {len(paths)} inputs are given")
+        raise InputError(f"--series {series}: selects in one folder of DICOM files, found {len(paths)} inputs")
     single = len(paths) == len(inputs) == 1
     scans: list[Scan] = []
     for path in paths:
         if single and not path.exists():
-            raise InputError(f"{path}: no such file or folder")
+            raise InputError("no such file or folder", path=path, code="no_such_file")
         found = _cases(path, images, split, part) if path.is_dir() and series is None else None
         single = single and found is None
         scans += [Scan(_name(path), path, series)] if found is None else found
@@ -64,22 +66,24 @@ def _listed(given: str) -> list[Path]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: this list cannot be read ({error}); expected a text file, a path a line") from None
+        raise InputError(f"cannot be read ({error}); expected a text file with one path per line", path=path) from None
     paths = [path.parent / line for line in lines if line and not line.startswith("#")]
     if not paths:
-        raise InputError(f"{path}: this list names no scan; expected a path a line")
+        raise InputError("names no scan; expected one path per line", path=path)
     return paths
 
 
 def _name(path: Path) -> str:
     path = path if path.name not in ("", "..") else path.resolve()
-    stem = next((path.name.removesuffix(end) for end in FILE_ENDINGS if path.name.endswith(end)), path.name)
+    stem = stem_of(path)
     return path.resolve().parent.name if stem.lower() in _PLAIN_NAMES else stem
 
 
 def _cases(folder: Path, images: str | None, split: str | Path | None, part: str) -> list[Scan] | None:
     """Return the cases of a folder of cases; None for a folder of DICOM files."""
+    from data_prep.datasets.kits import find_cases
     from data_prep.dicom.headers import holds_dicom
+    from data_prep.split.sets import patients_of
 
     try:
         cases, problems = find_cases(folder, images)
@@ -94,11 +98,13 @@ def _cases(folder: Path, images: str | None, split: str | Path | None, part: str
         patients = patients_of(split, part)
         cases = [case for case in cases if case.patient in patients]
         if not cases:
-            raise InputError(f"{folder}: no case of the {part} patients of {split} is here")
+            raise InputError(f"no case of the {part} patients of {split} is here", path=folder)
     return [Scan(case.name, case.image) for case in cases]
 
 
 def _check_names(scans: Sequence[Scan]) -> None:
+    from data_prep.files.names import printable, safe_name
+
     for scan in scans:
         if not safe_name(scan.name):
             raise InputError(f"{printable(scan.image)}: cannot name a file {printable(scan.name)}; rename it")

@@ -1,13 +1,12 @@
-"""Scans to labels and what is told of them: the work of `kidney_seg.predict`, for use from Python, too."""
+"""Predict scans and write labels with their JSON records; the library behind `python -m kidney_seg.predict`."""
 
 from __future__ import annotations
 
-import pickle
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +14,12 @@ from data_prep.cli import progress
 from data_prep.errors import InputError
 from data_prep.files.atomic import remove_leftovers
 from data_prep.files.checksums import checked_sha256
-from data_prep.parallel.dask_cluster import in_scheduler
-from data_prep.parallel.workers import Died
-from kidney_seg.config.prediction import PredictionConfig
-from kidney_seg.model.model_file import ModelSource
-from kidney_seg.predict.engines import choose_engine, open_predictor
-from kidney_seg.predict.inputs import Scan
-from kidney_seg.predict.outputs import Outputs, check_source, is_done, write_outputs
-from kidney_seg.predict.predictor import Predictor
-from kidney_seg.predict.volume import predict_slabs
+from data_prep.parallel.tasks import WorkerDied, run
+from data_prep.volume import read_volume
+from kidney_seg.predict.engines import Job, choose_engine, make_job
+from kidney_seg.predict.inputs import Scan, find_scans
+from kidney_seg.predict.outputs import Done, Foreign, Outputs, outputs_of, write_outputs
+from kidney_seg.predict.predictor import Watch, predict_slabs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,70 +27,117 @@ if TYPE_CHECKING:
     from data_prep.geometry.volume import Volume
 
 
-@dataclass(frozen=True)
-class Job:
-    """How scans are predicted: by the mean of `sources`, with these settings.
+def predict_scan(
+    model: str | Path,
+    image: str | Path,
+    out: str | Path,
+    *,
+    series: str | None = None,
+    ensemble: Sequence[str] = (),
+    engine: str = "keras",
+    probabilities: bool = False,
+    dicom_seg: bool = False,
+    force: bool = False,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Segment one CT scan and write its labels on the scan's own grid, with a JSON record beside them.
 
-    engine: `keras` or `onnx`; for the workers of a scheduler also `auto`, which each of them chooses for itself.
+    Labels that exist and were made in the same way are kept.
+
+    Args:
+        model: run folder (its best model) or `.keras` file.
+        image: `.nii.gz`, `.nii`, `.nrrd` or `.mha` file, or folder with the DICOM files of a CT.
+        out: label file to write, such as `labels.nii.gz`: 0 background, 1 kidney, 2 tumor.
+        series: number or key of the DICOM series, as `python -m data_prep.dicom` lists them.
+        ensemble: further models to average, or `["accepted"]`: all accepted rounds of the run `model`.
+        engine: `keras`, `onnx` or `auto`.
+        probabilities: also write `tumor_probability/` with the tumor's probability.
+        dicom_seg: also write a DICOM SEG, if `image` is a DICOM series.
+        force: replace label files that other settings made.
+        settings: fields of `PredictionConfig` that differ from the model's, such as `flips="both"`.
+
+    Returns:
+        The record: volumes, kidneys, tumors, flags for review, models, settings, and checksums of the files.
+
+    Raises:
+        InputError: the model or the image cannot be read, or `out` exists and other settings made it.
+
+    Example:
+        record = kidney_seg.predict_scan("runs/first", "scan.nii.gz", "labels.nii.gz", flips="left_right")
+        record["volumes_ml"]["tumor"]
+    """
+    scans, single = find_scans([image], series=series)
+    if not single:
+        raise InputError(f"holds {len(scans)} cases; expected one scan", path=image)
+    outputs = outputs_of(Path(out), probabilities=probabilities, dicom_seg=dicom_seg)
+    return process_scan(make_job(model, ensemble, engine, settings), scans[0], outputs, force=force).record
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """Result of one scan: its record, or the error for which it was not predicted.
+
+    existed: the files were complete before and are kept. notes: what reading had to decide.
     """
 
-    sources: Sequence[ModelSource]
-    settings: PredictionConfig
-    engine: str = "keras"
+    record: dict[str, Any]
+    error: InputError | None = None
+    existed: bool = False
+    notes: tuple[str, ...] = ()
 
-    @cached_property
-    def predictor(self) -> Predictor:
-        """The network; loaded when the first scan needs it."""
-        return open_predictor(self.sources, self.settings, self.engine)
+    def __str__(self) -> str:
+        from kidney_seg.postprocess.review import summary_line
 
-    @property
-    def made_by(self) -> dict[str, Any]:
-        """What the labels depend on besides the image. The engines agree, so which it was is not part of it."""
-        lists = {name: list(getattr(self.settings, name)) for name in ("odds", "zooms")}  # as JSON has them
-        settings = {**asdict(self.settings), **lists}
-        del settings["slices_per_batch"]
-        return {
-            "models": [source.sha256 for source in self.sources],
-            "grid": asdict(self.sources[0].grid),
-            "settings": settings,
-        }
+        return "exists, complete and made in the same way" if self.existed else summary_line(self.record)
 
 
-def predict_scan(
+def process_scan(
     job: Job,
     scan: Scan,
     outputs: Outputs,
-    image: Mapping[str, Any] | None = None,
-    watch: Callable[[Sequence[int]], Iterable[int]] = iter,
-    note: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
-    """Read one scan, predict it, apply the paper's rule, and write what `outputs` names; return the record.
+    *,
+    force: bool = False,
+    watch: Watch = iter,
+    log: Callable[[str], None] | None = None,
+) -> ScanResult:
+    """Read one scan, predict and post-process it, and write `outputs`, unless they are done already.
 
-    note: gets a line for each thing that reading had to decide; without it, they are said on standard error. image: as
-    `_identity` gives it, if known; watch: as for `predict_slabs`. Errors as for `read_volume` and `write_outputs`;
-    nothing is left of a scan that fails.
+    Args:
+        force: replace files that other settings made.
+        watch: as for `predict_slabs`.
+        log: receives a line per decision of the reader; standard error by default.
+
+    Raises:
+        InputError: as for `read_volume` and `write_outputs`; nothing is left of a scan that fails.
     """
-    from data_prep.volume import read_volume
+    image = {"sha256": checked_sha256(scan.image), "series": scan.series}
+    state = outputs.state(job.made_by, image)
+    if isinstance(state, Done):
+        return ScanResult(state.record, existed=True)
+    if isinstance(state, Foreign) and not force:
+        raise state.error
+    volume = _read(scan, for_seg=outputs.seg is not None)
+    for note in volume.notes:
+        (log or _to_stderr)(f"note: {scan.name}: {note}")
+    labels, percent, description = _segment(job, volume, outputs.percent is not None, watch)
+    content = {"labels": outputs.labels.name, "image": image, "made_by": job.made_by, "engine": job.engine}
+    return ScanResult(write_outputs(outputs, volume, labels, percent, {**content, **description}))
 
-    check_source(outputs, scan.image)
-    volume = read_volume(scan.image, scan.series)
-    for line in volume.notes:
-        (note or _to_stderr)(f"note: {scan.name}: {line}")
-    labels, percent, described = _segment(job, volume, outputs.percent is not None, watch)
-    content = {
-        "labels": outputs.labels.name,
-        "image": dict(image or _identity(scan)),
-        "made_by": job.made_by,
-        "engine": job.engine,
-        **described,
-    }
-    return write_outputs(outputs, volume, labels, percent, content)
+
+def _read(scan: Scan, for_seg: bool) -> Volume:
+    if not for_seg:
+        return read_volume(scan.image, scan.series)
+    if not scan.image.is_dir():
+        raise InputError("is no DICOM series, which a DICOM SEG must refer to; omit --dicom-seg", path=scan.image)
+    from data_prep.dicom.reader import open_series
+
+    return read_volume(open_series(scan.image, scan.series, for_seg=True))
 
 
 def _segment(
-    job: Job, volume: Volume, with_percent: bool, watch: Callable[[Sequence[int]], Iterable[int]]
-) -> tuple[np.ndarray, np.ndarray | None, dict]:
-    # labels after the rule, percents, what the record tells of them; the labels before the rule are kept no longer
+    job: Job, volume: Volume, with_percent: bool, watch: Watch
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
+    # returns no labels from before post-processing, so that they are freed before files are written
     from kidney_seg.postprocess.distant_objects import apply_rule
     from kidney_seg.postprocess.review import describe
 
@@ -104,17 +147,8 @@ def _segment(
     labels, objects = found.labels, None
     if settings.postprocess:
         labels, objects = apply_rule(found.labels, spacing_mm, **limits)
-    told = describe(found.labels, labels, objects, spacing_mm, volume.voxels, found.tumor_confidence, **limits)
-    return labels, found.tumor_percent, told
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What is told of one scan: a line, or the error for which it was not predicted; and the notes of its reading."""
-
-    line: str = ""
-    error: str | None = None
-    notes: tuple[str, ...] = ()
+    description = describe(found.labels, labels, objects, spacing_mm, volume.voxels, found.tumor_confidence, **limits)
+    return labels, found.tumor_percent, description
 
 
 def predict_scans(
@@ -123,110 +157,81 @@ def predict_scans(
     *,
     force: bool = False,
     scheduler: str | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> list[tuple[Scan, InputError]]:
-    """Predict many scans and return those that failed, in their order, each with its error; the others are done.
+    """Predict many scans; return those that failed, in their order, each with its error.
 
-    What is there already is left as it is if it is what would be made (`is_done`). What is there otherwise is replaced
-    only with `force`; without it, InputError before the first scan. `say` gets a line for each scan. `scheduler`:
-    address of a Dask scheduler whose workers, with the same paths, predict instead of this process.
+    Files that exist and were made in the same way are kept.
+
+    Args:
+        force: replace files that other settings made.
+        scheduler: address of a Dask scheduler whose workers predict; they need the same paths.
+        log: receives a line per scan.
+
+    Raises:
+        InputError: files exist that other settings made, without `force`; raised before the first scan.
     """
-    for _, outputs in scans:
-        if not force:
-            is_done(outputs, job.made_by)
-    found = _here(job, scans, force) if scheduler is None else _on_workers(job, scans, force, scheduler)
+    if not force:
+        for _, outputs in scans:
+            if isinstance(state := outputs.state(job.made_by), Foreign):
+                raise state.error
+    tasks = [ScanTask(job, scan, outputs, force) for scan, outputs in scans]
+    watch = (lambda slabs: progress(slabs, "batches of slices")) if len(tasks) == 1 else iter
+    function = process_task_on_worker if scheduler else partial(_process_task, watch=watch)
     failed = {}
     try:
-        with closing(found):
-            for index, told in progress(found, "scans", total=len(scans)) if len(scans) > 1 else found:
-                for line in told.notes:
+        with run(function, tasks, scheduler=scheduler, what="scans" if len(tasks) > 1 else None) as results:
+            for index, result in results:
+                if isinstance(result, WorkerDied):
+                    result = ScanResult({}, InputError(f"{result}: finished scans are kept", code="worker_died"))
+                for line in result.notes:
                     _to_stderr(line)
-                if told.error is None:
-                    say(f"{scans[index][1].labels}: {told.line}")
+                if result.error is None:
+                    log(f"{tasks[index].outputs.labels}: {result}")
                 else:
-                    failed[index] = InputError(told.error)
+                    failed[index] = result.error
     finally:
         for folder in {path.parent for _, outputs in scans for path in outputs.all}:
             remove_leftovers(folder)  # of processes that were killed
     return [(scans[index][0], failed[index]) for index in sorted(failed)]
 
 
-def _here(job: Job, scans: Sequence[tuple[Scan, Outputs]], force: bool) -> Generator[tuple[int, _Told]]:
-    def watch(slabs: Sequence[int]) -> Iterable[int]:
-        return progress(slabs, "batches of slices") if len(scans) == 1 else slabs
+@dataclass(frozen=True)
+class ScanTask:
+    """Arguments of `process_scan`."""
 
-    for index, (scan, outputs) in enumerate(scans):
-        yield index, _tell(job, scan, outputs, force, watch)
-
-
-def _on_workers(
-    job: Job, scans: Sequence[tuple[Scan, Outputs]], force: bool, address: str
-) -> Generator[tuple[int, _Told]]:
-    # paths that hold on other hosts, too
-    sources = [
-        replace(source, path=source.path.absolute(), weights=source.weights and source.weights.absolute())
-        for source in job.sources
-    ]
-    packed = pickle.dumps(Job(sources, job.settings, job.engine))
-    tasks = [(packed, replace(scan, image=scan.image.absolute()), outputs.absolute(), force) for scan, outputs in scans]
-    with closing(in_scheduler(_tell_there, tasks, address)) as results:
-        for index, told in results:
-            if isinstance(told, Died):
-                told = _Told(error=f"its task {told}; run again: finished scans are kept")
-            yield index, told
+    job: Job
+    scan: Scan
+    outputs: Outputs
+    force: bool
 
 
-_ONE_AT_A_TIME = Lock()  # a worker may have several threads; a scan's memory and the network are for one
+def _process_task(task: ScanTask, **options: Any) -> ScanResult:
+    try:
+        return process_scan(task.job, task.scan, task.outputs, force=task.force, **options)
+    except InputError as error:
+        return ScanResult({}, error)
 
 
-def _tell_there(packed: bytes, scan: Scan, outputs: Outputs, force: bool) -> _Told:
+_ONE_AT_A_TIME = Lock()  # a worker may have several threads; memory is for one scan
+
+
+def process_task_on_worker(task: ScanTask) -> ScanResult:
+    """Return the result of `process_scan`, with its error and notes inside."""
     notes: list[str] = []
     with _ONE_AT_A_TIME:
         try:
-            told = _tell(_unpacked(packed), scan, outputs, force, note=notes.append)
-        except InputError as error:  # of the network, or of the engine on this host
-            told = _Told(error=str(error))
-    return replace(told, notes=tuple(notes))
+            task = replace(task, job=_job_of_this_worker(task.job))
+        except InputError as error:  # the engine is not installed here
+            return ScanResult({}, error)
+        return replace(_process_task(task, log=notes.append), notes=tuple(notes))
 
 
 @lru_cache(maxsize=1)
-def _unpacked(packed: bytes) -> Job:
-    # kept between the tasks of a process, with the network that its first scan loads
-    job = pickle.loads(packed)
+def _job_of_this_worker(job: Job) -> Job:
+    # kept between tasks, with the network that the first scan loads
     return replace(job, engine=choose_engine(job.engine))
-
-
-def _tell(
-    job: Job,
-    scan: Scan,
-    outputs: Outputs,
-    force: bool,
-    watch: Callable[[Sequence[int]], Iterable[int]] = iter,
-    note: Callable[[str], None] | None = None,
-) -> _Told:
-    from kidney_seg.postprocess.review import summary_line
-
-    try:
-        image = _identity(scan)
-        if _is_done(outputs, job.made_by, image, force):
-            return _Told("was there already, whole and made in the same way")
-        return _Told(summary_line(predict_scan(job, scan, outputs, image, watch, note)))
-    except InputError as error:
-        return _Told(error=str(error))
 
 
 def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr)
-
-
-def _is_done(outputs: Outputs, made_by: Mapping[str, Any], image: Mapping[str, Any], force: bool) -> bool:
-    try:
-        return is_done(outputs, made_by, image)
-    except InputError:
-        if not force:
-            raise
-        return False
-
-
-def _identity(scan: Scan) -> dict[str, Any]:
-    return {"sha256": checked_sha256(scan.image), "series": scan.series}

@@ -20,7 +20,7 @@ from kidney_seg.metrics.overlap import STRUCTURES
 from kidney_seg.model.model_file import find_source
 from kidney_seg.postprocess.distant_objects import remove_distant_objects
 from kidney_seg.predict.engines import open_predictor
-from kidney_seg.predict.volume import predict_volume
+from kidney_seg.predict.predictor import predict_volume
 from kidney_seg.run.folder import RunFolder
 
 PICTURES = 8  # cases on the page of overlays, from the best tumor Dice to the worst

@@ -1,4 +1,4 @@
-"""Command line of `python -m kidney_seg.serving`."""
+"""Command line of `python -m kidney_seg.serving`: segment a scan with a served model, or check an export."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from data_prep.files.json_files import read_json
 from data_prep.formats.image_source import FILE_ENDINGS
 from kidney_seg.config.prediction import PredictionConfig
 from kidney_seg.config.run_config import Config
-from kidney_seg.serving.client import Patience
+from kidney_seg.serving.client import RetryPolicy
 from kidney_seg.serving.volumes import NAME, connect, segment_file
 
 
@@ -22,45 +22,48 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m kidney_seg.serving",
         description="Segment a CT volume with a served model: labels 0 background, 1 kidney, 2 tumor on the input's "
         "own grid. Or check an exported model.",
+        epilog="example: python -m kidney_seg.serving HOST:8500 scan.nii.gz --out labels.nii.gz",
     )
-    parser.add_argument("server", metavar="SERVER", nargs="?", help="HOST:PORT (gRPC) or http://HOST:PORT (REST)")
-    parser.add_argument("input", metavar="INPUT", nargs="?", help="volume file, or folder of DICOM files")
-    parser.add_argument("--out", help="label file (.nii.gz, ...)")
-    parser.add_argument("--series", help="of a folder of DICOM files: number or key, as data_prep.dicom lists them")
-    parser.add_argument("--force", action="store_true", help="replace a label file that is there already")
-    parser.add_argument("--name", default=NAME, help="the model's name on the server (default: %(default)s)")
-    parser.add_argument("--config", metavar="FILE", help="config.json with other settings of the post-processing")
-    parser.add_argument("--no-postprocess", action="store_true", help="leave distant objects in")
-    default = Patience()
-    parser.add_argument(
-        "--timeout", type=float, default=default.timeout_s, metavar="S", help="seconds a request (default: %(default)s)"
+    add, policy = parser.add_argument, RetryPolicy()
+    add("server", metavar="SERVER", nargs="?", help="HOST:PORT (gRPC) or http://HOST:PORT (REST)")
+    add("input", metavar="INPUT", nargs="?", help="file (.nii.gz, .nii, .nrrd, .mha) or folder of DICOM files")
+    add("--out", metavar="OUT", help="label file (.nii.gz, ...)")
+    add("--series", metavar="N", help="number or key of a DICOM series, as python -m data_prep.dicom lists them")
+    add("--force", action="store_true", help="replace a label file that exists")
+    add("--name", default=NAME, help="the model's name on the server (default: %(default)s)")
+    add("--config", metavar="FILE", help="config.json with other settings of the post-processing")
+    add("--no-postprocess", action="store_true", help="keep objects far from the kidneys")
+    add(
+        "--timeout",
+        metavar="S",
+        type=float,
+        default=policy.timeout_s,
+        help="seconds per request (default: %(default)s)",
     )
-    parser.add_argument(
-        "--retries", type=int, default=default.retries, metavar="N", help="of a failed request (default: %(default)s)"
-    )
-    parser.add_argument("--in-flight", type=int, default=4, metavar="N", help="requests at a time (default: 4)")
-    check = parser.add_argument_group("instead of a volume")
-    check.add_argument("--check", metavar="DIR", help="an exported model: version folder, folder of them, .onnx file")
-    check.add_argument("--model", metavar="RUN", help="with --check: compare with this run or .keras file")
-    check.add_argument("--ensemble", metavar="WHAT", nargs="+", help="with --model: averaged, as it was exported")
+    add("--retries", metavar="N", type=int, default=policy.retries, help="of a failed request (default: %(default)s)")
+    add("--in-flight", metavar="N", type=int, default=4, help="concurrent requests (default: %(default)s)")
+    add = parser.add_argument_group("instead of a volume").add_argument
+    add("--check", metavar="DIR", help="exported model: version folder, folder of versions, or .onnx file")
+    add("--model", metavar="MODEL", help="with --check: compare with this run folder or .keras file")
+    add("--ensemble", metavar="MODEL", nargs="+", help="with --model: the models that were averaged in the export")
     return parser
 
 
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
-    """The command; see the module's first lines."""
+    """Segment a volume, or check an export; 1 if the export does not satisfy its contract."""
     return _check(arguments) if arguments.check else _segment(arguments)
 
 
 def _segment(arguments: argparse.Namespace) -> int:
     if not (arguments.server and arguments.input and arguments.out) or arguments.model:
-        raise InputError("give SERVER INPUT --out OUT, or --check DIR [--model RUN]; see --help")
+        raise InputError("give SERVER INPUT --out OUT, or --check DIR [--model MODEL]; see --help")
     out = Path(arguments.out)
     if not out.name.endswith(FILE_ENDINGS):
         raise InputError(f"--out {out}: expected a name that ends in {', '.join(FILE_ENDINGS)}")
     if out.exists() and not arguments.force:
-        raise InputError(f"{out}: is there already; choose another --out, or replace it with --force")
-    patience = Patience(arguments.timeout, arguments.retries)
+        raise InputError("exists; choose another --out, or replace it with --force", path=out, code="exists")
+    policy = RetryPolicy(arguments.timeout, arguments.retries)
     settings = None
     if arguments.no_postprocess:
         settings = PredictionConfig(postprocess=False)
@@ -69,10 +72,10 @@ def _segment(arguments: argparse.Namespace) -> int:
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     if not arguments.server.startswith("http"):
-        quiet_tensorflow()  # TF Serving's protos bring it along
+        quiet_tensorflow()  # TF Serving's protos import it
     transport = connect(arguments.server, arguments.name)
     try:
-        segment_file(transport, arguments.input, out, settings, patience, arguments.in_flight, arguments.series)
+        segment_file(transport, arguments.input, out, settings, policy, arguments.in_flight, arguments.series)
     finally:
         transport.close()
     print(out)
@@ -81,7 +84,7 @@ def _segment(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     if arguments.server or arguments.out:
-        raise InputError("--check looks at one exported model; give it without SERVER, INPUT and --out")
+        raise InputError("--check takes one exported model; give it without SERVER, INPUT and --out")
     from kidney_seg.export.verification import check_export
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
@@ -90,7 +93,7 @@ def _check(arguments: argparse.Namespace) -> int:
     for problem in problems:
         print(f"wrong: {problem}")
     if not problems:
-        print(f"{arguments.check}: holds the contract")
+        print(f"{arguments.check}: satisfies the contract")
     return 1 if problems else 0
 
 

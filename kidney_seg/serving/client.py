@@ -1,6 +1,6 @@
-"""Whole volumes through a server: what to send when, several requests at a time, again if need be.
+"""Segment volumes with a served model: which slices go into which request, concurrent requests, retries.
 
-How a request travels is the transports' (`serving_grpc`, `serving_rest`); here are slices and labels.
+The transports (`grpc_transport`, `rest_transport`) send the requests.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from kidney_seg.config.validation import check
 from kidney_seg.export.contract import ABOUT, MAX_VOXELS, PNG, Contract, read_contract
 from kidney_seg.export.slice_png import decode_labels, encode_slice, largest_bytes
 
-MESSAGE_BYTES = 4_000_000  # of any message, either way: gRPC refuses more than 4 MiB unless both sides are told
+MESSAGE_BYTES = 4_000_000  # of a message in either direction: gRPC's default limit is 4 MiB
 _FRAME_BYTES = 10_000  # names and numbers around the slices of a message
 
 
-class ServerTrouble(Exception):
-    """A request that failed; `retriable`: the same request may well succeed in a moment."""
+class TransportError(Exception):
+    """A failed request; `retriable`: the same request may succeed later."""
 
     def __init__(self, message: str, retriable: bool):
         super().__init__(message)
@@ -34,21 +34,21 @@ class ServerTrouble(Exception):
 
 
 class Transport(Protocol):
-    """One model on one server. Used by several threads at a time."""
+    """One model on one server, used by several threads at once."""
 
     address: str
-    inflation: float  # bytes on the line for one byte of a slice
+    inflation: float  # bytes sent per byte of a slice
 
-    def ask(self, signature: str, inputs: Mapping[str, Any], timeout_s: float) -> dict[str, list[bytes]]:
-        """Send one request: byte strings as lists, numbers as float64 arrays. ServerTrouble if it fails."""
+    def request(self, signature: str, inputs: Mapping[str, Any], timeout_s: float) -> dict[str, list[bytes]]:
+        """Send one request: byte strings as lists, numbers as float64 arrays. TransportError if it fails."""
 
     def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long a request may take, and how often a failed one is sent again: waits double from `first_wait_s` on."""
+class RetryPolicy:
+    """Timeout of a request and number of retries; the waits between them double, starting at `first_wait_s`."""
 
     timeout_s: float = 60.0
     retries: int = 4
@@ -59,44 +59,45 @@ class Patience:
         check(self.retries >= 0, "retries", self.retries, "0 or more")
 
 
-def ask(
+def request_with_retries(
     transport: Transport,
     signature: str,
     inputs: Mapping[str, Any],
-    patience: Patience,
+    policy: RetryPolicy,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, list[bytes]]:
-    """Send a request, again where that may help. InputError, in one line, where it does not."""
-    for attempt in range(patience.retries + 1):
+    """Send a request, again if it may succeed later; InputError, in one line, if it fails for good."""
+    for attempt in range(policy.retries + 1):
         try:
-            return transport.ask(signature, inputs, patience.timeout_s)
-        except ServerTrouble as trouble:
-            if not trouble.retriable:
-                raise InputError(f"{transport.address}: {_one_line(trouble)}") from None
-            if attempt == patience.retries:
+            return transport.request(signature, inputs, policy.timeout_s)
+        except TransportError as error:
+            reason = " ".join(str(error).split())[:400]
+            if not error.retriable:
+                raise InputError(f"{transport.address}: {reason}") from None
+            if attempt == policy.retries:
                 tried = f"{attempt + 1} times" if attempt else "once"
                 raise InputError(
-                    f"{transport.address}: {_one_line(trouble)}; tried {tried}; nothing was written; is the server "
-                    "up, and does it serve this model?"
+                    f"{transport.address}: {reason}; tried {tried}; nothing was written; is the server running, and "
+                    "does it serve this model?"
                 ) from None
-        sleep(patience.first_wait_s * 2**attempt * random.uniform(0.5, 1.0))  # not all clients at the same moment
+        sleep(policy.first_wait_s * 2**attempt * random.uniform(0.5, 1.0))  # so that clients do not retry in step
     raise AssertionError("unreachable")
 
 
-def fetch_contract(transport: Transport, patience: Patience) -> tuple[Contract, Any]:
-    """Ask the server for the model's contract; returns it, and as it came. InputError if the model has none."""
+def fetch_contract(transport: Transport, policy: RetryPolicy) -> tuple[Contract, Any]:
+    """Return the contract of the served model, parsed and as JSON; InputError if the model has none."""
     where = f"{transport.address}: the model"
-    answer = ask(transport, ABOUT, {"ask": [b""]}, patience)
+    answer = request_with_retries(transport, ABOUT, {"ask": [b""]}, policy)
     try:
         content = json.loads(answer["contract_bytes"][0])
     except (KeyError, IndexError, ValueError) as error:
-        raise InputError(f"{where}: does not tell its contract ({error!r}); was it exported by kidney_seg?") from None
+        raise InputError(f"{where}: sends no contract ({error!r}); was it exported by kidney_seg?") from None
     return read_contract(content, where), content
 
 
 @dataclass(frozen=True)
 class Request:
-    """Slices `first` up to, without, `last` are wanted; `start` to `end` are sent: theirs and their neighbors."""
+    """Slices `first` to `last` (exclusive) are wanted; `start` to `end` are sent: these and their neighbors."""
 
     first: int
     last: int
@@ -105,7 +106,7 @@ class Request:
 
 
 def plan_requests(slices: int, per_request: int, margin: int) -> list[Request]:
-    """Divide a scan into requests of at most `per_request` slices, `margin` neighbors on either side included.
+    """Divide a scan into requests of at most `per_request` slices, including `margin` neighbors on either side.
 
     >>> plan_requests(5, 4, 1)
     [Request(first=0, last=2, start=0, end=3), Request(first=2, last=4, start=1, end=5), \
@@ -113,70 +114,64 @@ Request(first=4, last=5, start=3, end=5)]
     """
     wanted = per_request - 2 * margin
     if wanted < 1:
-        raise ValueError(f"{per_request} slices a request leave none with {margin} neighbors on either side")
-    firsts = range(0, slices, wanted)
+        raise ValueError(f"{per_request} slices per request leave none with {margin} neighbors on either side")
     return [
         Request(first, min(first + wanted, slices), max(0, first - margin), min(slices, first + wanted + margin))
-        for first in firsts
+        for first in range(0, slices, wanted)
     ]
 
 
 def slices_per_request(shape_yx: tuple[int, int], inflation: float) -> int:
-    """Return how many slices of a shape fit into a message, whatever is in them, on the way there and back."""
+    """Return how many slices of a shape fit into a message in both directions, whatever their content."""
     room = MESSAGE_BYTES - _FRAME_BYTES
-    there, back = (inflation * largest_bytes(shape_yx, bits) for bits in (16, 8))
-    return int(min(room // there, room // back, MAX_VOXELS // (shape_yx[0] * shape_yx[1])))
+    sent, received = (inflation * largest_bytes(shape_yx, bits) for bits in (16, 8))
+    return int(min(room // sent, room // received, MAX_VOXELS // (shape_yx[0] * shape_yx[1])))
 
 
 def segment(
     transport: Transport,
     voxels: np.ndarray,
     spacing_mm: tuple[float, float, float],
-    patience: Patience | None = None,
-    in_flight: int = 4,
+    policy: RetryPolicy | None = None,
+    concurrent_requests: int = 4,
 ) -> tuple[np.ndarray, Contract]:
-    """Return a volume's labels, uint8 [z, y, x], before the paper's rule, and the contract of the model that gave them.
+    """Return a volume's labels, uint8 [z, y, x], without post-processing, and the contract of the model.
 
-    voxels: int16 HU [z, y, x] in axial order, spacing (z, y, x). At most `in_flight` requests are under way at a time.
-    InputError, in one line, if a request fails for good, or if the server changed its model in between.
+    voxels: int16 HU [z, y, x] in axial order. InputError, in one line, if a request fails for good, or if the server
+    changes its model before the last one.
     """
-    check(in_flight >= 1, "in flight", in_flight, "at least 1 request at a time")
-    patience = patience or Patience()
-    promise, content = fetch_contract(transport, patience)
-    shape_yx, margin = voxels.shape[1:], promise.input_slices // 2
+    check(concurrent_requests >= 1, "in flight", concurrent_requests, "at least 1 request at a time")
+    policy = policy or RetryPolicy()
+    contract, content = fetch_contract(transport, policy)
+    shape_yx, margin = voxels.shape[1:], contract.input_slices // 2
     most = slices_per_request(shape_yx, transport.inflation)
     if most < 1 + 2 * margin:
         raise InputError(
-            f"slices of {shape_yx[0]} x {shape_yx[1]}: {1 + 2 * margin} of them are more than a message of "
-            f"{MESSAGE_BYTES} bytes; use kidney_seg.predict for this scan"
+            f"slices of {shape_yx[0]} x {shape_yx[1]}: {1 + 2 * margin} of them exceed a message of {MESSAGE_BYTES} "
+            "bytes; use kidney_seg.predict for this scan"
         )
     labels = np.zeros(voxels.shape, np.uint8)
 
-    def serve(request: Request) -> None:
+    def fill(request: Request) -> None:
         files = [encode_slice(plane) for plane in voxels[request.start : request.end]]
         spacing = np.tile(np.array(spacing_mm[1:], np.float64), (len(files), 1))
-        made = ask(transport, PNG, {"slices": files, "spacing_mm": spacing}, patience)
+        answer = request_with_retries(transport, PNG, {"slices": files, "spacing_mm": spacing}, policy)
         try:
-            planes = [decode_labels(file, shape_yx) for file in made["labels_bytes"]]
+            planes = [decode_labels(file, shape_yx) for file in answer["labels_bytes"]]
         except (KeyError, ValueError) as error:
             raise InputError(f"{transport.address}: not the answer of a kidney_seg model ({error})") from None
         if len(planes) != len(files):
-            raise InputError(f"{transport.address}: {len(planes)} slices came back of {len(files)}; run this again")
-        for place in range(request.first, request.last):
-            labels[place] = planes[place - request.start]
+            raise InputError(f"{transport.address}: returned {len(planes)} slices of {len(files)}; run this again")
+        labels[request.first : request.last] = planes[request.first - request.start : request.last - request.start]
 
-    with ThreadPoolExecutor(in_flight) as pool:
-        waiting = [pool.submit(serve, request) for request in plan_requests(len(voxels), most, margin)]
+    with ThreadPoolExecutor(concurrent_requests) as pool:
+        waiting = [pool.submit(fill, request) for request in plan_requests(len(voxels), most, margin)]
         try:
             for done in progress(as_completed(waiting), "requests", total=len(waiting)):
                 done.result()
         finally:
             for one in waiting:
                 one.cancel()
-    if fetch_contract(transport, patience)[1] != content:
-        raise InputError(f"{transport.address}: the server changed its model meanwhile; run this again")
-    return labels, promise
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:400]
+    if fetch_contract(transport, policy)[1] != content:
+        raise InputError(f"{transport.address}: the server changed its model in the meantime; run this again")
+    return labels, contract

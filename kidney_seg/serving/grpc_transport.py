@@ -1,4 +1,4 @@
-"""A model on TF Serving, asked over gRPC with its published protos (the extra `serving`)."""
+"""Requests to TF Serving over gRPC, with its published protos (extra `serving`)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from data_prep.errors import InputError
-from kidney_seg.serving.client import MESSAGE_BYTES, ServerTrouble
+from kidney_seg.serving.client import MESSAGE_BYTES, TransportError
 
 _RETRIABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED")
 
 
 class GrpcTransport:
-    """PredictionService of one server; see `serving_client.Transport`."""
+    """The PredictionService of one server; see `client.Transport`."""
 
-    inflation = 1.01  # every byte string has a length before it
+    inflation = 1.01  # each byte string is preceded by its length
 
     def __init__(self, address: str, model: str, *, secure: bool = False):
         """address: HOST:PORT. secure: TLS with the system's certificates. InputError without the extra."""
@@ -25,24 +25,23 @@ class GrpcTransport:
             raise InputError(
                 "gRPC needs tensorflow-serving-api: pip install 'kidney_seg[serving]', or use http://HOST:PORT"
             ) from None
-        self.address = address
-        self._model = model
-        self._request = predict_pb2.PredictRequest
+        self.address, self._model, self._request = address, model, predict_pb2.PredictRequest
         options = [
             ("grpc.max_send_message_length", MESSAGE_BYTES),
             ("grpc.max_receive_message_length", MESSAGE_BYTES),
-            ("grpc.enable_http_proxy", 0),  # a server in the house, not the web
-            ("grpc.enable_retries", 0),  # ours are counted
+            ("grpc.enable_http_proxy", 0),  # the server is in the local network
+            ("grpc.enable_retries", 0),  # `RetryPolicy` counts retries
             ("grpc.max_reconnect_backoff_ms", 1000),
         ]
-        if secure:
-            self._channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(), options)
-        else:
-            self._channel = grpc.insecure_channel(address, options)
+        self._channel = (
+            grpc.secure_channel(address, grpc.ssl_channel_credentials(), options)
+            if secure
+            else grpc.insecure_channel(address, options)
+        )
         self._service = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def ask(self, signature: str, inputs: Mapping[str, Any], timeout_s: float) -> dict[str, list[bytes]]:
-        """See `serving_client.Transport`."""
+    def request(self, signature: str, inputs: Mapping[str, Any], timeout_s: float) -> dict[str, list[bytes]]:
+        """See `client.Transport`."""
         import grpc
         from tensorflow.core.framework import types_pb2
 
@@ -65,9 +64,9 @@ class GrpcTransport:
             answer = self._service.Predict(request, timeout=timeout_s)
         except grpc.RpcError as error:
             code = error.code().name
-            raise ServerTrouble(f"{code}: {error.details()}", code in _RETRIABLE) from None
+            raise TransportError(f"{code}: {error.details()}", code in _RETRIABLE) from None
         return {name: list(tensor.string_val) for name, tensor in answer.outputs.items()}
 
     def close(self) -> None:
-        """See `serving_client.Transport`."""
+        """See `client.Transport`."""
         self._channel.close()

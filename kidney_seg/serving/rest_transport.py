@@ -1,4 +1,4 @@
-"""A model on TF Serving, asked over its REST API, with slices and labels as base64 in JSON. Needs no TensorFlow."""
+"""Requests to TF Serving over REST, with slices and labels as base64 in JSON; needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from kidney_seg.serving.client import MESSAGE_BYTES, ServerTrouble
+from kidney_seg.serving.client import MESSAGE_BYTES, TransportError
 
 _RETRIABLE = (429, 502, 503, 504)
+_ONLY_OUTPUT = {"png": "labels_bytes", "about": "contract_bytes"}
 
 
 class RestTransport:
-    """`/v1/models/MODEL:predict` of one server; see `serving_client.Transport`."""
+    """`/v1/models/MODEL:predict` of one server; see `client.Transport`."""
 
     inflation = 4 / 3 + 0.01  # base64
 
@@ -27,8 +28,8 @@ class RestTransport:
         self._kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()  # kept open for the next request
 
-    def ask(self, signature: str, inputs: Mapping[str, Any], timeout_s: float) -> dict[str, list[bytes]]:
-        """See `serving_client.Transport`."""
+    def request(self, signature: str, inputs: Mapping[str, Any], timeout_s: float) -> dict[str, list[bytes]]:
+        """See `client.Transport`."""
         columns = {
             name: [{"b64": base64.b64encode(one).decode("ascii")} for one in values]
             if isinstance(values, list)
@@ -37,21 +38,25 @@ class RestTransport:
         }
         body = json.dumps({"signature_name": signature, "inputs": columns}, separators=(",", ":")).encode("ascii")
         if len(body) > MESSAGE_BYTES:
-            raise ServerTrouble(f"a request of {len(body)} bytes is more than {MESSAGE_BYTES}", False)
-        connection = self._connection(timeout_s)
+            raise TransportError(f"a request of {len(body)} bytes is more than {MESSAGE_BYTES}", False)
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
+            connection = self._kind(self.address)
+        connection.timeout = timeout_s
         try:
             connection.request("POST", self._path, body, {"Content-Type": "application/json"})
             response = connection.getresponse()
             status, text = response.status, response.read(MESSAGE_BYTES + 1)
-            if not response.isclosed():  # longer than what was read: nothing else can follow on this connection
+            if not response.isclosed():  # longer than what was read, so the connection cannot be used again
                 connection.close()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise ServerTrouble(f"{type(error).__name__}: {error}", True) from None
+            raise TransportError(f"{type(error).__name__}: {error}", True) from None
         finally:
             self._idle.put(connection)
         if len(text) > MESSAGE_BYTES:
-            raise ServerTrouble(f"the answer has more than {MESSAGE_BYTES} bytes", False)
+            raise TransportError(f"the answer has more than {MESSAGE_BYTES} bytes", False)
         return self._outputs(status, text, signature)
 
     def _outputs(self, status: int, text: bytes, signature: str) -> dict[str, list[bytes]]:
@@ -60,28 +65,17 @@ class RestTransport:
         except ValueError:
             answer = None
         if status != 200:
-            said = answer.get("error", "") if isinstance(answer, dict) else text[:200].decode("latin-1")
-            raise ServerTrouble(f"HTTP {status}: {said}", status in _RETRIABLE)
+            reason = answer.get("error", "") if isinstance(answer, dict) else text[:200].decode("latin-1")
+            raise TransportError(f"HTTP {status}: {reason}", status in _RETRIABLE)
         try:
             outputs = answer["outputs"]
-            if not isinstance(outputs, dict):  # TF Serving leaves the name out where there is one output
+            if not isinstance(outputs, dict):  # TF Serving omits the name of a single output
                 outputs = {_ONLY_OUTPUT[signature]: outputs}
             return {name: [base64.b64decode(one["b64"]) for one in values] for name, values in outputs.items()}
         except (KeyError, TypeError, ValueError) as error:
-            raise ServerTrouble(f"an answer that is not TF Serving's ({error!r})", False) from None
-
-    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
-        try:
-            connection = self._idle.get_nowait()
-        except queue.Empty:
-            return self._kind(self.address, timeout=timeout_s)
-        connection.timeout = timeout_s
-        return connection
+            raise TransportError(f"not an answer of TF Serving ({error!r})", False) from None
 
     def close(self) -> None:
-        """See `serving_client.Transport`."""
+        """See `client.Transport`."""
         while not self._idle.empty():
             self._idle.get_nowait().close()
-
-
-_ONLY_OUTPUT = {"png": "labels_bytes", "about": "contract_bytes"}

@@ -1,8 +1,4 @@
-"""Segment whole volumes with a model that is served: `python -m kidney_seg.serving HOST:PORT INPUT --out OUT`.
-
-Speaks to TF Serving over gRPC or REST; reads and writes what `kidney_seg.predict` does, and gives the same labels.
-`--check DIR` tells whether an exported model holds its contract. See docs/howto/serving.md.
-"""
+"""Segment whole volumes with a served model: the labels of `kidney_seg.predict`; see docs/howto/serving.md."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from pathlib import Path
 
 from data_prep.errors import InputError
 from kidney_seg.config.prediction import PredictionConfig
-from kidney_seg.serving.client import Patience, Transport, segment
+from kidney_seg.serving.client import RetryPolicy, Transport, segment
 
 NAME = "kidney_seg"
 
@@ -19,7 +15,7 @@ NAME = "kidney_seg"
 def connect(server: str, model: str = NAME) -> Transport:
     """Return the transport to a server: `HOST:PORT` or `grpc://`, `grpcs://` (TLS), `http://`, `https://HOST:PORT`.
 
-    Nothing is sent yet. InputError for anything else, or if gRPC is asked for without the extra `serving`.
+    Nothing is sent yet. InputError for anything else, or for gRPC without the extra `serving`.
     """
     scheme, found, address = server.rpartition("://")
     scheme, address = scheme if found else "grpc", address.rstrip("/")
@@ -40,24 +36,29 @@ def segment_file(
     image: str | Path,
     out: str | Path,
     settings: PredictionConfig | None = None,
-    patience: Patience | None = None,
-    in_flight: int = 4,
+    policy: RetryPolicy | None = None,
+    concurrent_requests: int = 4,
     series: str | None = None,
 ) -> None:
-    """Read one CT volume, have it segmented, post-process, and write labels on exactly the grid of its file.
+    """Segment one CT volume with a served model and write post-processed labels on the grid of its file.
 
-    `image` and `series` as for `read_volume`. settings: of the post-processing; the served model's own without them.
-    The file appears when the labels of all slices are there, or not at all.
+    The file appears when the labels of all slices have arrived, or not at all.
+
+    Args:
+        transport: `connect(server)`.
+        image, series: as for `read_volume`.
+        out: label file to write.
+        settings: of the post-processing; None: the served model's.
+
+    Raises:
+        InputError: the image cannot be read, or a request fails for good.
     """
     from data_prep.volume import read_volume, write_labels
+    from kidney_seg.predict.predictor import finish_labels
 
     volume = read_volume(image, series)
     for note in volume.notes:
         print(f"note: {note}", file=sys.stderr)
-    labels, promise = segment(transport, volume.voxels, volume.spacing_mm, patience, in_flight)
-    settings = settings or promise.prediction
-    if settings.postprocess:
-        from kidney_seg.postprocess.distant_objects import remove_distant_objects
-
-        labels = remove_distant_objects(labels, volume.spacing_mm, settings.distance_mm, settings.kidney_ml)
+    labels, contract = segment(transport, volume.voxels, volume.spacing_mm, policy, concurrent_requests)
+    labels = finish_labels(labels, volume.spacing_mm, settings or contract.prediction)
     write_labels(labels, volume.source, out)

@@ -68,11 +68,11 @@ SPREAD = np.linspace(-0.03, 0.03, 20)
 @pytest.mark.parametrize(
     ("gain", "chosen", "words"),
     [
-        (0.05 + SPREAD, 10, "the interval lies above 0: use --set distance_mm=10"),
-        (0.005 + 2 * SPREAD, 20, "the interval does not lie above 0: keep 20 mm"),
+        (0.05 + SPREAD, 10, "the interval is above 0: use --set distance_mm=10"),
+        (0.005 + 2 * SPREAD, 20, "the interval is not above 0: keep 20 mm"),
         (0.001 + 0.01 * SPREAD, 20, "less than 0.002 is no gain: keep 20 mm"),
-        (0 * SPREAD, 20, "20 mm is what the model's settings say: keep it"),
-        (-0.05 + SPREAD, 20, "20 mm is what the model's settings say: keep it"),
+        (0 * SPREAD, 20, "20 mm is the model's setting: keep it"),
+        (-0.05 + SPREAD, 20, "20 mm is the model's setting: keep it"),
     ],
 )
 def test_the_default_moves_only_for_an_interval_above_zero(gain, chosen, words):
@@ -116,7 +116,7 @@ def test_command(monkeypatch, tmp_path, capsys):
     assert [line.split()[0] for line in said.splitlines()[2:6]] == ["none", "5", "20", "40"]
     mean = (kidney_dice(2) + kidney_dice(1) + 1) / 3
     assert f"{mean:.4f}" in said
-    assert "20 mm is what the model's settings say: keep it" in said
+    assert "20 mm is the model's setting: keep it" in said
     assert figure.read_bytes().startswith(b"\x89PNG")
     content = json.loads(report.read_text())
     assert len(content["rows"]) == 12
@@ -138,8 +138,7 @@ def test_command_with_a_network(tmp_path, capsys):
     from kidney_seg.metrics.overlap import kits19_dice
     from kidney_seg.model.attention_unet import build_model
     from kidney_seg.model.model_file import load_model, save_model
-    from kidney_seg.predict.predictor import make_predictor
-    from kidney_seg.predict.volume import predict_volume
+    from kidney_seg.predict.predictor import make_predictor, predict_volume
 
     write_cohort(tmp_path / "patients", cases=4, size=32, slices=8)
     settings = GridSettings(16)

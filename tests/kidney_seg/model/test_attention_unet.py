@@ -142,7 +142,7 @@ def test_command(tmp_path, capsys):
     figure = tmp_path / "figure1.png"
     assert main(["--figure", str(figure)]) == 0
     printed = capsys.readouterr().out
-    assert "5,687,504 parameters, 5,680,016 of them trained" in printed
+    assert "5,687,504 parameters, 5,680,016 of them trainable" in printed
     assert "head4, 3 classes" in printed and str(figure) in printed
     assert figure.read_bytes().startswith(b"\x89PNG")
 

@@ -16,12 +16,11 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from support.helpers import save
 
-from kidney_seg.postprocess.__main__ import main
+from kidney_seg.postprocess.__main__ import format_objects, main
 from kidney_seg.postprocess.distant_objects import (
     Component,
     apply_rule,
     find_objects,
-    format_objects,
     remove_distant_objects,
 )
 
@@ -171,7 +170,7 @@ def test_third_large_body_is_judged_by_distance_and_reported():
     block(labels, (5, 35), (20, 50), (100, 135))  # 31.5 mL
     block(labels, (5, 35), (20, 50), (210, 240))  # 27 mL, 76 mm away
     assert roles(labels) == ["kidney", "kidney", "removed"]
-    assert "more than two objects" in format_objects(find_objects(labels, MM), 20, 20)
+    assert "more than two objects" in format_objects(find_objects(labels, MM), 20)
 
 
 def test_equal_sizes_leave_no_second_largest():

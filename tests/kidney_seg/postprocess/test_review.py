@@ -48,7 +48,7 @@ def test_a_far_object_of_a_single_slice_stays_and_says_why():
     rule = review(section, (10.0, 1.0, 1.0))["rule"]
     assert rule["removed_objects"] == 0
     assert rule["components"][1]["reason"] == (
-        "41.0 mm from the nearest kidney; a single slice tells no volume, so it stays"
+        "41.0 mm from the nearest kidney; kept, because a single slice shows no volume"
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from kidney_seg.config.presets import PRESETS
 from kidney_seg.model.attention_unet import build_model
-from kidney_seg.predict.batch_norm_folding import folded
+from kidney_seg.predict.engines import fold_batch_norms
 
 pytestmark = pytest.mark.network
 
@@ -26,7 +26,7 @@ def test_the_probabilities_are_the_same_and_the_model_stays_as_it_is(settings: l
             )
     before = [value.copy() for value in model.get_weights()]
     image = {"image": rng.normal(50, 80, (3, 32, 32, config.model.input_slices)).astype(np.float32)}
-    made = folded(model)
+    made = fold_batch_norms(model)
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in made.layers)
     expected = model(image, training=False)
     assert float(np.ptp(expected["head4"])) > 0.1
@@ -47,7 +47,7 @@ def test_a_normalization_that_cannot_be_taken_in_stays() -> None:
     x = layers.BatchNormalization(name="without_scale", scale=False)(layers.Conv2D(2, 1)(x))
     model = keras.Model(image, layers.BatchNormalization(name="alone")(layers.ReLU()(x)))
     model.set_weights([rng.uniform(0.2, 1, value.shape) for value in model.get_weights()])
-    made = folded(model)
+    made = fold_batch_norms(model)
     left = [layer.name for layer in made.layers if isinstance(layer, layers.BatchNormalization)]
     assert left == ["shared", "activated", "without_bias", "without_scale", "alone"]
     pixels = rng.normal(0, 1, (2, 8, 8, 1)).astype(np.float32)

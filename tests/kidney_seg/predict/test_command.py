@@ -7,24 +7,26 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from support.dicom_files import save_slices, slices_of
 from support.helpers import save
 from support.threshold_model import SIZE, striped_hu, write_threshold_model
 
+import kidney_seg
+from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
 from data_prep.volume import read_labels, read_volume
 from kidney_seg.model.model_file import find_accepted, find_source, load_model
-from kidney_seg.predict import engines as predict_scans_engines
-from kidney_seg.predict import inputs
+from kidney_seg.predict import engines, inputs
 from kidney_seg.predict import scans as predict_scans
 from kidney_seg.predict.__main__ import main
 from kidney_seg.predict.outputs import outputs_of
-from kidney_seg.predict.predictor import make_predictor
-from kidney_seg.predict.volume import predict_volume
+from kidney_seg.predict.predictor import make_predictor, predict_volume
 
 pytestmark = pytest.mark.network
 
@@ -86,7 +88,7 @@ def test_every_order_of_axes_gives_labels_on_its_own_grid(model, tmp_path):
     hu = striped_hu(3)
     expected = np.digitize(hu, (50, 150))
     source = find_source(model)
-    job = predict_scans.Job([source], source.config.prediction)
+    job = engines.Job((source,), source.config.prediction)
     for order in itertools.permutations(range(3)):
         for signs in itertools.product((1, -1), repeat=3):
             # axis a of the file runs along axis order[a] of RAS, forward or backward
@@ -101,7 +103,7 @@ def test_every_order_of_axes_gives_labels_on_its_own_grid(model, tmp_path):
             )
             path = save(tmp_path / "image.nii", np.ascontiguousarray(stored), affine)
             outputs = outputs_of(tmp_path / "made.nii")
-            predict_scans.predict_scan(job, inputs.Scan("image", path), outputs)
+            predict_scans.process_scan(job, inputs.Scan("image", path), outputs, force=True)
             made = nib.load(outputs.labels)
             np.testing.assert_array_equal(np.asarray(made.dataobj), truth)
             np.testing.assert_allclose(made.affine, affine, atol=1e-6)
@@ -114,12 +116,11 @@ def test_done_is_not_done_again(model, scan, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patched:
         patched.setattr(predict_scans, "predict_slabs", lambda *args, **options: pytest.fail("predicted again"))
         assert main(command) == 0
-        assert "was there already" in capsys.readouterr().out
+        assert "exists, complete and made in the same way" in capsys.readouterr().out
         assert main([*command, "--force"]) == 0  # nothing to replace
     assert main([*command, "--flips", "left_right"]) == 2
     assert errors(capsys) == [
-        f"error: {out}: is there already, but made with other settings; "
-        "choose another --out, or replace it with --force"
+        f"error: {out}: exists, but was made with other settings; choose another --out, or replace it with --force"
     ]
     assert main([*command, "--flips", "left_right", "--zooms", "1,1.25", "--force"]) == 0
     settings = record(tmp_path / "x.json")["made_by"]["settings"]
@@ -218,7 +219,7 @@ def test_a_dicom_series_with_a_segmentation(model, tmp_path, capsys):
     assert "DOE" not in text and "MRN" not in text
     assert set(record(tmp_path / "out" / "labels.json")["files"]) == {"labels.nii.gz", "labels.dcm"}
     assert main([str(model), str(folder), "--out", str(out), "--no-postprocess"]) == 0
-    assert "was there already" in capsys.readouterr().out
+    assert "exists, complete and made in the same way" in capsys.readouterr().out
 
 
 def test_an_ensemble_of_files(model, scan, tmp_path, capsys):
@@ -265,7 +266,7 @@ def test_the_accepted_rounds_of_a_run(run, scan, tmp_path, capsys):
     command = [str(run), str(scan), "--out", str(out), "--ensemble", "accepted", "--no-postprocess"]
     assert main(command) == 0
     assert (read_labels(out).voxels[KIDNEY] == 1).all()  # as by hand in the test above; by the first alone it is not
-    predictor = predict_scans_engines.open_predictor(find_accepted(run), find_source(run).config.prediction)
+    predictor = engines.open_predictor(find_accepted(run), find_source(run).config.prediction)
     hu = np.full((1, SIZE, SIZE), 100, np.int16)
     expected = np.mean([1 / (1 + np.exp(1) + np.exp(-5)), 1 / (1 + 2 * np.exp(-5))])
     np.testing.assert_allclose(predictor(hu)[..., 1], expected, atol=1e-3)
@@ -300,6 +301,38 @@ def test_a_file_in_place_of_the_folder(model, scan, tmp_path, capsys):
     shutil.copy(scan, tmp_path / "b.nii.gz")
     assert main([str(model), str(scan), str(tmp_path / "b.nii.gz"), "--out", str(scan)]) == 2
     assert "expected a folder for the labels of 2 scans" in errors(capsys)[0]
+
+
+def test_each_header_of_a_series_is_read_once(model, tmp_path, monkeypatch):
+    folder = save_slices(tmp_path / "series", slices_of(striped_hu(6), change=framed))
+    reads = Counter()
+    dcmread = pydicom.dcmread
+    monkeypatch.setattr(pydicom, "dcmread", lambda path, **options: reads.update([path]) or dcmread(path, **options))
+    for name in ("labels.nii.gz", "labels.dcm"):
+        reads.clear()
+        assert main([str(model), str(folder), "--out", str(tmp_path / name), "--force"]) == 0
+        assert len(reads) == 6 and set(reads.values()) == {1}
+
+
+def test_predict_scan_from_python(model, scan, tmp_path):
+    out = tmp_path / "labels.nii.gz"
+    made = kidney_seg.predict_scan(model, scan, out, postprocess=False)
+    image, labels = nib.load(scan), np.asarray(nib.load(out).dataobj)
+    np.testing.assert_array_equal(labels, np.digitize(np.asarray(image.dataobj), (50, 150)))
+    assert made == record(tmp_path / "labels.json") and made["made_by"]["settings"]["postprocess"] is False
+    before = out.stat().st_mtime_ns
+    assert kidney_seg.predict_scan(str(model), str(scan), str(out), postprocess=False) == made
+    assert out.stat().st_mtime_ns == before
+    with pytest.raises(InputError, match="made with other settings") as caught:
+        kidney_seg.predict_scan(model, scan, out)
+    assert (caught.value.code, caught.value.path) == ("exists", out)
+    assert kidney_seg.predict_scan(model, scan, out, force=True)["rule"]["applied"]
+    with pytest.raises(InputError, match="setting flips: found 'sideways'"):
+        kidney_seg.predict_scan(model, scan, out, flips="sideways")
+    (tmp_path / "cases" / "a").mkdir(parents=True)
+    shutil.copy(scan, tmp_path / "cases" / "a" / "imaging.nii.gz")
+    with pytest.raises(InputError, match="holds 1 cases; expected one scan"):
+        kidney_seg.predict_scan(model, tmp_path / "cases", out)
 
 
 def test_from_python(model, scan):

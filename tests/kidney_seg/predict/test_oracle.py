@@ -13,10 +13,11 @@ from data_prep.geometry.network_grid import GridSettings, shares_to_network
 from data_prep.volume import read_labels, read_volume
 from kidney_seg.config.run_config import Config
 from kidney_seg.model.model_file import ModelSource
+from kidney_seg.predict.engines import Job
 from kidney_seg.predict.inputs import Scan
 from kidney_seg.predict.outputs import outputs_of
 from kidney_seg.predict.predictor import Predictor
-from kidney_seg.predict.scans import Job, predict_scan
+from kidney_seg.predict.scans import process_scan
 
 # of the 126: the lowest Dice of kidney, and oblong slices (benchmarks.label_round_trip has the others, without the
 # files and the rule)
@@ -32,7 +33,7 @@ def oracle_job(truth: np.ndarray, spacing_mm: tuple[float, float, float]) -> Job
         place += len(batch)
         return shares_to_network(truth[place - len(batch) : place], spacing_mm, settings)
 
-    job = Job([ModelSource(Path("oracle"), "", Config(), settings)], Config().prediction)
+    job = Job((ModelSource(Path("oracle"), "", Config(), settings),), Config().prediction)
     job.__dict__["predictor"] = Predictor(forward, 256, 1, 3, 16)
     return job
 
@@ -45,7 +46,7 @@ def keeps(path: Path, folder: Path) -> tuple[float, float]:
     """Predict a label file as if it were a CT; return Dice of kidney and tumor against itself, by nibabel."""
     volume = read_labels(path)
     outputs = outputs_of(folder / "labels.nii.gz")
-    predict_scan(oracle_job(volume.voxels, volume.spacing_mm), Scan("case", path), outputs)
+    process_scan(oracle_job(volume.voxels, volume.spacing_mm), Scan("case", path), outputs)
     truth, made = nib.load(path), nib.load(outputs.labels)
     assert made.shape == truth.shape
     np.testing.assert_allclose(made.affine, truth.affine, atol=1e-4)
@@ -69,7 +70,7 @@ def test_a_dicom_series(shared_data, tmp_path):
     image = read_volume(folder)
     np.testing.assert_array_equal(image.voxels, truth)
     outputs = outputs_of(tmp_path / "labels.nii.gz")
-    predict_scan(oracle_job(truth, image.spacing_mm), Scan("case", folder), outputs)
+    process_scan(oracle_job(truth, image.spacing_mm), Scan("case", folder), outputs)
     made = read_labels(outputs.labels)
     assert made.spacing_mm == pytest.approx(SPACING_MM)
     assert made.source.size == image.source.size

@@ -1,4 +1,4 @@
-"""What is there already: done, to be done again, or not ours."""
+"""What exists of a prediction: missing, done or foreign."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 
 import numpy as np
 import pytest
-from support.helpers import one_line, save
+from support.helpers import save
 
 from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
 from data_prep.volume import read_volume
 from kidney_seg.predict import outputs as prediction_files
-from kidney_seg.predict.outputs import is_done, outputs_of, write_outputs
+from kidney_seg.predict.outputs import Done, Foreign, Missing, outputs_of, write_outputs
 
 MADE_BY = {"models": ["a"], "grid": {"size": 16}, "settings": {"flips": "none"}}
 IMAGE = {"sha256": "1", "series": None}
@@ -30,15 +30,15 @@ def write(outputs, volume):
 
 def test_done(volume, tmp_path):
     outputs = outputs_of(tmp_path / "out" / "x.nii.gz", probabilities=True)
-    assert not is_done(outputs, MADE_BY, IMAGE)
+    assert outputs.state(MADE_BY, IMAGE) == Missing()
     record = write(outputs, volume)
     assert record == json.loads((tmp_path / "out" / "x.json").read_text())
     assert record["files"] == {
         "x.nii.gz": sha256_of(tmp_path / "out" / "x.nii.gz"),
         "tumor_probability/x.nii.gz": sha256_of(tmp_path / "out" / "tumor_probability" / "x.nii.gz"),
     }
-    assert is_done(outputs, MADE_BY, IMAGE) and is_done(outputs, MADE_BY)
-    assert is_done(outputs_of(outputs.labels), MADE_BY, IMAGE)  # fewer files
+    assert outputs.state(MADE_BY, IMAGE) == outputs.state(MADE_BY) == Done(record)
+    assert outputs_of(outputs.labels).state(MADE_BY, IMAGE) == Done(record)  # fewer files
 
 
 @pytest.mark.parametrize("missing", ["x.nii.gz", "x.json", "tumor_probability/x.nii.gz"])
@@ -46,11 +46,11 @@ def test_missing(volume, tmp_path, missing):
     outputs = outputs_of(tmp_path / "x.nii.gz", probabilities=True)
     write(outputs, volume)
     (tmp_path / missing).unlink()
+    state = outputs.state(MADE_BY, IMAGE)
     if missing == "x.json":
-        with pytest.raises(InputError, match=r"no x\.json tells"):
-            is_done(outputs, MADE_BY, IMAGE)
+        assert state == Foreign(outputs.labels, "exists, and no x.json records how it was made")
     else:
-        assert not is_done(outputs, MADE_BY, IMAGE)
+        assert state == Missing()
 
 
 @pytest.mark.parametrize(
@@ -64,21 +64,23 @@ def test_missing(volume, tmp_path, missing):
 def test_made_otherwise(volume, tmp_path, made_by, image, words):
     outputs = outputs_of(tmp_path / "x.nii.gz")
     write(outputs, volume)
-    with pytest.raises(InputError, match=f"{words}; .*--force") as caught:
-        is_done(outputs, made_by, image)
-    one_line(caught)
+    state = outputs.state(made_by, image)
+    assert state == Foreign(outputs.labels, f"exists, but was made with {words}")
+    assert str(state.error) == (
+        f"{outputs.labels}: exists, but was made with {words}; choose another --out, or replace it with --force"
+    )
+    assert (state.error.code, state.error.path) == ("exists", outputs.labels)
 
 
 def test_changed_by_hand_and_of_others(volume, tmp_path):
     outputs = outputs_of(tmp_path / "x.nii.gz")
     write(outputs, volume)
     outputs.labels.write_bytes(outputs.labels.read_bytes() + b"\0")
-    with pytest.raises(InputError, match="not as it was written"):
-        is_done(outputs, MADE_BY, IMAGE)
+    assert outputs.state(MADE_BY, IMAGE) == Foreign(outputs.labels, "exists, but was changed after it was written")
     for text in ("{}", "[1]", "no json", '{"program": 3}', '{"program": "other 1.0", "files": {}}'):
         (tmp_path / "y.json").write_text(text)
-        with pytest.raises(InputError, match=r"y\.json: is there already"):
-            is_done(outputs_of(tmp_path / "y.nii.gz"), MADE_BY)
+        state = outputs_of(tmp_path / "y.nii.gz").state(MADE_BY)
+        assert state == Foreign(tmp_path / "y.json", "exists, and no y.json records how it was made")
 
 
 @pytest.mark.parametrize("moment", ["write_percent", "write_labels", "sha256_of"])
@@ -104,6 +106,6 @@ def test_a_killed_process_leaves_what_is_done_again(volume, tmp_path, moment, mo
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(prediction_files, moment, die)
         write(outputs, volume)
-    assert not is_done(outputs, MADE_BY, IMAGE) and not outputs.labels.exists()
-    write(outputs, volume)
-    assert is_done(outputs, MADE_BY, IMAGE)
+    assert outputs.state(MADE_BY, IMAGE) == Missing() and not outputs.labels.exists()
+    record = write(outputs, volume)
+    assert outputs.state(MADE_BY, IMAGE) == Done(record)

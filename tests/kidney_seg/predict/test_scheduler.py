@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import pickle
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
 import pytest
-from support.helpers import gave_up_the_second, on_a_cluster_that_loses_a_worker, save
+from support.helpers import on_a_cluster_that_loses_a_worker, save, second_worker_died
 from support.threshold_model import striped_hu, write_threshold_model
 
-from kidney_seg.predict import scans as module
+from data_prep.parallel.tasks import absolute
+from kidney_seg.predict import engines, scans
 from kidney_seg.predict.__main__ import main
 
 pytestmark = pytest.mark.network
@@ -46,15 +49,18 @@ def test_a_process_opens_the_network_once_and_a_task_that_is_given_up_costs_its_
         opened.append(arguments)
         return open_predictor(*arguments)
 
-    def gave_up(function, tasks, address):
-        assert address == "tcp://node1:8786"
+    @contextmanager
+    def died(function, tasks, *, scheduler, what):
+        assert scheduler == "tcp://node1:8786"
+        sent = [pickle.loads(pickle.dumps(absolute(task))) for task in tasks]
         monkeypatch.chdir("/")  # a worker's folder is another
-        yield from gave_up_the_second(function, tasks, address)
+        with second_worker_died(function, sent) as results:
+            yield results
         monkeypatch.chdir(undisturbed)
 
-    open_predictor = module.open_predictor
-    monkeypatch.setattr(module, "open_predictor", opening)
-    monkeypatch.setattr(module, "in_scheduler", gave_up)
+    open_predictor = engines.open_predictor
+    monkeypatch.setattr(engines, "open_predictor", opening)
+    monkeypatch.setattr(scans, "run", died)
     monkeypatch.chdir(undisturbed)
     out = Path(os.path.relpath(tmp_path / "parts"))
     command = ["best.keras", "cases", "--out", str(out), "--scheduler", "tcp://node1:8786"]

@@ -12,8 +12,7 @@ from data_prep.geometry.network_grid import GridSettings, probabilities_to_label
 from kidney_seg.config.model import ModelConfig
 from kidney_seg.config.prediction import PredictionConfig
 from kidney_seg.model.attention_unet import build_model
-from kidney_seg.predict.predictor import Predictor, make_predictor
-from kidney_seg.predict.volume import finish_labels, predict_slabs, predict_volume
+from kidney_seg.predict.predictor import Predictor, finish_labels, make_predictor, predict_slabs, predict_volume
 
 pytestmark = pytest.mark.network
 

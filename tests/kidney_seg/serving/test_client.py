@@ -13,7 +13,14 @@ from support.helpers import one_line
 
 from data_prep.errors import InputError
 from kidney_seg.export.slice_png import decode_labels, encode_slice, largest_bytes
-from kidney_seg.serving.client import MESSAGE_BYTES, Patience, ServerTrouble, ask, plan_requests, slices_per_request
+from kidney_seg.serving.client import (
+    MESSAGE_BYTES,
+    RetryPolicy,
+    TransportError,
+    plan_requests,
+    request_with_retries,
+    slices_per_request,
+)
 from kidney_seg.serving.volumes import connect
 
 
@@ -65,16 +72,18 @@ class Flaky:
     def __init__(self, failures, retriable=True):
         self.failures, self.retriable, self.asked = failures, retriable, 0
 
-    def ask(self, signature, inputs, timeout_s):
+    def request(self, signature, inputs, timeout_s):
         self.asked += 1
         if self.asked <= self.failures:
-            raise ServerTrouble("UNAVAILABLE: not\nnow", self.retriable)
+            raise TransportError("UNAVAILABLE: not\nnow", self.retriable)
         return {"answer": [b"yes"]}
 
 
 def test_again_with_longer_and_longer_waits():
     waits = []
-    assert ask(Flaky(3), "png", {}, Patience(retries=3, first_wait_s=1.0), waits.append) == {"answer": [b"yes"]}
+    assert request_with_retries(Flaky(3), "png", {}, RetryPolicy(retries=3, first_wait_s=1.0), waits.append) == {
+        "answer": [b"yes"]
+    }
     assert len(waits) == 3
     for wait, longest in zip(waits, (1, 2, 4), strict=True):
         assert longest / 2 <= wait <= longest
@@ -86,7 +95,7 @@ def test_again_with_longer_and_longer_waits():
 def test_in_the_end_one_line(retriable, asked, words):
     server = Flaky(99, retriable)
     with pytest.raises(InputError) as caught:
-        ask(server, "png", {}, Patience(retries=2), lambda _: None)
+        request_with_retries(server, "png", {}, RetryPolicy(retries=2), lambda _: None)
     assert words in one_line(caught) and "somewhere:1" in one_line(caught)
     assert server.asked == asked
 
@@ -99,6 +108,6 @@ def test_addresses_that_are_none(server):
 
 
 @pytest.mark.parametrize("setting", [{"timeout_s": 0.0}, {"retries": -1}])
-def test_patience_is_checked(setting):
+def test_retry_policy_is_checked(setting):
     with pytest.raises(InputError):
-        Patience(**setting)
+        RetryPolicy(**setting)

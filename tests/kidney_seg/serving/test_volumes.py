@@ -27,7 +27,7 @@ from kidney_seg.predict import __main__ as predict
 from kidney_seg.serving import __main__ as serving_command
 from kidney_seg.serving import client as serving_client
 from kidney_seg.serving import volumes as serving
-from kidney_seg.serving.client import Patience, segment
+from kidney_seg.serving.client import RetryPolicy, segment
 
 pytestmark = pytest.mark.network
 
@@ -85,7 +85,7 @@ def test_a_volume_has_the_labels_of_predict(server, servable, patient, tmp_path)
     assert_same_labels(raw.voxels, expected, probabilities)
     assert len(np.unique(expected)) == 3
     assert servable.asked >= 4 and 500_000 < servable.largest < 4_000_000 < MESSAGE_BYTES
-    assert serving_command.main([server, str(image), "--out", str(out)]) == 2  # is there already
+    assert serving_command.main([server, str(image), "--out", str(out)]) == 2  # exists
     after = tmp_path / "after.nii.gz"
     assert serving_command.main([server, str(image), "--out", str(after)]) == 0
     ruled = remove_distant_objects(raw.voxels, raw.spacing_mm, kidney_ml=5)  # as the model's settings say
@@ -174,8 +174,8 @@ def test_a_model_that_changes_meanwhile(server, servable, patient, tmp_path, cap
     contracts = iter(["1", "2"])
     real = serving_client.segment.__globals__["fetch_contract"]
 
-    def fetch(transport, patience):
-        return real(transport, patience)[0], next(contracts)
+    def fetch(transport, policy):
+        return real(transport, policy)[0], next(contracts)
 
     monkeypatch.setitem(serving_client.segment.__globals__, "fetch_contract", fetch)
     assert serving_command.main([server, str(patient[0]), "--out", str(tmp_path / "labels.nii.gz")]) == 2
@@ -276,7 +276,7 @@ def test_eight_clients_at_once(server, servable, patient):
     def client(_):
         transport = serving.connect(server)
         try:
-            return segment(transport, volume.image, volume.spacing_mm, Patience(), in_flight=2)[0]
+            return segment(transport, volume.image, volume.spacing_mm, RetryPolicy(), concurrent_requests=2)[0]
         finally:
             transport.close()
 
