@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kidney_seg.evaluate.case_scores import AFTER, COLUMNS, OF_PREDICTION
-from kidney_seg.metrics.lesion_detection import HIT_IOU, SIZE_CLASSES, TUMOR_ML
+from kidney_seg.metrics.lesion_detection import HIT_IOU, SIZE_CLASSES, SPECK_ML
 from kidney_seg.metrics.overlap import STRUCTURES
 from kidney_seg.metrics.statistics import CONFIDENCE, ratio_interval
 
@@ -82,7 +82,7 @@ def detection(rows: Sequence[Row], lesions: Sequence[Row], prefix: str = "") -> 
     false = np.bincount(groups, [row[f"{prefix}false_tumors"] for row in rows]) if rows else np.zeros(0)
     low, high = ratio_interval([false], [np.ones_like(false)])
     return {
-        "found_means": f"intersection over union of at least {HIT_IOU:g}; objects below {TUMOR_ML:g} mL do not count",
+        "found_means": f"intersection over union of at least {HIT_IOU:g}; objects below {SPECK_ML:g} mL do not count",
         "sizes": sizes,
         "false_tumors": int(false.sum()),
         "false_per_patient": float(false.mean()) if len(false) else math.nan,
