@@ -39,10 +39,10 @@ def status(run: str | Path) -> str:
             lines[-1] += f"  round {event['round']} " + ("accepted" if event["accepted"] else "rejected")
     if not any(event["event"] == "tested" for event in events):
         return "\n".join([*lines, "the run is not finished"])
-    from kidney_seg.evaluate.tables import table
+    from kidney_seg.evaluate.tables import format_run
 
     scores = read_json(run / "evaluation" / "test" / "scores.json", "scores of the test set")
-    return "\n".join([*lines, "", table(scores)])
+    return "\n".join([*lines, "", format_run(scores)])
 
 
 def show(run: str | Path, follow: bool = False) -> None:

@@ -98,8 +98,19 @@ def region_mask(labels: np.ndarray, region: Region) -> np.ndarray:
     return np.logical_or.reduce([labels == label for label in region.labels])
 
 
+def tumor_mask(labels: np.ndarray) -> np.ndarray:
+    """Return the boolean mask of the tumor in a label map of any shape."""
+    return np.asarray(labels) == TUMOR
+
+
+def tissue_masks(labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the boolean masks that share out a label map: "kidney" without its tumors (cysts included), "tumor"."""
+    labels = np.asarray(labels)
+    return {"kidney": (labels == KIDNEY) | (labels == CYST), "tumor": labels == TUMOR}
+
+
 def kits23_dice(truth_labels: np.ndarray, predicted_labels: np.ndarray) -> dict[str, float]:
-    """Return the Dice of each of `KITS23_REGIONS`: 1 if both are empty, 0 if one is. ValueError if the shapes differ."""
+    """Return the Dice per region of KiTS23: 1 if both are empty, 0 if one is. ValueError if the shapes differ."""
     return {
         name: dice(region_mask(truth_labels, region), region_mask(predicted_labels, region), "official_kits23")
         for name, region in KITS23_REGIONS.items()

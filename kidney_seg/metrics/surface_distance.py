@@ -1,7 +1,7 @@
 """Distances between the surfaces of two masks in mm, weighted by area: surface Dice, Hausdorff, average distance.
 
-The results equal those of DeepMind's surface-distance (Nikolov et al. 2021, https://doi.org/10.2196/26151), which KiTS21
-and KiTS23 use. Distances are searched from surface to surface instead of in distance maps of the whole box.
+The results equal those of DeepMind's surface-distance (Nikolov et al. 2021, https://doi.org/10.2196/26151), used by
+KiTS21 and KiTS23. Distances are searched from surface to surface instead of in distance maps of the whole box.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.cache.manifest import CacheEntry, Manifest, read_labelled_case
-from kidney_seg.figures.overlays import Example, telling_slice
+from kidney_seg.figures.overlays import Example, most_informative_slice
 from kidney_seg.metrics.overlap import kits19_dice
 from kidney_seg.predict.predictor import Predictor
 
@@ -72,7 +72,7 @@ def worst_cases(
         image, label = read_labelled_case(manifest, by_name[case["case"]])
         predicted = predictor(image).argmax(axis=-1).astype(np.uint8)
         dice = {name: case[name] for name in ("kidney", "tumor")}
-        made.append(telling_slice(image, label, predicted, case["case"], dice))
+        made.append(most_informative_slice(image, label, predicted, case["case"], dice))
     return made
 
 

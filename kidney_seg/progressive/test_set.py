@@ -13,9 +13,9 @@ from kidney_seg.config.run_config import Config
 from kidney_seg.evaluate import case_scores
 from kidney_seg.evaluate.held_out import HeldOut
 from kidney_seg.evaluate.score_files import write_scores
-from kidney_seg.evaluate.tables import table
+from kidney_seg.evaluate.tables import format_run
 from kidney_seg.figures import style
-from kidney_seg.figures.overlays import Example, overlay_grid, telling_slice
+from kidney_seg.figures.overlays import Example, most_informative_slice, overlay_grid
 from kidney_seg.metrics.overlap import STRUCTURES
 from kidney_seg.model.model_file import find_source
 from kidney_seg.postprocess.distant_objects import remove_distant_objects
@@ -42,7 +42,7 @@ def score_test(run: RunFolder, cases: Sequence[HeldOut], config: Config, say: Ca
         run.note("tested", cases=len(rows))
     result = read_json(folder / "scores.json", "scores of the test set")
     say("")
-    say(table(result))
+    say(format_run(result))
     say("")
     for name in ("json", "cases.csv", "overlays.png"):
         say(f"{folder / name}")
@@ -62,10 +62,10 @@ def _score(run: RunFolder, cases: Sequence[HeldOut], config: Config, folder: Pat
         write_labels(cleaned if settings.postprocess else labels, volume.source, folder / f"{entry.case}.nii.gz")
         row = case_scores.score_case(entry.case, truth.voxels, labels, volume.spacing_mm, cleaned)
         rows.append(row)
-        dice = {name: row[f"{case_scores.AFTER}{name}_dice"] for name in STRUCTURES}
+        dice = {name: row[f"{case_scores.POSTPROCESSED}{name}_dice"] for name in STRUCTURES}
         aspect = volume.spacing_mm[1] / volume.spacing_mm[2]
-        pictures.append(telling_slice(volume.voxels, truth.voxels, cleaned, entry.case, dice, aspect))
-    tumor = [row[case_scores.AFTER + "tumor_dice"] for row in rows]
+        pictures.append(most_informative_slice(volume.voxels, truth.voxels, cleaned, entry.case, dice, aspect))
+    tumor = [row[case_scores.POSTPROCESSED + "tumor_dice"] for row in rows]
     order = sorted(range(len(rows)), key=lambda index: -1 if math.isnan(tumor[index]) else tumor[index], reverse=True)
     step = max(1, len(order) / PICTURES)
     chosen = [order[int(place * step)] for place in range(min(PICTURES, len(order)))]
