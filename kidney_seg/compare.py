@@ -166,19 +166,8 @@ def compare(runs: Sequence[str | Path], stage: str = POSTPROCESSED) -> list[dict
 
 def format_runs(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows of `compare` as lines of text."""
-    cells = [
-        (
-            "arm",
-            "structure",
-            "steps",
-            "runs",
-            "median of runs (spread)",
-            "mean [95 % by patient]",
-            "from the first",
-            "p",
-        )
-        + ("false alarms",)
-    ]
+    head = "arm|structure|steps|runs|median of runs (spread)|mean [95 % by patient]|from the first|p|false alarms"
+    cells: list[Sequence[str]] = [head.split("|")]
     for row in rows:
         change = ("", "")
         if row["difference"] is not None:

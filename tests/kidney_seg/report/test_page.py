@@ -118,7 +118,7 @@ def test_names_are_text_whatever_they_hold(opened, html):
     assert window.locator("img").count() == 0
     assert set(window.locator("#cases tbody th").all_inner_texts()) == set(NAMES)
     assert SCRIPT in window.locator("#patients").inner_text()
-    told = window.evaluate("[...document.querySelectorAll('[data-told]')].map((mark) => mark.dataset.told)")
+    told = window.evaluate("[...document.querySelectorAll('[data-hover]')].map((mark) => mark.dataset.hover)")
     assert {text.rsplit(": ", 1)[0] for text in told} == set(NAMES)
 
 
@@ -233,10 +233,10 @@ def test_marks_name_their_case_to_mouse_and_keys(opened, html):
     window = opened(html)
     tip = window.locator("#tip")
     assert tip.is_hidden()
-    mark = window.locator(".chart:nth-child(2) [data-told]").first
+    mark = window.locator(".chart:nth-child(2) [data-hover]").first
     mark.scroll_into_view_if_needed()
     mark.hover(force=True)
-    assert tip.inner_text() == mark.get_attribute("data-told")
+    assert tip.inner_text() == mark.get_attribute("data-hover")
     window.mouse.move(1, 1)
     chart = window.locator(".chart svg").nth(1)
     chart.focus()
