@@ -82,7 +82,7 @@ def reading(case: str) -> Callable[[], object]:
 
 def building(case: str, cache: str) -> Callable[[], object]:
     """Return the building of a case folder's file, anew."""
-    from data_prep.build.case import Built, build_case
+    from data_prep.build.case import Built, Task, build_case
     from data_prep.datasets.kits import find_cases
     from data_prep.geometry.network_grid import DEFAULT_SETTINGS
 
@@ -92,7 +92,7 @@ def building(case: str, cache: str) -> Callable[[], object]:
 
     def work() -> None:
         (folder / f"{found.name}.h5").unlink(missing_ok=True)
-        if not isinstance(build_case(found, folder, DEFAULT_SETTINGS), Built):
+        if not isinstance(build_case(Task(found, folder, DEFAULT_SETTINGS)), Built):
             raise RuntimeError("the case was not built")
 
     return work

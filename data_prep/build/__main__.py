@@ -16,37 +16,42 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.build",
-        description="Make the HDF5 cache of a folder of CT cases (KiTS layout: case_NNNNN/imaging.nii.gz and "
-        "segmentation.nii.gz). Run again, it goes on where it stopped. Ends with 0, or 2 where a case "
-        "could not be used (the others are built).",
+        description="Build the HDF5 cache of a folder of CT cases (KiTS layout: case_NNNNN/imaging.nii.gz and "
+        "segmentation.nii.gz). Run the same command again to resume. Ends with 0, or 2 if a case could not be used "
+        "(the others are built).",
+        epilog="example: python -m data_prep.build kits23/dataset --cache data/cache --jobs 4",
     )
     parser.add_argument("source", metavar="DIR", help="folder of case folders, or one case folder")
-    parser.add_argument("--cache", required=True, help="folder to write to; made if absent")
+    parser.add_argument("--cache", metavar="CACHE", required=True, help="folder to write to; made if absent")
     parser.add_argument(
         "--images",
         metavar="PATTERN",
-        help="where the images are, if not in the KiTS layout, such as 'imagesTr/{case}_0000.nii.gz'",
+        help="where the images are, such as 'imagesTr/{case}_0000.nii.gz' (default: the KiTS layout)",
     )
-    parser.add_argument("--labels", metavar="PATTERN", help="where the labels are, such as 'labelsTr/{case}.nii.gz'")
-    parser.add_argument("--size", type=int, default=256, help="pixels a side, multiple of 16 (default: %(default)s)")
+    parser.add_argument(
+        "--labels", metavar="PATTERN", help="where the labels are, such as 'labelsTr/{case}.nii.gz' (with --images)"
+    )
+    parser.add_argument(
+        "--size", metavar="N", type=int, default=256, help="pixels per side, a multiple of 16 (default: %(default)s)"
+    )
     parser.add_argument(
         "--pixel-mm",
+        metavar="MM",
         type=float,
-        default=None,
-        help="fixed pixel size in mm, cropping or padding around the center (default: the whole field of view fits)",
+        help="fixed pixel size, cropping or padding around the center (default: the whole field of view fits)",
     )
-    parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--jobs", metavar="N", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--rebuild", action="store_true", help="remake a cache of other settings, or another source")
     parser.add_argument(
         "--pseudonyms",
         action="store_true",
-        help="call cases and patients by their images' hashes; only CACHE/sources.json then tells who they are",
+        help="name cases and patients after their images' hashes; only CACHE/sources.json then identifies them",
     )
     parser.add_argument(
         "--shard",
         metavar="I/N",
-        help="build the I-th of N parts of the cases, I from 0; the others may be built at the same time, anywhere "
-        "with the same folders, and the last one writes the manifest",
+        help="build only part I of N of the cases, I from 0; other parts may be built at the same time, anywhere with "
+        "the same folders, and the last one writes the manifest",
     )
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="build on the workers of this Dask scheduler, such as tcp://node1:8786"
@@ -77,7 +82,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"error: {line}", file=sys.stderr)
     done = f"({result.made} made, {result.kept} kept, {len(result.failures)} failed)"
     if result.manifest is None:
-        print(f"{args.cache}: shard {args.shard} is done {done}; the last of the shards writes {MANIFEST}")
+        print(f"{args.cache}: shard {args.shard} is done {done}; the last shard writes {MANIFEST}")
     else:
         entries = result.manifest.entries
         print(

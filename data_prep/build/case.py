@@ -1,4 +1,4 @@
-"""One case of the cache: read, checked, brought to the network's grid, written."""
+"""Build one case of the cache: read it, check it, resample it to the network's grid and write it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,29 @@ from data_prep.files.checksums import checked_sha256, sha256_of
 from data_prep.geometry.network_grid import GridSettings, labels_to_network, network_pixel_mm, to_network
 from data_prep.geometry.source_grid import SourceGrid, same_grid
 from data_prep.geometry.types import triple
-from data_prep.labels import CYST
+from data_prep.labels import CYST, KIDNEY, TUMOR
 from data_prep.volume import read_labels, read_volume
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # what no further case would get over
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # would stop every other case as well
+
+
+@dataclass(frozen=True)
+class Task:
+    """One case to build in the folder `cache`.
+
+    listed: the manifest's entry of an existing file. image_sha256: saves reading the image for its checksum, if known.
+    """
+
+    case: Case
+    cache: Path
+    settings: GridSettings
+    listed: CacheEntry | None = None
+    image_sha256: str | None = None
 
 
 @dataclass(frozen=True)
 class Built:
-    """A case that is in the cache. kept: whether its file was there already. notes: what reading had to decide."""
+    """A case in the cache. kept: its file existed before this build. notes: what reading the image had to decide."""
 
     entry: CacheEntry
     kept: bool
@@ -36,36 +50,30 @@ class Built:
 
 @dataclass(frozen=True)
 class Failed:
-    """A case that could not be used: one line that begins with its name; the traceback if the fault is ours."""
+    """A case that could not be used: one line that begins with its name; the traceback of a defect of this program."""
 
     line: str
     traceback: str | None = None
 
 
-def build_case(
-    case: Case,
-    cache: Path,
-    settings: GridSettings,
-    listed: CacheEntry | None = None,
-    image_sha256: str | None = None,
-) -> Built | Failed | OSError:
-    """Make one case's file in the folder `cache`, or keep the one that is there.
+def build_case(task: Task) -> Built | Failed | OSError:
+    """Write one case's file, or keep the existing one.
 
     A file is kept if it holds what was asked for (case, patient, settings, metadata), was made from the same source
-    files, and is whole: as the manifest's entry `listed` has it, or by its own checksum. `image_sha256` saves reading
-    the image where it is known. What stands in every case's way, such as a full disk, is returned as the OSError that
-    it was.
+    files, and is complete: by the manifest's entry, or by its own checksum. An OSError that would stop every case, such
+    as a full disk, is returned as it is.
     """
+    name = task.case.name
     try:
-        return _build_case(case, cache, settings, listed, image_sha256)
+        return _build_case(task)
     except InputError as error:
-        return Failed(f"{case.name}: {error}")
+        return Failed(f"{name}: {error}")
     except MemoryError:
-        return Failed(f"{case.name}: the memory does not suffice; run again with fewer --jobs")
+        return Failed(f"{name}: not enough memory; run again with fewer --jobs")
     except Exception as error:
-        if isinstance(error, OSError) and (error.errno in _NO_ROOM or _of_the_cache(error, cache)):
+        if isinstance(error, OSError) and (error.errno in _NO_ROOM or _of_the_cache(error, task.cache)):
             return error
-        line = f"{case.name}: unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+        line = f"{name}: unexpected {type(error).__name__}: {' '.join(str(error).split())}"
         return Failed(f"{line}; a defect of this program, please report it", traceback.format_exc())
 
 
@@ -73,10 +81,9 @@ def _of_the_cache(error: OSError, cache: Path) -> bool:
     return error.filename is not None and Path(error.filename).parent == cache
 
 
-def _build_case(
-    case: Case, cache: Path, settings: GridSettings, listed: CacheEntry | None, image_sha256: str | None
-) -> Built:
-    path = cache / f"{case.name}.h5"
+def _build_case(task: Task) -> Built:
+    case, settings = task.case, task.settings
+    path = task.cache / f"{case.name}.h5"
     paths = {
         "image_path": str(case.image.resolve()),
         "label_path": str(case.labels.resolve()) if case.labels else None,
@@ -86,21 +93,21 @@ def _build_case(
         "patient": case.patient,
         "settings": json.dumps(asdict(settings)),
         "metadata": json.dumps(case.metadata) if case.metadata is not None else None,
-        "image_sha256": image_sha256 or checked_sha256(case.image),
+        "image_sha256": task.image_sha256 or checked_sha256(case.image),
         "label_sha256": checked_sha256(case.labels) if case.labels else None,
     }
-    there = read_facts(path)
+    existing = read_facts(path)
     # type and value: in a damaged file a text may have become an array
-    if there is not None and all((type(there.get(k)), there.get(k)) == (type(v), v) for k, v in facts.items()):
+    if existing is not None and all((type(existing.get(k)), existing.get(k)) == (type(v), v) for k, v in facts.items()):
         found = sha256_of(path)
-        if (listed is not None and listed.sha256 == found) or is_whole(path):
-            return Built(_entry(path, {**there, **paths}, found), kept=True)
+        if (task.listed is not None and task.listed.sha256 == found) or is_whole(path):
+            return Built(_entry(path, {**existing, **paths}, found), kept=True)
 
     image = read_volume(case.image)
     grid, notes = image.source, image.notes
     shape, spacing_mm = image.voxels.shape, image.spacing_mm
     network_image = to_network(image.voxels, spacing_mm, settings)
-    del image  # the largest array of all goes before the labels come
+    del image  # frees the largest array before the labels are read
     facts |= {
         "spacing_mm": spacing_mm,
         "shape_zyx": shape,
@@ -118,7 +125,7 @@ def _build_case(
     made = write_case(path, network_image, network_labels, facts)
     written = read_facts(path)
     if written is None:
-        raise InputError(f"{path}: cannot be read right after it was written; check the disk, then run again")
+        raise InputError("cannot be read right after it was written; check the disk, then run again", path=path)
     return Built(_entry(path, {**written, **paths}, made), kept=False, notes=notes)
 
 
@@ -128,20 +135,21 @@ def _labels_of(grid: SourceGrid, shape: tuple[int, ...], path: Path) -> tuple[np
     labels = volume.voxels if volume.voxels.flags.writeable else volume.voxels.copy()
     if labels.shape != shape:
         raise InputError(
-            f"{path}: labels of {labels.shape} voxels (z, y, x) for an image of {shape}; expected the same shape"
+            f"labels of {labels.shape} voxels (z, y, x) for an image of {shape}; expected the same shape", path=path
         )
     if not same_grid(grid, volume.source):
         raise InputError(
-            f"{path}: labels and image lie on different grids (spacing, origin or axes); "
-            "expected one grid; resample the labels to the image"
+            "labels and image lie on different grids (spacing, origin or axes); expected one grid; resample the labels "
+            "to the image",
+            path=path,
         )
     kidney = tumor = 0
     for plane in labels:  # plane by plane: a mask of a whole scan is as large as the labels
         foreground = int(np.count_nonzero(plane))
         if foreground:
-            plane[plane == CYST] = 1  # KiTS19 counts cysts as kidney
+            plane[plane == CYST] = KIDNEY  # KiTS19 counts cysts as kidney
             kidney += foreground
-            tumor += int(np.count_nonzero(plane == 2))
+            tumor += int(np.count_nonzero(plane == TUMOR))
     return labels, kidney, tumor
 
 

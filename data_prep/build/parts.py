@@ -17,13 +17,12 @@ from data_prep.parallel.shards import PARTS, Shard
 def join_parts(
     cache: Path, settings: GridSettings, cases: Sequence[str], shard: Shard, entries: Sequence[CacheEntry]
 ) -> list[CacheEntry] | None:
-    """Note what a shard has built; return the entries of all shards if it is the last one, else None.
+    """Save the entries of a shard's cases; return the entries of all shards if all are saved, else None.
 
-    `cases`: the names of all shards' cases. What shards of another list, of other settings or another number have
-    noted does not count. Two that end at once may both be the last: they get the same entries.
+    What shards of other cases (`cases`: the names of all shards' cases), settings or another number have saved does not
+    count. Two shards that end at the same time may both get all entries; they are the same.
     """
-    told = json.dumps([sorted(cases), asdict(settings)])
-    build = hashlib.sha256(told.encode()).hexdigest()
+    build = hashlib.sha256(json.dumps([sorted(cases), asdict(settings)]).encode()).hexdigest()
     paths = [cache / PARTS / f"{index}-of-{shard.count}.json" for index in range(shard.count)]
     write_json(paths[shard.index], {"build": build, "cases": [asdict(entry) for entry in entries]})
     joined: list[CacheEntry] = []

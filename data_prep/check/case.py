@@ -16,10 +16,10 @@ import numpy as np
 from data_prep.check.findings import Finding, finding
 from data_prep.check.image import PERCENTILES, ImageSurvey, image_findings, survey_image
 from data_prep.check.labels import LabelSurvey, label_findings, survey_labels
-from data_prep.datasets.kits import ENDINGS
 from data_prep.datasets.metadata import SPACINGS, expected_spacing_mm
 from data_prep.errors import InputError
 from data_prep.files.names import printable
+from data_prep.formats.image_source import FILE_ENDINGS
 from data_prep.geometry.source_grid import same_grid
 from data_prep.geometry.volume import Volume
 from data_prep.labels import CYST
@@ -118,7 +118,7 @@ def _unusable(path: Path) -> tuple[str, str] | None:
     """Say why a path is nothing to read, before it is opened: a pipe would be waited for."""
     try:
         kind = os.stat(path)
-        if stat.S_ISDIR(kind.st_mode) and not path.name.endswith(ENDINGS):
+        if stat.S_ISDIR(kind.st_mode) and not path.name.endswith(FILE_ENDINGS):
             os.listdir(path)  # a DICOM series
             return None
         if not stat.S_ISREG(kind.st_mode):
@@ -133,8 +133,8 @@ def _unusable(path: Path) -> tuple[str, str] | None:
         return "not_a_file", f"cannot be opened ({error.strerror})"
     if kind.st_size == 0:
         return "empty_file", "is empty"
-    if not path.name.endswith(ENDINGS):
-        return "wrong_name", f"the name ends in none of {', '.join(ENDINGS)}"
+    if not path.name.endswith(FILE_ENDINGS):
+        return "wrong_name", f"the name ends in none of {', '.join(FILE_ENDINGS)}"
     if path.name.endswith(".gz") and start in _NIFTI_STARTS:
         return "wrong_name", "is not compressed, its name says otherwise"  # some readers take it, others do not
     return None

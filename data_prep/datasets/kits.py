@@ -1,11 +1,14 @@
-"""Which folders and files are cases: the layouts of KiTS19, 21 and 23, other pairs by pattern; THE table of labels."""
+"""Find cases in a folder: the layouts of KiTS19, 21 and 23, and any other layout by patterns."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections import defaultdict
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +16,22 @@ from data_prep.datasets.metadata import read_metadata
 from data_prep.datasets.patterns import match_pattern
 from data_prep.errors import InputError
 from data_prep.files.names import LONGEST_NAME, printable, safe_name
+from data_prep.formats.image_source import FILE_ENDINGS
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")  # what a file that is read may end in; the first that is there counts
-IMAGES = ("imaging",)
-LABELS = ("segmentation", "aggregated_MAJ_seg")  # KiTS21 has the second, the majority of its annotators
+IMAGE_FILE_STEMS = ("imaging",)
+LABEL_FILE_STEMS = ("segmentation", "aggregated_MAJ_seg")  # KiTS21 has the second, the majority of its annotators
 DICOM_FOLDERS = ("imaging", "dicom")
 
 _PATIENT = re.compile(r"case_\d{5}")
-_PEEKED = 200  # files of a folder that are looked into for DICOM
+_MOST_PEEKED = 200  # files of a folder that are searched for DICOM
 
 
 @dataclass(frozen=True)
 class Case:
-    """One scan. name: its folder's; patient: whose it is, the unit of splits; labels: None if it has none.
+    """One scan.
 
-    image: a file, or the folder of a DICOM series. metadata: what the data set's `kits.json` says of the case (plain
-    numbers, texts, booleans), None without one.
+    name: of its folder. patient: the unit of splits. image: a file, or the folder of a DICOM series. labels: None if it
+    has none. metadata: the case's record in the data set's `kits.json` (plain numbers, texts, booleans), or None.
     """
 
     name: str
@@ -40,7 +43,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem in a layout. case: a safe text, empty for the whole folder; code: as in `data_prep.check.findings`."""
+    """A problem in a folder. case: printable, empty for the whole folder; code: one of `check.findings.KINDS`."""
 
     case: str
     code: str
@@ -52,7 +55,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Layout:
-    """All of a folder: its cases, labels that have no image (name, path, metadata), and what is amiss."""
+    """Content of a folder: its cases, labels without image as (name, path, metadata), and problems."""
 
     cases: list[Case]
     labels_alone: list[tuple[str, Path, dict[str, Any] | None]]
@@ -69,17 +72,25 @@ def patient_of(name: str) -> str:
     return match.group() if match else name
 
 
-def find_cases(root: str | Path, images: str | None = None, labels: str | None = None) -> tuple[list[Case], list[str]]:
+def find_cases(
+    root: str | Path, images: str | None = None, labels: str | None = None
+) -> tuple[list[Case], list[Problem]]:
     """Find the cases of a folder, sorted by name.
 
-    Without patterns: `root/<case>/imaging` (`.nii.gz`, `.nii`, `.nrrd`, `.mha`, or a folder `imaging` or `dicom`
-    with DICOM files) with `segmentation`, or KiTS21's `aggregated_MAJ_seg` where there is none. `root` may be one case
-    folder, too. Other folders and files, KiTS' `instances` and `segmentations` among them, are passed over.
-    With `images` and, optionally, `labels`: see `match_pattern`.
+    Without patterns a case is a folder `root/<case>` with the files of `case_files`; `root` may also be one case
+    folder. Other folders and files, such as KiTS' `instances` and `segmentations`, are skipped.
 
-    Returns the cases, and one line for each problem: a case without image (left out) or without labels (kept, usable
-    for prediction only), a name that is not `safe_name` (left out), a `kits.json` that cannot be used. InputError
-    where `root` is not a folder or holds no case, and where a pattern gives one case two files.
+    Args:
+        root: the folder.
+        images: pattern of the images below `root`, see `match_pattern`.
+        labels: pattern of the labels, only with `images`.
+
+    Returns:
+        The cases, and the problems: cases without image (left out) or without labels (kept, usable for prediction
+        only), names that are not `safe_name` (left out), a `kits.json` that cannot be used.
+
+    Raises:
+        InputError: `root` is not a folder or holds no case, or a pattern fits two files of one case.
     """
     layout = find_layout(root, images, labels)
     for problem in layout.problems:
@@ -94,17 +105,17 @@ def find_cases(root: str | Path, images: str | None = None, labels: str | None =
             found, wanted = "nothing", f"expected files that fit --images {images!r}"
         refused = sum(problem.code == "unsafe_name" for problem in layout.problems)
         found += f" ({refused} refused for their names)" if refused else ""
-        raise InputError(f"{root}: found {found}; {wanted}")
-    return layout.cases, [str(problem) for problem in layout.problems]
+        raise InputError(f"found {found}; {wanted}", path=root)
+    return layout.cases, layout.problems
 
 
 def find_layout(root: str | Path, images: str | None = None, labels: str | None = None) -> Layout:
-    """Find all that `find_cases` does, with labels that have no image; InputError only where `root` is no folder."""
+    """Find what `find_cases` finds, and labels that have no image; InputError only if `root` is not a folder."""
     root = Path(root)
     if not root.exists():
-        raise InputError(f"{root}: there is no such folder")
+        raise InputError("no such folder", path=root, code="no_such_file")
     if not root.is_dir():
-        raise InputError(f"{root}: is a file; expected a folder of cases, each with imaging.nii.gz")
+        raise InputError("is a file; expected a folder of cases, each with imaging.nii.gz", path=root)
     if labels is not None and images is None:
         raise InputError(f"--labels {labels!r} was given without --images; give both, or images alone")
     problems: list[Problem] = []
@@ -115,84 +126,83 @@ def find_layout(root: str | Path, images: str | None = None, labels: str | None 
     labels_alone: list[tuple[str, Path, dict[str, Any] | None]] = []
     for name, (image, label) in sorted(found.items()):
         patient = patient_of(name)
-        said = metadata.get(name, metadata.get(patient))
+        record = metadata.get(name, metadata.get(patient))
         if image is not None:
-            cases.append(Case(name, patient, image, label, said))
+            cases.append(Case(name, patient, image, label, record))
             if label is None:
                 problems.append(Problem(name, "no_labels", "has no labels: usable for prediction only"))
         elif label is not None:
-            labels_alone.append((name, label, said))
+            labels_alone.append((name, label, record))
     return Layout(cases, labels_alone, sorted(problems, key=lambda problem: problem.case))
 
 
+def case_files(folder: Path) -> tuple[Path | None, Path | None, list[str]]:
+    """Return the image and the labels in a case folder, None for each that it lacks, and notes on unused files.
+
+    The image is `imaging` (`.nii.gz`, `.nii`, `.nrrd`, `.mha`, or a folder `imaging` or `dicom` with DICOM files), the
+    labels are `segmentation` or, without one, KiTS21's `aggregated_MAJ_seg`. OSError if the folder cannot be listed.
+    """
+    entries = sorted(os.listdir(folder))
+    image, notes = choose_file(folder, entries, IMAGE_FILE_STEMS)
+    if image is None:
+        folders = (folder / name for name in DICOM_FOLDERS if name in entries)
+        image = next((path for path in folders if _holds_dicom(path)), None)
+    labels, more = choose_file(folder, entries, LABEL_FILE_STEMS)
+    return image, labels, notes + more
+
+
+def choose_file(
+    folder: Path, entries: Collection[str], stems: Sequence[str], endings: Sequence[str] = FILE_ENDINGS
+) -> tuple[Path | None, list[str]]:
+    """Return the first of `stems` and `endings` among the entries of a folder, and a note on unused formats of it."""
+    for stem in stems:
+        found = [stem + end for end in endings if stem + end in entries]
+        if found:
+            notes = [f"has {' and '.join(found)}: {found[0]} is used"] if len(found) > 1 else []
+            return folder / found[0], notes
+    return None, []
+
+
 def _kits_folders(root: Path, problems: list[Problem]) -> dict[str, tuple[Path | None, Path | None]]:
-    entries = _listed(root)
-    is_case = _choose(root, entries, IMAGES)[0] is not None or _choose(root, entries, LABELS)[0] is not None
+    entries = sorted(os.listdir(root))
+    is_case = choose_file(root, entries, (*IMAGE_FILE_STEMS, *LABEL_FILE_STEMS))[0] is not None
     folders = [root] if is_case else [root / name for name in entries if (root / name).is_dir()]
     found: dict[str, tuple[Path | None, Path | None]] = {}
     for folder in folders:
         name = folder.resolve().name if is_case else folder.name  # `.` has no name of its own
         numbered = _PATIENT.match(name) is not None
         try:
-            inside = _listed(folder)
+            image, labels, notes = case_files(folder)
         except OSError as error:
             if numbered:
-                problems.append(
-                    Problem(printable(name), "no_permission", f"the folder cannot be listed ({error.strerror})")
-                )
+                what = f"the folder cannot be listed ({error.strerror})"
+                problems.append(Problem(printable(name), "no_permission", what))
             continue
-        image, spare = _choose(folder, inside, IMAGES)
-        image = image or _dicom_folder(folder, inside)
-        labels, spare_labels = _choose(folder, inside, LABELS)
         if not numbered and image is None and labels is None:
             continue
         if not safe_name(name):
             problems.append(_refused(name))
             continue
-        for line in spare + spare_labels:
-            problems.append(Problem(name, "spare_file", line))
+        problems += [Problem(name, "spare_file", note) for note in notes]
         if image is None:
-            near = [printable(entry, 60) for entry in inside if entry.lower().startswith(IMAGES + DICOM_FOLDERS)]
+            similar = IMAGE_FILE_STEMS + DICOM_FOLDERS
+            near = [printable(one, 60) for one in sorted(os.listdir(folder)) if one.lower().startswith(similar)]
             hint = f" (found {', '.join(near[:3])})" if near else ""
             problems.append(Problem(name, "missing_image", f"has no imaging.nii.gz: left out{hint}"))
         found[name] = (image, labels)
     return found
 
 
-def _listed(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder))
-
-
-def _choose(folder: Path, entries: list[str], stems: tuple[str, ...]) -> tuple[Path | None, list[str]]:
-    """Return the file to use, and a line where the same thing is there in two formats."""
-    for stem in stems:
-        there = [stem + end for end in ENDINGS if stem + end in entries]
-        if there:
-            lines = [f"has {' and '.join(there)}: {there[0]} is used"] if len(there) > 1 else []
-            return folder / there[0], lines
-    return None, []
-
-
-def _dicom_folder(folder: Path, entries: list[str]) -> Path | None:
-    return next((folder / name for name in DICOM_FOLDERS if name in entries and _holds_dicom(folder / name)), None)
-
-
 def _holds_dicom(folder: Path) -> bool:
-    """Whether one of the first files below `folder` has the mark of DICOM, `DICM` after 128 bytes."""
-    looked = 0
-    for place, _, names in os.walk(folder):  # does not follow links
-        for name in sorted(names):
-            path = Path(place, name)
-            if path.is_file():  # not a pipe, which would be waited for
-                try:
-                    with open(path, "rb") as file:
-                        if file.read(132)[128:] == b"DICM":
-                            return True
-                except OSError:
-                    continue
-            looked += 1
-            if looked == _PEEKED:
-                return False
+    """Return whether one of the first files below `folder` has the mark of DICOM, `DICM` after 128 bytes."""
+    # does not follow links, nor opens pipes, which would block
+    paths = (Path(place, name) for place, _, names in os.walk(folder) for name in sorted(names))
+    for path in islice(paths, _MOST_PEEKED):
+        with suppress(OSError):
+            if path.is_file():
+                with open(path, "rb") as file:
+                    if file.read(132)[128:] == b"DICM":
+                        return True
     return False
 
 
@@ -225,7 +235,7 @@ def _by_name(root: Path, pattern: str, option: str, problems: list[Problem]) -> 
 
 def _refused(name: str) -> Problem:
     what = (
-        "this name is refused: expected up to "
-        f"{LONGEST_NAME} printable characters without quotes, separators or markup; rename it"
+        f"this name is refused: expected up to {LONGEST_NAME} printable characters without quotes, separators or "
+        "markup; rename it"
     )
     return Problem(printable(name), "unsafe_name", what)

@@ -1,4 +1,4 @@
-"""What the data set's `kits.json` or `kits23.json` says of its cases, reduced to a short list of plain values."""
+"""Read a data set's `kits.json` or `kits23.json`, reduced to a short list of plain values per case."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from data_prep.geometry.types import triple
 
-METADATA_FILES = ("kits23.json", "kits.json")  # where both tell of a case, the first does
+METADATA_FILES = ("kits23.json", "kits.json")  # if both list a case, the first counts
 LARGEST_BYTES = 64 << 20  # the published files have about 1 MB
 
 # Of use for splits and tables of results. Left out: dates, free text, other illnesses, the course after surgery.
@@ -35,11 +35,11 @@ _TERM = re.compile(r"[A-Za-z0-9_.,<>=+-]{1,40}")  # a term of a list such as cle
 
 
 def read_metadata(root: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Read the metadata files in `root` or, where it has none, in its parent: (values by case, problems).
+    """Read the metadata files in `root` or, if it has none, in its parent; return (values by case, problems).
 
-    Values are numbers, booleans and single terms of the fields `KEPT` and `SPACINGS`; all others are passed over,
-    and so are records without a `case_id`. Ages above 89 become 89. A file that is absent is no problem; one that
-    cannot be read, or is no list of records, is one line and changes nothing else.
+    Values are numbers, booleans and single terms of the fields `KEPT` and `SPACINGS`; other fields and records without
+    a `case_id` are skipped. Ages above 89 become 89. An absent file is no problem; one that cannot be read, or is not a
+    list of records, gives one line and is not used.
     """
     found: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
@@ -50,7 +50,7 @@ def read_metadata(root: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
                 records = _records(path)
             except (OSError, ValueError, RecursionError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
-                problems.append(f"{path.name}: cannot be used ({reason}); nothing of it is")
+                problems.append(f"{path.name}: cannot be used ({reason})")
                 continue
             for name, record in records.items():
                 found.setdefault(name, _plain_values(record))
@@ -91,14 +91,14 @@ def _is_plain(value: Any) -> bool:
         return _TERM.fullmatch(value) is not None
     if isinstance(value, float):
         return math.isfinite(value)
-    return isinstance(value, int)  # bool, too
+    return isinstance(value, int)  # also bool
 
 
 def expected_spacing_mm(metadata: dict[str, Any] | None) -> tuple[float | None, float | None, float | None]:
-    """Return the voxel's edges (z, y, x) in mm that the metadata give, None for each that they do not.
+    """Return the voxel spacing (z, y, x) in mm of the metadata, None for each axis that they lack.
 
-    From `voxel_spacing`, else in plane from `captured_pixel_width`. `captured_slice_thickness` is not the distance
-    of slices (they may overlap) and is not used.
+    From `voxel_spacing`, else in plane from `captured_pixel_width`. `captured_slice_thickness` is not used: slices may
+    overlap.
     """
     values = metadata or {}
     width = values.get("captured_pixel_width")

@@ -1,4 +1,4 @@
-"""Pairs of folders that are not KiTS': images and labels by patterns such as `imagesTr/{case}_0000.nii.gz`."""
+"""Find images and labels in any layout by patterns such as `imagesTr/{case}_0000.nii.gz`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ CASE = "{case}"
 
 
 def match_pattern(root: Path, pattern: str, option: str) -> list[tuple[str, Path]]:
-    """Return (case name, path) for all that fits `pattern` below `root`, sorted.
+    """Return (case name, path) of all files and folders below `root` that fit `pattern`, sorted.
 
-    A pattern is a path relative to `root`; `{case}` stands for the name, `*` and `?` as in a shell, and none of
-    them for a path separator. Files or folders fit (a folder may hold a DICOM series). Where `{case}` stands twice,
-    both are equal. Hidden names (a leading dot) fit only where the pattern has that dot. `option` names the pattern
-    in errors. InputError for a pattern that is absolute, has no `{case}` or meets a folder that cannot be listed.
+    Args:
+        root: the folder.
+        pattern: a path relative to `root`, in which `{case}` stands for the name (twice: the same name), and `*` and
+            `?` are as in a shell; none of them fits a path separator, nor the dot of a hidden name.
+        option: name of the pattern in errors.
+
+    Raises:
+        InputError: the pattern is absolute or has no `{case}`, or a folder cannot be listed.
     """
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     if pattern.startswith("/") or CASE not in pattern:
@@ -39,7 +43,7 @@ def _step(name: str | None, folder: Path, part: str, option: str) -> list[tuple[
     try:
         entries = sorted(os.listdir(folder))
     except OSError as error:
-        raise InputError(f"{folder}: cannot be listed ({error.strerror}); {option} looks there") from None
+        raise InputError(f"cannot be listed ({error.strerror}); {option} searches it", path=folder) from None
     fits = _expression(part)
     matches = ((fits.fullmatch(entry), entry) for entry in entries)
     return [

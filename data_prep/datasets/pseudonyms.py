@@ -1,4 +1,4 @@
-"""Names for cases and patients that say nothing of who they are."""
+"""Pseudonyms of cases and patients."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ DIGITS = 12  # 48 bits: two of a thousand cases collide in about one of half a b
 
 
 def pseudonymous(cases: Sequence[Case], image_sha256: Mapping[str, str]) -> list[Case]:
-    """Return the cases under pseudonyms; their files stay the same. `image_sha256`: of each case, by its name.
+    """Return the cases under pseudonyms; their files stay the same.
 
-    A case is called `case-` and the first 12 hex digits of its image's SHA-256. A patient is called as that of his
-    cases whose name sorts first, so his cases stay together. Nothing of a name goes in, so none can be guessed; who
-    has the image itself can tell. The dash keeps them apart from `case_NNNNN`, which means a patient in KiTS. A
-    patient's pseudonym changes if a case that sorts first is added. InputError for two cases of one image: they would
-    get one name.
+    A case is named `case-` and the first 12 hex digits of its image's SHA-256, so that nothing of its name can be
+    guessed; the dash distinguishes it from `case_NNNNN`, which means a patient in KiTS. A patient is named as the one
+    of their cases whose pseudonym sorts first, so that their cases stay together; this changes if a case is added that
+    sorts first.
+
+    Args:
+        cases: the cases.
+        image_sha256: of each case's image, by case name.
+
+    Raises:
+        InputError: two cases have the same image; they would get one name.
 
     >>> from pathlib import Path
     >>> pseudonymous([Case("DOE_JANE", "DOE_JANE", Path("a.nii"), None)], {"DOE_JANE": "5f" * 32})[0].patient
@@ -31,7 +37,7 @@ def pseudonymous(cases: Sequence[Case], image_sha256: Mapping[str, str]) -> list
         name = f"case-{image_sha256[case.name][:DIGITS]}"
         if name in by_name:
             raise InputError(
-                f"{case.name} and {by_name[name].name}: hold the same image, so one pseudonym would stand for both; "
+                f"{case.name} and {by_name[name].name}: hold the same image and would get one pseudonym; "
                 "remove one of them"
             )
         by_name[name] = case

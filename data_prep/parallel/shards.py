@@ -1,4 +1,4 @@
-"""A part of a list of cases, for job arrays: shard I of N; and how the parts of a cache become one."""
+"""Part I of N of a list of cases, for job arrays."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import TypeVar
 
 from data_prep.errors import InputError
 
-PARTS = ".shards"  # folder in the cache: what each shard has built, until all have
+PARTS = ".shards"  # folder for the results of finished shards, until all shards are finished
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Shard `index`, from 0, of `count`: every item belongs to one shard, whatever its neighbors do."""
+    """Shard `index`, from 0, of `count`: every item belongs to exactly one shard."""
 
     index: int
     count: int
 
     def pick(self, items: Sequence[Item]) -> list[Item]:
-        """Return this shard's items, in their order: every `count`-th, from the `index`-th on. May be none.
+        """Return this shard's items in their order: every `count`-th, from the `index`-th on; may be empty.
 
-        Give the same items in the same order to all shards.
+        All shards must be given the same items in the same order.
 
         >>> [Shard(index, 3).pick("abcdefg") for index in range(3)]
         [['a', 'd', 'g'], ['b', 'e'], ['c', 'f']]
@@ -35,7 +35,7 @@ class Shard:
 
 
 def parse(text: str) -> Shard:
-    """Read `I/N` as commands take it, I from 0 to below N: `--shard $SLURM_ARRAY_TASK_ID/20` with `--array=0-19`.
+    """Parse `I/N`, I from 0 to below N, such as `--shard $SLURM_ARRAY_TASK_ID/20` with `--array=0-19`.
 
     InputError for anything else.
 

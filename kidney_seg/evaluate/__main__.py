@@ -11,7 +11,7 @@ from typing import Any
 from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.parallel.shards import parse
-from data_prep.split.sets import SETS, patients_of
+from data_prep.split.sets import SETS, patients_of, set_name
 from kidney_seg.evaluate.case_scores import POSTPROCESSED
 from kidney_seg.evaluate.folders import Evaluation, score_folders, score_parts
 from kidney_seg.evaluate.paired import compare_rows, find_scores, format_comparison, read_rows
@@ -42,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     option("truth", metavar="TRUTH", type=Path, help="KiTS folder, or a folder of NAME.nii.gz; or one file")
     option("--out", metavar="DIR", type=Path, help="folder for the scores (default: PREDICTIONS/evaluation)")
     option("--split", metavar="FILE", type=Path, help="CACHE/split.json: score one set only (default: all cases)")
-    option("--part", choices=SETS, default="test", help="set of --split to score (default: %(default)s)")
+    option("--part", type=set_name, choices=SETS, default="test", help="set of --split to score (default: %(default)s)")
     option("--postprocess", action="store_true", help="also score after removing objects far from the kidneys")
     for name, value, text in (
         ("distance-mm", DISTANCE_MM, "remove objects farther than this from both kidneys"),

@@ -86,7 +86,7 @@ def _cases(folder: Path, images: str | None, split: str | Path | None, part: str
             raise
         return None
     for problem in problems:
-        if "no labels" not in problem:  # they are not needed here
+        if problem.code != "no_labels":  # they are not needed here
             print(f"note: {problem}", file=sys.stderr)
     if split:
         patients = patients_of(split, part)

@@ -36,21 +36,26 @@ def page(data: ReportData, log: Callable[[str], None] = lambda line: None) -> st
     scripts = [_asset("page.js"), _asset("view.js")]
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     worst_first = sorted(data.cases, key=lambda row: (row["tumor"] is None, row["tumor"] or 0.0, row["kidney"] or 0.0))
-    return _templates().get_template("page.html").render(
-        data=data,
-        structures=STRUCTURES,
-        published=json.loads(_asset("published.json")),
-        charts=_charts(data),
-        **patients(data, log),
-        rows=worst_first,
-        columns=[column for column in COLUMNS if any(row.get(column[1]) is not None for row in data.cases)],
-        css=_asset("report.css"),
-        scripts=scripts,
-        hashes=" ".join(f"'sha256-{one}'" for one in hashes),
+    return (
+        templates()
+        .get_template("page.html")
+        .render(
+            data=data,
+            structures=STRUCTURES,
+            published=json.loads(_asset("published.json")),
+            charts=_charts(data),
+            **patients(data, log),
+            rows=worst_first,
+            columns=[column for column in COLUMNS if any(row.get(column[1]) is not None for row in data.cases)],
+            css=_asset("report.css"),
+            scripts=scripts,
+            hashes=" ".join(f"'sha256-{one}'" for one in hashes),
+        )
     )
 
 
-def _templates() -> Any:
+def templates() -> Any:
+    """Return Jinja2's environment of the report's templates, which escapes all texts."""
     jinja2 = require("jinja2", "report")
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("kidney_seg.report", "assets"),
@@ -76,10 +81,18 @@ def _charts(data: ReportData) -> list[dict[str, str]]:
     if not data.detection_by_tumor:
         counted = "Cases whose tumor was found at all (Dice above 0), by size"
     charts = [
-        ("Dice by patient", dice_by_patient(data.cases), f"The tumor's Dice is 0 in {zero} of {len(with_tumor)} cases with a tumor."),
+        (
+            "Dice by patient",
+            dice_by_patient(data.cases),
+            f"The tumor's Dice is 0 in {zero} of {len(with_tumor)} cases with a tumor.",
+        ),
         ("Dice against tumor size", dice_by_size(data.cases, size), "Dotted lines separate the size classes."),
         ("Detection by tumor size", detection_by_size(data.detection[:-1]), f"{counted}; lines are 95 % intervals."),
-        ("Agreement of tumor volumes", volume_agreement(data.cases), "Bland and Altman's plot: the difference of each case against the mean of its two volumes."),
+        (
+            "Agreement of tumor volumes",
+            volume_agreement(data.cases),
+            "Bland and Altman's plot: the difference of each case against the mean of its two volumes.",
+        ),
     ]
     if data.history or data.rounds:
         curves = learning_curves(data.history, data.rounds, size_inches=(4.8, 3.9))

@@ -15,15 +15,15 @@ MISSED_SHOWN = 6  # pictures of missed tumors, the largest ones
 def patients(data: ReportData, log: Callable[[str], None]) -> dict[str, Any]:
     """Return what the page shows of patients.
 
-    `patients`: views of the best, the median and the worst case, or none and a `reason`; `missed`: the rows of `missed`,
-    `missed_views`: views of those not shown above. A view has `role`, `row`, `picture`, `scenes` and `reason`, as
-    `draw_case` gives them.
+    `patients`: views of the best, the median and the worst case, or none and a `reason`; `missed`: rows of all cases
+    with a missed tumor; `missed_views`: views of those not shown above. A view has `role`, `row`, and the `picture`,
+    `scenes` and `reason` of `draw_case`.
     """
     chosen = choose(data.cases)
     if not chosen or not data.files:
         reason = "No case has a kidney or a tumor, so there is nothing to show."
         if chosen:
-            reason = "No pictures: this evaluation does not contain the paths of the scans. Make the report with --truth DIR."
+            reason = "No pictures: this evaluation has no paths of scans. Make the report with --truth DIR."
         return {"patients": [], "reason": reason, "missed": [], "missed_views": []}
 
     def view(role: str, row: Row, solid: bool) -> dict[str, Any]:

@@ -78,9 +78,7 @@ def draw_case(files: Files | None, solid: bool) -> tuple[Picture | None, list[di
     return picture, scene([truth.voxels, predicted.voxels], volume.spacing_mm), ""
 
 
-def draw_slice(
-    image_hu: np.ndarray, truth: np.ndarray, predicted: np.ndarray, spacing_mm: Sequence[float]
-) -> Picture:
+def draw_slice(image_hu: np.ndarray, truth: np.ndarray, predicted: np.ndarray, spacing_mm: Sequence[float]) -> Picture:
     """Return the most informative slice of arrays [z, y, x] of one shape, cropped to its labels with a margin."""
     from PIL import Image
 

@@ -144,7 +144,7 @@ def test_a_moved_cohort_is_kept_and_a_removed_case_leaves_the_manifest(cohort: P
     (moved / "case_00002").rmdir()
     result = build(moved, tmp_path / "cache", SETTINGS)
     assert (result.made, result.kept) == (0, 2)
-    assert result.problems == ["case_00002: is in the cache, no longer in the source: taken off the manifest"]
+    assert result.problems == ["case_00002: is in the cache, no longer in the source: removed from the manifest"]
     assert result.manifest.entries[0].image_path == str(moved / "case_00000" / "imaging.nii.gz")
 
 
@@ -265,7 +265,7 @@ def test_patterns_are_handed_to_find_cases(cohort: Path, tmp_path: Path, monkeyp
     arguments = [str(cohort), "--cache", str(tmp_path / "cache"), "--size", "16"]
     assert main(arguments) == 0
     assert main([*arguments, "--images", "i/{case}.nii", "--labels", "l/{case}.nii"]) == 0
-    assert asked == [(str(cohort),), (str(cohort), "i/{case}.nii", "l/{case}.nii")]
+    assert asked == [(str(cohort), None, None), (str(cohort), "i/{case}.nii", "l/{case}.nii")]
 
 
 def test_a_case_in_a_folder_is_hashed_whole(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

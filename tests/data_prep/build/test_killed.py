@@ -12,18 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.helpers import content_of, noise_cases
+from support.helpers import content_of, noise_cases, second_worker_died
 
 from data_prep.build import builder as build_module
 from data_prep.build.__main__ import main
 from data_prep.build.builder import build
-from data_prep.build.case import Built, build_case
+from data_prep.build.case import Built, Task, build_case
 from data_prep.cache.case_file import is_whole
 from data_prep.cache.manifest import read_manifest, verify
 from data_prep.datasets.kits import find_cases
 from data_prep.files.locks import locked
 from data_prep.geometry.network_grid import GridSettings
-from data_prep.parallel.workers import Died, in_workers
+from data_prep.parallel.tasks import run
 
 CASES = 40
 PATIENCE_S = 300  # for what takes a second on a machine of its own
@@ -137,7 +137,7 @@ def test_a_stopped_build_says_so_in_one_line_and_leaves_no_process(
         if process.returncode != 0:
             break
         empty(cache)  # it was done before it heard the signal: once more
-    assert (process.returncode, said) == (code, ["stopped by the user; run the same command again to go on"])
+    assert (process.returncode, said) == (code, ["stopped by the user; run the same command again to resume"])
     with pytest.raises(ProcessLookupError):
         wait_for(lambda: bool(os.killpg(process.pid, 0)))
     done = content_of(cache)
@@ -195,21 +195,16 @@ def test_a_build_that_finds_another_one_refuses(
 
 def test_case_files_are_safe_without_the_lock(cohort: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
     case = find_cases(cohort)[0][0]
-    for outcome in in_workers(build_case, [(case, tmp_path, SETTINGS)] * 12, 2):
-        assert isinstance(outcome[1], Built)
+    with run(build_case, [Task(case, tmp_path, SETTINGS)] * 12, jobs=2) as outcomes:
+        assert all(isinstance(outcome, Built) for _, outcome in outcomes)
     assert content_of(tmp_path) == {"case_00000.h5": undisturbed["case_00000.h5"]}
 
 
 def test_a_worker_that_dies_costs_its_case_only(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def mortal(function, tasks, jobs):
-        for index, task in enumerate(tasks):
-            yield index, Died(-9) if index == 1 else function(*task)
-
-    monkeypatch.setattr(build_module, "in_workers", mortal)
+    monkeypatch.setattr(build_module, "run", second_worker_died)
     result = build(cohort, tmp_path / "cache", SETTINGS, jobs=2)
     assert result.failures == [
-        "case_00001: its process was killed by signal 9, mostly for lack of memory; "
-        "run again with fewer --jobs: finished cases are kept"
+        "case_00001: its task failed (KilledWorker: 4 times); run again: finished cases are kept"
     ]
     assert len(result.manifest.entries) == CASES - 1
     monkeypatch.undo()

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from support.helpers import content_of, gave_up_the_second, noise_cases, on_a_cluster_that_loses_a_worker, one_line
+from support.helpers import content_of, noise_cases, on_a_cluster_that_loses_a_worker, one_line, second_worker_died
 
 from data_prep.build import builder as build_module
 from data_prep.build.__main__ import main
@@ -110,7 +110,7 @@ def test_a_bad_case_is_its_shards_and_the_others_are_listed(cohort: Path, tmp_pa
 def test_a_task_that_a_cluster_gives_up_costs_its_case_only(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build_module, "in_scheduler", gave_up_the_second)
+    monkeypatch.setattr(build_module, "run", second_worker_died)
     result = build(cohort, tmp_path / "cache", GridSettings(32), scheduler="tcp://node1:8786")
     assert result.failures == [
         "case_00001: its task failed (KilledWorker: 4 times); run again: finished cases are kept"
@@ -137,9 +137,9 @@ def test_a_cluster_with_a_worker_killed_in_the_middle_makes_the_files_of_one_pro
 @pytest.mark.slow
 def test_a_scheduler_that_is_none_is_one_line(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="Dask is not installed (extra `scale`)")
-    from data_prep.parallel import dask_cluster as schedulers
+    from data_prep.parallel import tasks
 
-    monkeypatch.setattr(schedulers, "JOIN_SECONDS", 1)
+    monkeypatch.setattr(tasks, "JOIN_SECONDS", 1)
     with pytest.raises(InputError) as caught:
         build(cohort, tmp_path / "cache", SETTINGS, scheduler="tcp://127.0.0.1:9")
     assert "no Dask scheduler answers" in one_line(caught)

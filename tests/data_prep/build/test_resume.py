@@ -61,7 +61,7 @@ def test_a_cache_of_an_older_schema_is_remade_and_says_so(cohort: Path, cache: P
         to_schema(path, 2)
     result = build(cohort, cache, SETTINGS)
     assert (result.made, result.kept) == (3, 0) and result.manifest == before
-    assert result.problems[-1].endswith("manifest.json: has schema 2, an older one: its cases are made again")
+    assert result.problems[-1].endswith("manifest.json: has schema 2, an older one: its cases are built again")
 
 
 def test_an_older_schema_does_not_excuse_other_settings(cohort: Path, cache: Path) -> None:
@@ -98,10 +98,10 @@ def test_other_settings_are_remade_on_demand_and_a_stop_in_between_goes_on(
     assert main(arguments) == 2
     assert "--rebuild" in capsys.readouterr().err
 
-    def stopped(*task):
-        if task[0].name == "case_00001":
+    def stopped(task):
+        if task.case.name == "case_00001":
             raise KeyboardInterrupt
-        return build_case(*task)
+        return build_case(task)
 
     build_case = build_module.build_case
     monkeypatch.setattr(build_module, "build_case", stopped)
@@ -129,7 +129,7 @@ def test_another_source_is_remade_on_demand_only(cohort: Path, cache: Path, tmp_
 
 
 def test_new_facts_of_a_case_remake_it_alone(cohort: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def find(root):
+    def find(root, *patterns):
         cases, problems = find_cases(root)
         return [cases[0], replace(cases[1], metadata={"age": 61}), replace(cases[2], patient="case_00001")], problems
 

@@ -50,7 +50,7 @@ def test_cases_are_found_sorted_and_problems_are_named(tmp_path: Path) -> None:
     assert cases[0].image == tmp_path / "case_00001_s0010" / "imaging.nii"
     assert cases[1].labels == tmp_path / "case_00002" / "segmentation.nii.gz"
     assert cases[2].labels is None
-    assert problems == [
+    assert [str(problem) for problem in problems] == [
         "case_00003: has no imaging.nii.gz: left out",
         "case_00004: has no labels: usable for prediction only",
         "case_00005: has no imaging.nii.gz: left out",
@@ -132,7 +132,7 @@ def test_other_formats_and_dicom_folders_are_found(tmp_path: Path) -> None:
         "b": ("b/dicom", None),
         "d": ("d/imaging.nii.gz", None),
     }
-    assert find_cases(tmp_path)[1] == [
+    assert [str(problem) for problem in find_cases(tmp_path)[1]] == [
         "b: has no labels: usable for prediction only",
         "c: has no imaging.nii.gz: left out (found imaging)",
         "d: has imaging.nii.gz and imaging.nii: imaging.nii.gz is used",
@@ -161,7 +161,7 @@ def test_patterns_pair_two_folders(tmp_path: Path) -> None:
         "kidney_01": ("imagesTr/kidney_01_0000.nii.gz", "labelsTr/kidney_01.nii.gz"),
         "kidney_02": ("imagesTr/kidney_02_0000.nii.gz", None),
     }
-    assert find_cases(tmp_path, *patterns)[1] == [
+    assert [str(problem) for problem in find_cases(tmp_path, *patterns)[1]] == [
         "kidney_02: has no labels: usable for prediction only",
         "kidney_03: has labels, but no image that fits --images: left out",
     ]
@@ -222,7 +222,7 @@ def test_names_that_could_do_harm_are_refused_and_shown_escaped(tmp_path: Path) 
     touch(*(tmp_path / name / "imaging.nii.gz" for name in (*EVIL, ".hidden", "good")))
     touch(tmp_path / os.fsdecode(b"case_00009_\xff") / "imaging.nii.gz")
     assert list(found(tmp_path)) == ["good"]
-    problems = [line for line in find_cases(tmp_path)[1] if "refused" in line]
+    problems = [str(one) for one in find_cases(tmp_path)[1] if one.code == "unsafe_name"]
     assert len(problems) == len(EVIL) + 2
     assert all(line.isascii() and line.isprintable() and not set("<>&") & set(line) for line in problems)
     touch(*(tmp_path / "flat" / f"{name}.nii.gz" for name in EVIL))
@@ -278,8 +278,8 @@ def test_a_broken_kits_json_is_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "kits.json").write_bytes(content)
     cases, problems = find_cases(tmp_path)
     assert [case.metadata for case in cases] == [None]
-    (line,) = problems
-    assert line.startswith("kits.json: ") and line.isprintable()
+    (problem,) = problems
+    assert problem.code == "bad_metadata" and str(problem).startswith("kits.json: ") and str(problem).isprintable()
 
 
 def test_the_published_kits_json_is_read(shared_data: Path) -> None:

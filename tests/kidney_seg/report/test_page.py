@@ -322,10 +322,10 @@ def test_forty_cases_of_many_tumors_stay_below_15_mb(run):
 def test_scans_that_are_gone_leave_a_sentence(run, tmp_path):
     data = gather(run)
     text = page_text(replace(data, files={}))
-    assert "does not know where the scans are" in text
+    assert "this evaluation has no paths of scans" in text
     gone = {name: replace(found, image=tmp_path / "gone.nii.gz") for name, found in data.files.items()}
     text = page_text(replace(data, files=gone))
-    assert text.count("the file of its image is not where it was") == 3 and 'class="view"' not in text
+    assert text.count("the file of its image does not exist any more") == 3 and 'class="view"' not in text
 
 
 def test_the_command(run, tmp_path, capsys):

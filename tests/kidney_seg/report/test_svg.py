@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 from kidney_seg.figures.score_plots import dice_by_patient
-from kidney_seg.report.svg import inline_svg, json_for_script
+from kidney_seg.report.page import templates
+from kidney_seg.report.svg import inline_svg
 
 EVIL = "</title></svg><script>window.hacked=1</script>"
 
@@ -62,6 +63,7 @@ def test_json_in_a_script_stays_there():
 
     content = {"name": f"<!--{EVIL} & ]]>"}
     reader = Reader()
-    reader.feed(f'<script type="application/json">{json_for_script(content)}</script>')
+    template = templates().from_string('<script type="application/json">{{ content|tojson }}</script>')
+    reader.feed(template.render(content=content))
     assert reader.tags == ["script"]
     assert json.loads("".join(reader.texts)) == content
