@@ -4,7 +4,7 @@ PY := .venv/bin/python
 # two processes, file by file, in the order of tests/conftest.py
 IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast lint bench clean
+.PHONY: demo test test-fast test-processors lint bench clean
 
 demo: .venv/ready  ## simulated patients, training in rounds, Table 1, report
 	$(PY) -m kidney_seg.progressive
@@ -15,6 +15,18 @@ test: .venv/ready lint  ## everything that guards the project
 test-fast: .venv/ready lint  ## without what trains a network
 	$(PY) -m pytest $(IN_TWO) -m "not slow"
 
+# What rounding depends on: oneDNN's instruction set (ALL: the machine's own), TensorFlow's own kernels instead, and one
+# thread; TensorFlow, JAX and ONNX Runtime have as many as the CPUs that they may use.
+SETTINGS := "env ONEDNN_MAX_CPU_ISA=SSE41" "env ONEDNN_MAX_CPU_ISA=AVX2" "env ONEDNN_MAX_CPU_ISA=ALL" \
+  "env TF_ENABLE_ONEDNN_OPTS=0"
+NETWORK ?= network and not slow
+
+test-processors: .venv/ready  ## what computes with a network, as other processors round; NETWORK=network: the slow ones, too
+	@first=$$($(PY) -c 'import os; print(min(os.sched_getaffinity(0)))'); failed=0; \
+	for setting in $(SETTINGS) "taskset -c $$first"; do \
+	  echo "== $$setting"; $$setting $(PY) -m pytest -q tests -m "$(NETWORK)" || failed=1; \
+	done; exit $$failed
+
 lint: .venv/ready
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -23,8 +35,8 @@ lint: .venv/ready
 bench: .venv/bench  ## speed, beside PyTorch and plain copies
 	$(PY) -m benchmarks
 
-clean:  ## the environment and what the demo wrote
-	rm -rf .venv runs
+clean:  ## the environment and build products; runs/ holds trained models and stays
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 
 .venv/ready: requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -17,7 +17,7 @@ class _OldNames:
         self.now = now
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        return ModuleSpec(fullname, self) if fullname in self.now else None
+        return ModuleSpec(fullname, self) if fullname in self.now else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None  # a module as usual

@@ -85,7 +85,7 @@ def _list_commands() -> int:
     for name, what in COMMANDS.items():
         print(f"  python -m {name:{wide}}  {what}")
     print("\nThe first one to try, with no data of yours: python -m kidney_seg.progressive")
-    print("Shorter: kidney-seg COMMAND, such as kidney-seg predict; docs/commands.md has how Tab completes it")
+    print("Shorter: kidney-seg COMMAND, such as kidney-seg predict (completion by Tab: docs/reference/commands.md)")
     return 0
 
 

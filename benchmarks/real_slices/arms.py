@@ -29,7 +29,7 @@ QUICK_SHARE = 4  # a quick run has this part of the steps
 class CohortSettings:
     """Simulated patients around real label maps: `looks` of each, `size` pixels a side, slices `thickness_mm` thick.
 
-    appearance: `wild`, `hard` or `plain` (docs/simulated_patients.md).
+    appearance: `wild`, `hard` or `plain` (docs/howto/simulated_patients.md).
     """
 
     looks: int

@@ -1,6 +1,6 @@
 """One case of a cache: its HDF5 file, written whole, and able to tell by itself whether it still is.
 
-The format, dataset by dataset and attribute by attribute, is in `docs/cache_format.md`.
+The format, dataset by dataset and attribute by attribute, is in `docs/explanation/cache_format.md`.
 """
 
 from __future__ import annotations

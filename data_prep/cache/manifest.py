@@ -1,6 +1,6 @@
 """The cache of network slices: one HDF5 file a case, `manifest.json`, the list of them, and `sources.json`.
 
-The format, dataset by dataset and field by field, is in `docs/cache_format.md`.
+The format, dataset by dataset and field by field, is in `docs/explanation/cache_format.md`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Slices inside a case's HDF5 file, packed one by one: written and read without HDF5's own way through its filters.
 
-Each slice is a chunk of its own, through `shuffle` and `gzip`, as `docs/cache_format.md` says; every HDF5 reads it.
-HDF5 itself takes four times as long to write them, most of the time of a build, and lets one thread at a time read.
+Each slice is a chunk of its own, through `shuffle` and `gzip`, as `docs/explanation/cache_format.md` says.
+Every HDF5 reads it. HDF5 itself takes four times as long to write them, most of the time of a build, and lets one
+thread at a time read.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m data_prep.check",
         description="Name what is amiss in a folder of CT cases, or in a cache (a folder with manifest.json). Changes "
         "nothing. Ends with 0 where there is nothing or only notes, 1 with warnings or errors, 2 where the folder "
-        "cannot be checked. What each code means: docs/doctor.md.",
+        "cannot be checked. What each code means: docs/howto/data_check.md.",
     )
     parser.add_argument("folder", metavar="DIR", help="folder of cases, one case folder, or a cache")
     parser.add_argument(

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from data_prep.check.image import FEWEST_SLICES, runs
+from data_prep.geometry.components import EMPTY, bounding_box, connected, connected_objects
 from data_prep.geometry.types import triple
 from data_prep.labels import LARGEST_LABEL
 
@@ -58,8 +59,6 @@ class LabelSurvey:
 
 def survey_labels(labels: np.ndarray, spacing_mm: Sequence[float], hu: np.ndarray | None = None) -> LabelSurvey:
     """Look at uint8 labels 0 to 3 [z, y, x], and at the image `hu` of the same shape under them."""
-    import cc3d
-
     voxels = np.zeros(LARGEST_LABEL + 1, np.int64)
     for plane in labels:
         voxels += np.bincount(plane.ravel(), minlength=LARGEST_LABEL + 1)
@@ -70,11 +69,10 @@ def survey_labels(labels: np.ndarray, spacing_mm: Sequence[float], hu: np.ndarra
     gaps: tuple[int, ...] = ()
     median_hu = not_tissue = None
     if voxels[1:].any():
-        box = _bounding_box(labels)
-        inside = np.ascontiguousarray(labels[box] > 0)
-        objects, count = cc3d.connected_components(inside, connectivity=26, return_N=True)
-        sizes = cc3d.statistics(objects, no_slice_conversion=True)["voxel_counts"][1 : count + 1]
-        bodies = tuple(float(size) * voxel_ml for size in sorted(sizes.tolist(), reverse=True))
+        box = bounding_box(labels) or EMPTY
+        inside = labels[box] > 0
+        _, sizes, _ = connected_objects(inside)
+        bodies = tuple(float(size) * voxel_ml for size in sorted(sizes[1:].tolist(), reverse=True))
         pixel_mm2 = float(spacing_mm[1] * spacing_mm[2])
         gaps = tuple(k + box[0].start for k in _gaps(inside, pixel_mm2))
         if hu is not None:
@@ -92,21 +90,8 @@ def survey_labels(labels: np.ndarray, spacing_mm: Sequence[float], hu: np.ndarra
     )
 
 
-def _bounding_box(labels: np.ndarray) -> tuple[slice, slice, slice]:
-    flat = np.zeros(labels.shape[1:], bool)
-    in_slice = np.empty(len(labels), bool)
-    for k, plane in enumerate(labels):  # no copy of the whole
-        marked = plane > 0
-        in_slice[k] = marked.any()
-        flat |= marked
-    ends = [np.flatnonzero(line)[[0, -1]] for line in (in_slice, flat.any(axis=1), flat.any(axis=0))]
-    return triple(slice(int(first), int(last) + 1) for first, last in ends)
-
-
 def _gaps(inside: np.ndarray, pixel_mm2: float) -> list[int]:
     """Slices (of the box) that lack an area which the labelled slices before and after both have."""
-    import cc3d
-
     labelled = np.flatnonzero(inside.any(axis=(1, 2)))
     gaps: list[int] = []
     for before, after in pairwise(labelled):
@@ -117,7 +102,7 @@ def _gaps(inside: np.ndarray, pixel_mm2: float) -> list[int]:
         if k in gaps or (both & ~inside[k]).sum() * pixel_mm2 < GAP_MM2:
             continue
         # a tumor's dark center may be left out in one slice; a gap is a whole piece that is absent
-        pieces, count = cc3d.connected_components(np.ascontiguousarray(both), connectivity=8, return_N=True)
+        pieces, count = connected(both)
         area = np.bincount(pieces.ravel(), minlength=count + 1) * pixel_mm2
         kept = np.bincount(pieces[inside[k]], minlength=count + 1)
         if ((area >= GAP_MM2) & (kept == 0))[1:].any():

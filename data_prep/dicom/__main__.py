@@ -22,9 +22,9 @@ def make_parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> int:
     """Print the series of a folder and which one is read, with nothing that identifies a patient."""
     scan = scan_folder(options.folder)
-    for one in series_of(scan, options.folder):
+    for one in series_of(scan):
         print(one)
-    chosen, notes = choose_series(scan, options.folder, None)
+    chosen, notes = choose_series(scan, None)
     print("\n".join([f"Read unless --series says otherwise: {chosen.number}", *notes]))
     return 0
 

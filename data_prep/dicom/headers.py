@@ -1,4 +1,7 @@
-"""What is read of DICOM headers, and nothing else: no name, number, date or free text of a patient leaves this file."""
+"""The headers of DICOM files: a fixed list of tags is read, and nothing that identifies a patient leaves this module.
+
+The one exception is `scan_folder(whole=True)`: a DICOM SEG must repeat the patient and the study.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,19 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
 from data_prep.formats.image_source import opened
 
-TAGS = (  # all that is asked of a data set; SeriesInstanceUID is kept as a hash, Modality only if it is a known one
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+TAGS = (  # all that is read; SeriesInstanceUID is kept as a hash, Modality only if it is a known one
     "SOPClassUID",
     "ImageType",
     "Modality",
@@ -36,12 +42,8 @@ TAGS = (  # all that is asked of a data set; SeriesInstanceUID is kept as a hash
 _MODALITIES = ("CR", "CT", "DX", "KO", "MG", "MR", "NM", "OT", "PR", "PT", "REG", "RTDOSE", "RTPLAN", "RTSTRUCT", "SC",
               "SEG", "SR", "US", "XA")  # fmt: skip
 CT, LOCALIZER, CAPTURE, MULTI_FRAME, OTHER = (
-    "CT image",
-    "localizer",
-    "secondary capture",
-    "multi-frame CT",
-    "other image",
-)
+    "CT image", "localizer", "secondary capture", "multi-frame CT", "other image"
+)  # fmt: skip
 
 _CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 _ENHANCED_CT_CLASSES = (_CT_CLASS + ".1", _CT_CLASS + ".2")
@@ -52,11 +54,17 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 
 @dataclass(frozen=True)
 class SliceHeader:
-    """One DICOM file.
+    """The header of one DICOM file.
 
-    file: its number, from 1, among all files in and below the folder in the order of their paths' bytes: errors name
-    files so, because names of DICOM files hold identifiers; series: eight hex digits of the SHA-256 of the series' UID;
-    position, orientation: LPS, mm; pixel_spacing: between rows, between columns, mm; None where absent or no numbers.
+    Attributes:
+        file: number of the file, from 1, among all files in and below the folder in the byte order of their paths.
+            Errors name files by it, because names of DICOM files hold identifiers.
+        series: eight hex digits of the SHA-256 of the series' UID.
+        position, orientation: LPS, mm; None if absent or not numbers.
+        pixel_spacing: between rows, between columns, mm; None if absent or not numbers.
+        size: columns, rows.
+        units: RescaleType, empty if absent.
+        data: the whole header, for a DICOM SEG; it identifies the patient. None unless it was asked for.
     """
 
     file: int
@@ -68,58 +76,67 @@ class SliceHeader:
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
     pixel_spacing: tuple[float, ...] | None
-    size: tuple[int, int]  # columns, rows
+    size: tuple[int, int]
     samples: int
     bits: int
     slope: float | None
     intercept: float | None
-    units: str  # RescaleType, empty where absent
+    units: str
+    data: Dataset | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
-class Scan:
-    """What a folder holds: images, numbers of files that look like damaged DICOM, how many links were passed over."""
+class FolderScan:
+    """The DICOM files of a folder: images, numbers of damaged files, counts of all files and of skipped links."""
 
+    folder: Path
     images: tuple[SliceHeader, ...]
     damaged: tuple[int, ...]
     files: int
     links: int
 
 
-def scan_folder(folder: Path) -> Scan:
-    """Read the headers of all DICOM files in a folder and the folders in it; links are not followed."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; expected one with DICOM files")
+def scan_folder(folder: str | Path, *, whole: bool = False) -> FolderScan:
+    """Read the header of each DICOM file in a folder and its subfolders once; links are not followed.
+
+    whole: keep the whole headers of CT images, which a DICOM SEG repeats; they identify the patient.
+    """
+    folder = Path(folder)
     paths, links = _regular_files(folder)
     images: list[SliceHeader] = []
     damaged: list[int] = []
     with silent():
         for number, path in enumerate(paths, 1):
             try:
-                header = _read(path, number)
-            except Exception:  # pydicom's errors are of many types; they may quote the header, ours the file's name
+                header = _read(path, number, whole) if _is_image(path) else None
+            except Exception:  # pydicom raises many types, which may quote the header; ours quote the file's name
                 damaged.append(number)
             else:
                 images += [header] if header else []
-    return Scan(tuple(images), tuple(damaged), len(paths), links)
+    return FolderScan(folder, tuple(images), tuple(damaged), len(paths), links)
 
 
-def _regular_files(folder: Path) -> tuple[list[Path], int]:
-    def fail(error: OSError) -> None:
-        raise InputError(f"{folder}: a folder in it cannot be read ({error.strerror}); allow it to be read")
+def holds_dicom(folder: str | Path) -> bool:
+    """Return whether a folder or its subfolders hold a DICOM file, by the files' first bytes; reads no header."""
+    with silent():
+        for path in _regular_files(Path(folder))[0]:
+            try:
+                if _is_image(path):
+                    return True
+            except Exception:  # a damaged one; another may be whole
+                continue
+    return False
 
-    found: list[Path] = []
-    links = 0
-    for root, folders, files in os.walk(folder, onerror=fail):
-        for path in (Path(root, name) for name in folders + files):
-            links += path.is_symlink()
-        found += [path for path in (Path(root, name) for name in files) if path.is_file() and not path.is_symlink()]
-    return sorted(found, key=os.fsencode), links
+
+def files_named(numbers: Sequence[int]) -> str:
+    """Name files by their numbers, because their names may hold identifiers."""
+    more = ", ..." if len(numbers) > 5 else ""
+    return f"file number {', '.join(map(str, numbers[:5]))}{more} in the order of names"
 
 
 @contextmanager
 def silent() -> Iterator[None]:
-    # pydicom warns of malformed values and quotes them; names and numbers of patients would stand in a log
+    """Drop pydicom's warnings inside the block: they quote malformed values, such as names of patients."""
     logger = logging.getLogger("pydicom")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -131,35 +148,56 @@ def silent() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _read(path: Path, number: int) -> SliceHeader | None:
-    """Return the header; None for what is no DICOM image; any exception for what should be one."""
+def _regular_files(folder: Path) -> tuple[list[Path], int]:
+    def fail(error: OSError) -> None:
+        detail = f"a folder in it cannot be read ({error.strerror}); allow it to be read"
+        raise InputError(detail, path=folder, code="unreadable")
+
+    if not folder.is_dir():
+        raise InputError("no such folder; expected one with DICOM files", path=folder, code="no_such_file")
+    found: list[Path] = []
+    links = 0
+    for root, folders, files in os.walk(folder, onerror=fail):
+        links += sum(Path(root, name).is_symlink() for name in folders + files)
+        found += [path for path in (Path(root, name) for name in files) if path.is_file() and not path.is_symlink()]
+    return sorted(found, key=os.fsencode), links
+
+
+def _is_image(path: Path) -> bool:
+    """Return whether a file is DICOM, other than a directory of files; any exception for what should be and is not."""
     import pydicom
 
     with opened(path) as file:
         start = file.read(132)
-    if start[128:] != b"DICM" and start[:2] != b"\x08\x00":  # files without preamble begin with group 8
-        if path.suffix.lower() == ".dcm":
-            raise ValueError
-        return None
     if start[128:] == b"DICM":
         meta = pydicom.filereader.read_file_meta_info(path)
         if meta.get("MediaStorageSOPClassUID") == _DIRECTORY_CLASS:
-            return None
+            return False
         if meta.get("TransferSyntaxUID") == _DEFLATED:  # would be inflated whole, whatever its size
             raise ValueError
-    data = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
-    # anonymizers may empty the data set's own; the file's stays
+        return True
+    if start[:2] != b"\x08\x00" and path.suffix.lower() == ".dcm":
+        raise ValueError
+    return start[:2] == b"\x08\x00"  # files without preamble begin with group 8
+
+
+def _read(path: Path, number: int, whole: bool) -> SliceHeader:
+    import pydicom
+
+    data = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=None if whole else list(TAGS))
+    # anonymizers may empty the data set's class, but not the file's
     sop_class = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID") or "")
     modality = str(data.get("Modality") or ("CT" if sop_class == _CT_CLASS else ""))
     if not (sop_class or modality):
         raise ValueError
     image_type = [str(part) for part in data.get("ImageType") or ()]
+    kind = _kind(sop_class, modality, image_type, _count(data, "NumberOfFrames", 1))
     return SliceHeader(
         file=number,
         path=path,
-        series=hashlib.sha256(str(data.get("SeriesInstanceUID") or "").encode()).hexdigest()[:8],
+        series=series_key(data.get("SeriesInstanceUID")),
         modality=modality if modality in _MODALITIES else "another modality",
-        kind=_kind(sop_class, modality, image_type, _count(data, "NumberOfFrames", 1)),
+        kind=kind,
         derived=image_type[:2] == ["DERIVED", "SECONDARY"],
         position=_numbers(data, "ImagePositionPatient", 3),
         orientation=_numbers(data, "ImageOrientationPatient", 6),
@@ -170,7 +208,13 @@ def _read(path: Path, number: int) -> SliceHeader | None:
         slope=_number(data, "RescaleSlope"),
         intercept=_number(data, "RescaleIntercept"),
         units=str(data.get("RescaleType") or "").upper(),
+        data=data if whole and kind == CT else None,
     )
+
+
+def series_key(uid: Any) -> str:
+    """Return the name of a series in this project: eight hex digits of the SHA-256 of its UID."""
+    return hashlib.sha256(str(uid or "").encode()).hexdigest()[:8]
 
 
 def _kind(sop_class: str, modality: str, image_type: list[str], frames: int) -> str:

@@ -1,16 +1,17 @@
-"""A CT from a folder of DICOM files; `python -m data_prep.dicom FOLDER` lists its series."""
+"""One CT series of a folder of DICOM files: its slices in order, their grid, and their voxels."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.dicom.headers import SliceHeader, scan_folder
-from data_prep.dicom.series import Series, choose_series, files_named
+from data_prep.dicom.headers import SliceHeader, files_named, scan_folder
+from data_prep.dicom.series import Series, choose_series
 from data_prep.dicom.stacking import stack
 from data_prep.errors import InputError
 from data_prep.formats.gzip_stream import AGAIN
@@ -21,62 +22,93 @@ _MOST_PIXELS = 8192 * 8192  # of a slice
 _HU_TYPES = ("", "HU", "US")  # RescaleType: absent, Hounsfield units, unspecified
 
 
-def open_dicom(folder: Path, series: str | int | None = None) -> VoxelSource:
-    """Read the headers of a folder of DICOM files and stack one CT series; its voxels are int16 HU.
+@dataclass(frozen=True)
+class DicomSeries:
+    """A CT series whose headers were read, once: `read_volume` and `write_dicom_seg` take it from here.
 
-    Slices are ordered by their position along the normal, never by number or name. InputError unless they fill one grid
-    of right angles: a gap, two slices in one place, uneven spacing, gantry tilt, and mixed sizes, spacings or
-    orientations are refused, each in words of its own. Errors and notes hold nothing that identifies a patient; the
-    folder's path is the caller's own.
+    Attributes:
+        folder: where its files are.
+        name: number and key, as errors name it.
+        slices: in the order of the grid's last axis.
+        grid: of the slices.
+        notes: one line per decision of the reader.
     """
-    scan = scan_folder(folder)
-    chosen, notes = choose_series(scan, folder, series)
-    where = f"{folder}: series {chosen.number} ({chosen.key})"
+
+    folder: Path
+    name: str
+    slices: tuple[SliceHeader, ...] = field(repr=False)
+    grid: SourceGrid
+    notes: tuple[str, ...] = ()
+
+
+def open_series(folder: str | Path, series: str | int | None = None, *, for_seg: bool = False) -> DicomSeries:
+    """Read the headers of a folder of DICOM files and stack one CT series by the positions of its slices.
+
+    Errors and notes hold nothing that identifies a patient; the folder's path is the caller's own.
+
+    Args:
+        folder: of DICOM files; its subfolders are read, links are not followed.
+        series: number or key, see `list_series`; None chooses the axial CT with most slices.
+        for_seg: keep the whole headers, so that `write_dicom_seg` need not read them again; they identify the patient.
+
+    Raises:
+        InputError: code `no_dicom` without a DICOM image; `missing_slices`; otherwise `unreadable`: two slices in one
+            place, uneven spacing, gantry tilt, mixed sizes, spacings or orientations, values that are not HU.
+    """
+    scan = scan_folder(folder, whole=for_seg)
+    chosen, notes = choose_series(scan, series)
+    name = f"series {chosen.number} ({chosen.key})"
     if scan.damaged:
-        where += f", in a folder with damaged DICOM ({files_named(scan.damaged)}),"
-    notes += _check_values(chosen, where)
-    ordered, grid = stack(chosen.images, where)
-    check_size(folder, grid.size, 2)
-    check_grid(grid, folder)
-    return VoxelSource(folder, grid, np.dtype(np.int16), lambda: _slices(ordered, grid, where), notes)
+        name += f", in a folder with damaged DICOM ({files_named(scan.damaged)}),"
+    notes += _check_values(chosen, name, scan.folder)
+    ordered, grid = stack(chosen.images, name, scan.folder)
+    check_size(scan.folder, grid.size, 2)
+    check_grid(grid, scan.folder)
+    return DicomSeries(scan.folder, name, tuple(ordered), grid, notes)
 
 
-def _check_values(series: Series, where: str) -> tuple[str, ...]:
-    """Check what the voxels mean; return notes. InputError for anything but gray values in HU."""
+def open_dicom(series: DicomSeries) -> VoxelSource:
+    """Return the voxels of a series as int16 HU, to be read slice by slice."""
+    return VoxelSource(
+        series.folder, series.grid, np.dtype(np.int16), lambda: _planes(series), series.notes, dicom=series
+    )
+
+
+def _check_values(series: Series, name: str, folder: Path) -> tuple[str, ...]:
+    """Check the meaning of the voxels and return notes; InputError unless they are gray values in HU."""
     images = series.images
-    colored = [image.file for image in images if image.samples != 1]
-    if colored:
-        raise InputError(
-            f"{where}: {len(colored)} slices are in color; expected one value per voxel; export the CT itself"
-        )
-    units = sorted({image.units for image in images} - set(_HU_TYPES))
-    if units:
-        raise InputError(f"{where}: values are no HU (their RescaleType is another); expected HU; export the CT itself")
     scales = [number for image in images for number in (image.slope, image.intercept) if number is not None]
-    if 0 in [image.slope for image in images] or not all(map(math.isfinite, scales)):
-        raise InputError(f"{where}: RescaleSlope or RescaleIntercept is no number or 0; expected numbers; {AGAIN}")
-    for image in images:
-        pixels = math.prod(image.size)
-        if pixels > _MOST_PIXELS or image.bits not in (8, 16, 32):
-            columns, rows = image.size
-            raise InputError(
-                f"{where}: file number {image.file} in the order of names claims {columns} x {rows} pixels of "
-                f"{image.bits} bits; expected a CT slice; {AGAIN}"
-            )
+    colored = sum(image.samples != 1 for image in images)
+    odd = next((i for i in images if math.prod(i.size) > _MOST_PIXELS or i.bits not in (8, 16, 32)), None)
+    problem = ""
+    if colored:
+        problem = f"{colored} slices are in color; expected one value per voxel; export the CT itself"
+    elif {image.units for image in images} - set(_HU_TYPES):
+        problem = "values are not HU (their RescaleType is another); expected HU; export the CT itself"
+    elif 0 in [image.slope for image in images] or not all(map(math.isfinite, scales)):
+        problem = f"RescaleSlope or RescaleIntercept is 0 or not a number; expected numbers; {AGAIN}"
+    elif odd is not None:
+        columns, rows = odd.size
+        problem = (
+            f"{files_named([odd.file])} claims {columns} x {rows} pixels of {odd.bits} bits; expected a CT slice; "
+            f"{AGAIN}"
+        )
+    if problem:
+        raise InputError(f"{name}: {problem}", path=folder, code="unreadable")
     unscaled = sum(image.slope is None or image.intercept is None for image in images)
-    notes = [f"{unscaled} slices name no RescaleSlope or RescaleIntercept: taken for 1 and 0"] if unscaled else []
+    notes = [f"{unscaled} slices have no RescaleSlope or RescaleIntercept: 1 and 0 assumed"] if unscaled else []
     unknown = sum(image.units == "US" for image in images)
-    notes += [f"{unknown} slices leave the unit of their values open: taken for HU"] if unknown else []
+    notes += [f"{unknown} slices do not specify the unit of their values: HU assumed"] if unknown else []
     return tuple(notes)
 
 
-def _slices(ordered: Sequence[SliceHeader], grid: SourceGrid, where: str) -> Iterator[np.ndarray]:
+def _planes(series: DicomSeries) -> Iterator[np.ndarray]:
     import SimpleITK as sitk
 
     limits = np.iinfo(np.int16)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    for image in ordered:
+    for image in series.slices:
         warnings = sitk.ProcessObject.GetGlobalWarningDisplay()
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
         try:
@@ -86,9 +118,11 @@ def _slices(ordered: Sequence[SliceHeader], grid: SourceGrid, where: str) -> Ite
             values = np.empty(0)
         finally:
             sitk.ProcessObject.SetGlobalWarningDisplay(warnings)
-        if values.shape != (1, *grid.size[1::-1]):
+        if values.shape != (1, *series.grid.size[1::-1]):
             raise InputError(
-                f"{where}: the pixels of file number {image.file} in the order of names cannot be read; the file is "
-                f"truncated or damaged, or packed in an unusual way; {AGAIN}"
+                f"{series.name}: the pixels of {files_named([image.file])} cannot be read; the file is truncated or "
+                f"damaged, or packed in an unusual way; {AGAIN}",
+                path=series.folder,
+                code="truncated",
             )
         yield values if values.dtype == np.int16 else np.clip(np.rint(values), limits.min, limits.max).astype(np.int16)

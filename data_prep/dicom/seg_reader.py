@@ -1,40 +1,37 @@
-"""DICOM Segmentations (SEG) read as label maps on the grid of the CT that they were made from."""
+"""DICOM Segmentations (SEG), read as label maps on the grid of their CT."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.dicom.headers import scan_folder, silent
+from data_prep.dicom.headers import scan_folder, series_key, silent
 from data_prep.dicom.series import choose_series
-from data_prep.dicom.stacking import stack
+from data_prep.dicom.stacking import SAME, stack
 from data_prep.errors import InputError
 from data_prep.formats.gzip_stream import AGAIN
 from data_prep.formats.image_source import check_size, opened
-from data_prep.geometry.source_grid import GRID_TOLERANCE, SourceGrid, axial_axes, check_grid
-from data_prep.geometry.types import triple
+from data_prep.geometry.source_grid import GRID_TOLERANCE, SourceGrid, check_grid
 from data_prep.geometry.volume import Volume
+from data_prep.labels import CYST, KIDNEY, TUMOR
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _SEG_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
-_WORDS = {1: ("kidney", "renal"), 2: ("tumor", "tumour", "neoplasm", "mass"), 3: ("cyst",)}
+_WORDS = {CYST: ("cyst",), TUMOR: ("tumor", "tumour", "neoplasm", "mass"), KIDNEY: ("kidney", "renal")}
 _CODES = {  # SNOMED CT codes of the segmented property type
-    "64033007": 1,  # kidney
-    "108369006": 2,  # neoplasm
-    "86049000": 2,  # primary malignant neoplasm
-    "372087000": 2,  # primary neoplasm
-    "4147007": 2,  # mass
-    "367643001": 3,  # cyst
+    "64033007": KIDNEY,  # kidney
+    "108369006": TUMOR,  # neoplasm
+    "86049000": TUMOR,  # primary malignant neoplasm
+    "372087000": TUMOR,  # primary neoplasm
+    "4147007": TUMOR,  # mass
+    "367643001": CYST,  # cyst
 }
-
-_SAME = 1e-4  # mm, or of a unit vector: rounding in headers
-_PAINTED = (1, 3, 2)  # where segments overlap, as where the kidney's holds the tumor, the last one counts
+_PAINTED = (KIDNEY, CYST, TUMOR)  # where segments overlap, for example a kidney's and its tumor's, the last one counts
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,8 @@ def read_dicom_seg(path: str | Path, folder: str | Path | None = None) -> Volume
     check_size(path, grid.size, 1)
     check_grid(grid, path)
     axes = np.reshape(grid.direction, (3, 3)).T
-    fits = grid.size[:2] == size and np.allclose(grid.spacing[1::-1], pixel_mm, atol=_SAME)
-    if not fits or not np.allclose(axes[:2].ravel(), orientation, atol=_SAME):
+    fits = grid.size[:2] == size and np.allclose(grid.spacing[1::-1], pixel_mm, atol=SAME)
+    if not fits or not np.allclose(axes[:2].ravel(), orientation, atol=SAME):
         raise InputError(
             f"{path}: its frames do not lie as the slices of {folder} do; expected the CT it was made from"
         )
@@ -93,10 +90,7 @@ def read_dicom_seg(path: str | Path, folder: str | Path | None = None) -> Volume
         for frame, place in zip(frames, places, strict=True):
             if frame.label == label:
                 stored[place][pixels[frame.index] > 0] = label
-    order, flips = axial_axes(grid.direction)
-    voxels = np.ascontiguousarray(np.flip(stored.transpose(order), flips))
-    spacing_mm = triple(grid.spacing[::-1][axis] for axis in order)
-    return Volume(voxels, spacing_mm, grid, path, notes)
+    return Volume(np.ascontiguousarray(grid.to_axial(stored)), grid.axial_spacing_mm, grid, path, notes)
 
 
 def _open(path: Path) -> Dataset:
@@ -129,7 +123,7 @@ def _labels_of_segments(data: Dataset, path: Path) -> dict[int, int]:
         label = _CODES.get(str(segment.SegmentedPropertyTypeCodeSequence[0].CodeValue))
         if label is None:
             name = str(segment.get("SegmentLabel") or "").lower()
-            label = next((label for label, words in reversed(_WORDS.items()) if any(w in name for w in words)), None)
+            label = next((label for label, words in _WORDS.items() if any(w in name for w in words)), None)
         if label is None:
             raise InputError(
                 f"{path}: segment {segment.SegmentNumber} is none of kidney, tumor and cyst by its code and name; "
@@ -175,12 +169,11 @@ def _listed(data: Dataset) -> list[str]:
     return [str(item.ReferencedSOPInstanceUID) for item in data.ReferencedSeriesSequence[0].ReferencedInstanceSequence]
 
 
-def _series_grid(folder: Path, series: str) -> SourceGrid:
-    key = hashlib.sha256(series.encode()).hexdigest()[:8]
+def _series_grid(folder: Path, uid: str) -> SourceGrid:
     scan = scan_folder(folder)
-    one = next((image.series for image in scan.images if image.series == key), None)
-    chosen, _ = choose_series(scan, folder, one)
-    return stack(chosen.images, f"{folder}: series {chosen.number} ({chosen.key})")[1]
+    known = series_key(uid) in {image.series for image in scan.images}
+    chosen, _ = choose_series(scan, series_key(uid) if known else None)
+    return stack(chosen.images, f"series {chosen.number} ({chosen.key})", folder)[1]
 
 
 def _own_grid(
@@ -198,9 +191,9 @@ def _own_grid(
     along = positions @ normal
     steps = np.diff(np.sort(along))
     if spacing is None:
-        if not (steps > _SAME).any():
+        if not (steps > SAME).any():
             raise InputError(f"{path}: has one slice and does not tell the spacing; give the folder of the CT series")
-        spacing = float(steps[steps > _SAME].min())
+        spacing = float(steps[steps > SAME].min())
     notes: tuple[str, ...] = ()
     lowest = int(np.argmin(along))
     first, count = float(along[lowest]), round((float(along.max()) - float(along[lowest])) / spacing) + 1

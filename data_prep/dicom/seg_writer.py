@@ -1,4 +1,4 @@
-"""Labels as a DICOM Segmentation (SEG) that refers to the CT slices they were made from."""
+"""Labels written as a DICOM Segmentation (SEG) that refers to the CT slices they were made from."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.dicom.headers import scan_folder, silent
-from data_prep.dicom.series import choose_series
-from data_prep.dicom.stacking import stack
+from data_prep.dicom.headers import silent
+from data_prep.dicom.reader import DicomSeries
 from data_prep.errors import InputError, require
 from data_prep.files.atomic import replacing
-from data_prep.geometry.source_grid import SourceGrid, as_stored, same_grid
+from data_prep.geometry.source_grid import SourceGrid
 from data_prep.geometry.volume import Volume
+from data_prep.labels import CYST, KIDNEY, TUMOR
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# By label: name, SNOMED CT codes of property category (DICOM's CID 7150) and type (CID 7192, 7159), color as elsewhere.
+# By label: name, SNOMED CT codes of property category (DICOM's CID 7150) and type (CID 7192, 7159), color.
 SEGMENTS: dict[int, tuple[str, str, str, tuple[int, int, int]]] = {
-    1: ("Kidney", "91723000", "64033007", (0x56, 0xB4, 0xE9)),
-    2: ("Tumor", "49755003", "108369006", (0xE6, 0x9F, 0x00)),
-    3: ("Cyst", "49755003", "367643001", (0x00, 0x9E, 0x73)),
+    KIDNEY: ("Kidney", "91723000", "64033007", (0x56, 0xB4, 0xE9)),
+    TUMOR: ("Tumor", "49755003", "108369006", (0xE6, 0x9F, 0x00)),
+    CYST: ("Cyst", "49755003", "367643001", (0x00, 0x9E, 0x73)),
 }
 _MEANINGS = {
     "91723000": "Anatomical Structure",
@@ -33,77 +33,71 @@ _MEANINGS = {
     "367643001": "Cyst",
 }
 _NEEDED = ("SOPInstanceUID", "FrameOfReferenceUID")
-_MAY_BE_EMPTY = (  # the standard wants them in every file, with or without a value; anonymizers take them out
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-)
-_FIRST_SERIES_NUMBER = 1000  # added to the source's, so that the series follows all of the scanner's own
+_MAY_BE_EMPTY = (  # the standard requires them in every file, with or without a value; anonymizers remove them
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime"
+)  # fmt: skip
+_FIRST_SERIES_NUMBER = 1000  # added to the source's number, so that the series follows all of the scanner's own
 
 
 def write_dicom_seg(
-    labels_zyx: np.ndarray,
-    volume: Volume,
-    folder: str | Path,
-    path: str | Path,
-    series: str | int | None = None,
-    *,
-    algorithm_name: str,
-    algorithm_version: str,
+    labels_zyx: np.ndarray, volume: Volume, path: str | Path, *, algorithm_name: str, algorithm_version: str
 ) -> None:
-    """Write labels uint8 [z, y, x] (axial order) of a CT series as one DICOM SEG; it appears whole or not at all.
+    """Write labels of a CT series as one DICOM SEG; the file appears whole or not at all.
 
-    volume: as `read_volume(folder, series)` gave it; its grid is that of the labels. Segments are binary: 1 Kidney,
-    2 Tumor, and 3 Cyst where there is one; frames without a voxel are left out (an empty map has all frames, for a SEG
-    needs one). Each frame refers to its CT slice, and the file lists all slices of the series, in the grid's order.
+    Segments are binary: 1 Kidney, 2 Tumor, and 3 Cyst if there is one. Frames without a voxel are left out (an empty
+    map has all frames, because a SEG needs one). Each frame refers to its CT slice, and the file lists all slices of
+    the series, in the grid's order.
 
-    The file repeats patient and study of the series, as the standard demands: it belongs into the patient's own study,
-    and must be de-identified wherever the series must be. Where anonymizers emptied the UID of study or series, the SEG
-    gets one that follows from the slices' own, the same each time. ValueError where the labels' shape is not the
-    volume's; InputError where the folder does not hold the volume's series any more, and where its headers lack what a
-    SEG needs.
+    The file repeats patient and study of the series, as the standard requires: it belongs in the patient's own study
+    and must be de-identified like the series. If an anonymizer emptied the UID of study or series, the SEG gets one
+    derived from the slices' own UIDs, the same each time.
+
+    Args:
+        labels_zyx: uint8 [z, y, x] in axial order.
+        volume: of the series, from `read_volume`; the headers of the slices are read again only if the series was
+            opened without `for_seg`.
+        path: of the file to write.
+        algorithm_name, algorithm_version: of the program that made the labels.
+
+    Raises:
+        ValueError: another shape than the volume's.
+        InputError: the volume is not from DICOM, or its headers lack what a SEG needs.
     """
-    folder, path = Path(folder), Path(path)
-    if np.shape(labels_zyx) != volume.voxels.shape:
-        raise ValueError(f"labels have the shape {np.shape(labels_zyx)}, their volume has {volume.voxels.shape}")
-    slices, grid = _source_slices(folder, series)
-    if not same_grid(grid, volume.source):
-        raise InputError(f"{folder}: the series has another grid than the volume that was read from it; read it again")
-    labels = np.ascontiguousarray(as_stored(np.asarray(labels_zyx, np.uint8), grid.direction))
+    series = volume.dicom
+    if not isinstance(series, DicomSeries):
+        raise InputError("not a DICOM series, and a DICOM SEG can refer to nothing else", path=volume.path)
+    labels = np.ascontiguousarray(series.grid.to_stored(np.asarray(labels_zyx, np.uint8)))
     with silent():
+        slices = _source_slices(series)
         try:
-            segmentation = _segmentation(labels, slices, grid, algorithm_name, algorithm_version)
+            segmentation = _segmentation(labels, slices, series.grid, algorithm_name, algorithm_version)
         except (AttributeError, KeyError, TypeError, ValueError) as error:  # their texts may quote the headers
             raise InputError(
-                f"{folder}: the headers of the series cannot be carried over to a DICOM SEG ({type(error).__name__}); "
-                "expected whole CT headers of one study; write the labels as .nii.gz"
+                f"the headers of the series cannot be copied to a DICOM SEG ({type(error).__name__}); "
+                "expected whole CT headers of one study; write the labels as .nii.gz",
+                path=series.folder,
             ) from None
         with replacing(path) as temporary:
             segmentation.save_as(temporary)
 
 
-def _source_slices(folder: Path, series: str | int | None) -> tuple[list[Dataset], SourceGrid]:
-    """Return the headers of a series' slices in the order of their grid, and the grid."""
+def _source_slices(series: DicomSeries) -> list[Dataset]:
+    """Return the headers of a series' slices in the order of its grid, with all that a SEG refers to."""
     import pydicom
 
-    chosen, _ = choose_series(scan_folder(folder), folder, series)
-    ordered, grid = stack(chosen.images, f"{folder}: series {chosen.number} ({chosen.key})")
-    with silent():
-        slices: list[Dataset] = [pydicom.dcmread(image.path, stop_before_pixels=True, force=True) for image in ordered]
-    for data in slices:  # anonymizers may empty the data set's own; the file's stay
+    slices: list[Dataset] = [
+        image.data or pydicom.dcmread(image.path, stop_before_pixels=True, force=True) for image in series.slices
+    ]
+    for data in slices:  # anonymizers may empty the data set's own, but not the file's
         data.SOPInstanceUID = data.get("SOPInstanceUID") or data.file_meta.get("MediaStorageSOPInstanceUID")
         data.SOPClassUID = data.get("SOPClassUID") or pydicom.uid.CTImageStorage
     for name in _NEEDED:
         lacking = sum(not data.get(name) for data in slices)
         if lacking:
             raise InputError(
-                f"{folder}: {lacking} of {len(slices)} slices have no {name}, which a DICOM SEG must refer to; export "
-                "the series anew, or write the labels as .nii.gz"
+                f"{lacking} of {len(slices)} slices have no {name}, which a DICOM SEG must refer to; export "
+                "the series anew, or write the labels as .nii.gz",
+                path=series.folder,
             )
     for data in slices:
         for name, source in (("SeriesInstanceUID", "SOPInstanceUID"), ("StudyInstanceUID", "FrameOfReferenceUID")):
@@ -112,8 +106,8 @@ def _source_slices(folder: Path, series: str | int | None) -> tuple[list[Dataset
         for name in _MAY_BE_EMPTY:
             if name not in data:
                 setattr(data, name, None)
-        data.SliceThickness = data.get("SliceThickness") or grid.spacing[2]
-    return slices, grid
+        data.SliceThickness = data.get("SliceThickness") or series.grid.spacing[2]
+    return slices
 
 
 def _segmentation(labels: np.ndarray, slices: Sequence[Dataset], grid: SourceGrid, name: str, version: str) -> Any:
@@ -124,8 +118,8 @@ def _segmentation(labels: np.ndarray, slices: Sequence[Dataset], grid: SourceGri
     algorithm = hd.AlgorithmIdentificationSequence(
         name=name, version=version, family=codes.cid7162.ArtificialIntelligence
     )
-    kidney = _code(SEGMENTS[1][2])
-    present = [label for label in SEGMENTS if label < 3 or (labels == label).any()]
+    kidney = _code(SEGMENTS[KIDNEY][2])
+    present = [label for label in SEGMENTS if label < CYST or (labels == label).any()]
     descriptions = [
         hd.seg.SegmentDescription(
             segment_number=label,
@@ -134,7 +128,7 @@ def _segmentation(labels: np.ndarray, slices: Sequence[Dataset], grid: SourceGri
             segmented_property_type=_code(SEGMENTS[label][2]),
             algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=algorithm,
-            anatomic_regions=None if label == 1 else [kidney],
+            anatomic_regions=None if label == KIDNEY else [kidney],
             display_color=hd.color.CIELabColor.from_rgb(*SEGMENTS[label][3]),
         )
         for label in present

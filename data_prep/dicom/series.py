@@ -1,26 +1,37 @@
-"""The series in a folder of DICOM files, and which of them is read."""
+"""The series in a folder of DICOM files, and the choice of the one to read."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.dicom.headers import CAPTURE, CT, LOCALIZER, MULTI_FRAME, Scan, SliceHeader, scan_folder
+from data_prep.dicom.headers import (
+    CAPTURE,
+    CT,
+    LOCALIZER,
+    MULTI_FRAME,
+    FolderScan,
+    SliceHeader,
+    files_named,
+    scan_folder,
+)
 from data_prep.errors import InputError
 
-_KEY_DIGITS = 4  # at least, of a key that is typed; shorter ones are numbers
+_KEY_DIGITS = 4  # the fewest of a key that a user may type; shorter texts are numbers
 
 
 @dataclass(frozen=True)
 class Series:
-    """A series, under a number and a key instead of its UID, which is an identifier.
+    """A series, named by a number and a key instead of its UID, which is an identifier.
 
-    number: from 1, in the order of the series' first files; key: eight hex digits of the SHA-256 of its UID; kind: of
-    its images, `CT image` if it can be read; images: those of this kind.
+    Attributes:
+        number: from 1, in the order of the series' first files.
+        key: eight hex digits of the SHA-256 of its UID.
+        kind: of its images, `CT image` if it can be read.
+        images: those of this kind.
     """
 
     number: int
@@ -31,7 +42,7 @@ class Series:
 
     @property
     def plane(self) -> str:
-        """`axial`, `coronal` or `sagittal`, whichever is nearest; empty where no image says how it lies."""
+        """`axial`, `coronal` or `sagittal`, whichever is nearest; empty if no image has an orientation."""
         known = next((image.orientation for image in self.images if image.orientation), None)
         if known is None:
             return ""
@@ -46,16 +57,17 @@ class Series:
 
 
 def list_series(folder: str | Path) -> list[Series]:
-    """Return the series of all DICOM images in a folder and the folders in it; InputError if there is none."""
-    return series_of(scan_folder(Path(folder)), Path(folder))
+    """Return the series of all DICOM images in a folder and its subfolders; InputError if there is none."""
+    return series_of(scan_folder(folder))
 
 
-def series_of(scan: Scan, folder: Path) -> list[Series]:
+def series_of(scan: FolderScan) -> list[Series]:
     """Group the images of a scan by series; InputError if there is none."""
     if not scan.images:
         found = f"{scan.files} other files" + (f", {len(scan.damaged)} of them damaged DICOM" if scan.damaged else "")
         found += f" and {scan.links} links, which are not followed" if scan.links else ""
-        raise InputError(f"{folder}: no DICOM image in this folder ({found}); expected the slices of a CT series")
+        detail = f"no DICOM image in this folder ({found}); expected the slices of a CT series"
+        raise InputError(detail, path=scan.folder, code="no_dicom")
     groups: dict[str, list[SliceHeader]] = {}
     for image in scan.images:
         groups.setdefault(image.series, []).append(image)
@@ -67,57 +79,51 @@ def series_of(scan: Scan, folder: Path) -> list[Series]:
     return series
 
 
-def choose_series(scan: Scan, folder: Path, wanted: str | int | None) -> tuple[Series, tuple[str, ...]]:
-    """Return the series to read, and a note on each thing that was decided.
+def choose_series(scan: FolderScan, wanted: str | int | None) -> tuple[Series, tuple[str, ...]]:
+    """Return the series to read, and one note per decision.
 
-    wanted: a number or (the first four digits or more of) a key. Without it: the CT series with most slices, axial
-    before others, and among these reformatted ones (DERIVED, SECONDARY) last. InputError where there is no such series.
+    Args:
+        scan: of the folder.
+        wanted: a number or (at least the first four digits of) a key. None: the CT series with most slices, axial
+            before others, and among these reformatted ones (DERIVED, SECONDARY) last.
+
+    Raises:
+        InputError: no series or no single series fits, or it is not CT.
     """
-    series = series_of(scan, folder)
+    series = series_of(scan)
     readable = [one for one in series if one.kind == CT]
     if not readable:
-        raise InputError(f"{folder}: {_none_readable(series)}")
-    chosen = _wanted(series, str(wanted), folder) if wanted is not None else max(readable, key=_preference)
+        raise InputError(_none_readable(series), path=scan.folder, code="unreadable")
     notes = []
-    if len(readable) > 1 and wanted is None:
-        how = "the axial CT" if chosen.plane == "axial" else "none is axial, so the CT"
-        longer = any(one.plane == chosen.plane and len(one.images) > len(chosen.images) for one in readable)
-        most = "most slices that is not reformatted" if longer else "most slices"
-        notes.append(
-            f"{len(readable)} CT series found: read {how} with {most}, {chosen}; predict --series chooses another"
-        )
-    passed = Counter(image.kind for image in scan.images if image.kind in (LOCALIZER, CAPTURE, MULTI_FRAME))
-    notes += [f"{count} {kind} passed over" for kind, count in sorted(passed.items())]
+    if wanted is not None:
+        chosen = _wanted(series, str(wanted), scan.folder)
+    else:
+        chosen = max(readable, key=lambda one: (one.plane == "axial", not one.images[0].derived, len(one.images)))
+        if len(readable) > 1:
+            how = "the axial CT" if chosen.plane == "axial" else "none is axial, so the CT"
+            longer = any(one.plane == chosen.plane and len(one.images) > len(chosen.images) for one in readable)
+            most = "most slices that is not reformatted" if longer else "most slices"
+            notes.append(
+                f"{len(readable)} CT series found: read {how} with {most}, {chosen}; predict --series chooses another"
+            )
+    skipped = Counter(image.kind for image in scan.images if image.kind in (LOCALIZER, CAPTURE, MULTI_FRAME))
+    notes += [f"{count} {kind} skipped" for kind, count in sorted(skipped.items())]
     if scan.damaged:
-        notes.append(
-            f"{len(scan.damaged)} files look like damaged DICOM and were passed over: {files_named(scan.damaged)}"
-        )
+        notes.append(f"{len(scan.damaged)} files look like damaged DICOM and were skipped: {files_named(scan.damaged)}")
     return chosen, tuple(notes)
 
 
-def files_named(numbers: Sequence[int]) -> str:
-    """Name files by their number, for their names may hold identifiers."""
-    more = ", ..." if len(numbers) > 5 else ""
-    return f"file number {', '.join(map(str, numbers[:5]))}{more} in the order of names"
-
-
-def _preference(one: Series) -> tuple[bool, bool, int]:
-    return one.plane == "axial", not one.images[0].derived, len(one.images)
-
-
 def _wanted(series: list[Series], wanted: str, folder: Path) -> Series:
-    if len(wanted) < _KEY_DIGITS:
-        found = [one for one in series if str(one.number) == wanted]
-    else:
-        found = [one for one in series if one.key.startswith(wanted.lower())]
+    is_number = len(wanted) < _KEY_DIGITS
+    found = [one for one in series if (str(one.number) == wanted if is_number else one.key.startswith(wanted.lower()))]
     if len(found) != 1:
-        all_of_them = "; ".join(map(str, series))
-        raise InputError(
-            f"{folder}: series {wanted[:20]!a} fits {len(found)} series; expected one number or key of: {all_of_them}"
-        )
-    if found[0].kind != CT:
-        raise InputError(f"{folder}: {found[0]}; expected a series of CT images")
-    return found[0]
+        known = "; ".join(map(str, series))
+        detail = f"series {wanted[:20]!a} fits {len(found)} series; expected one number or key of: {known}"
+    elif found[0].kind != CT:
+        detail = f"{found[0]}; expected a series of CT images"
+    else:
+        return found[0]
+    raise InputError(detail, path=folder, code="unreadable")
 
 
 def _none_readable(series: list[Series]) -> str:

@@ -28,10 +28,13 @@ _SLAB_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class VoxelSource:
-    """An image whose header was read and found sound.
+    """An image whose header was read and is valid.
 
-    slabs: gives the voxels as arrays [k, j, i] of `dtype`, in the file's axis order and units, k ascending, and raises
-    InputError for a damaged file, at the latest after the last. An array is the caller's until the next is asked for.
+    Attributes:
+        slabs: yields the voxels as arrays [k, j, i] of `dtype`, in the file's axis order and units, k ascending, and
+            raises InputError for a damaged file, at the latest after the last. Each array is valid until the next one.
+        notes: one line per decision of the reader.
+        dicom: the `DicomSeries` of a DICOM folder.
     """
 
     path: Path
@@ -39,6 +42,7 @@ class VoxelSource:
     dtype: np.dtype
     slabs: Callable[[], Iterator[np.ndarray]]
     notes: tuple[str, ...] = ()
+    dicom: object = None
 
 
 @dataclass(frozen=True)

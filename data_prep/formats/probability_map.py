@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.errors import InputError
 from data_prep.files.atomic import replacing
-from data_prep.geometry.source_grid import SourceGrid, as_stored, axial_axes
+from data_prep.geometry.source_grid import SourceGrid
 
 ENDING = ".nii.gz"
 _DIM_3, _SCL_SLOPE, _CAL_MAX = 46, 112, 124  # places in the header of NIfTI-1
@@ -29,12 +29,10 @@ def write_percent(percent_zyx: np.ndarray, like: SourceGrid, path: str | Path) -
 
     path = Path(path)
     if not path.name.endswith(ENDING):
-        raise InputError(f"{path}: probabilities are written as {ENDING} alone; choose such a name")
-    order, _ = axial_axes(like.direction)
-    expected = tuple(like.size[::-1][axis] for axis in order)
-    if percent_zyx.shape != expected:
-        raise ValueError(f"percents have the shape {percent_zyx.shape}, their source has {expected} (z, y, x)")
-    stored = as_stored(percent_zyx, like.direction)
+        raise InputError(
+            f"probabilities are written only as {ENDING}; choose such a name", path=path, code="wrong_name"
+        )
+    stored = like.to_stored(percent_zyx)
     with replacing(path) as temporary, igzip.open(temporary, "wb", compresslevel=_LEVEL) as file:
         file.write(_header(like))
         for plane in stored:

@@ -1,4 +1,4 @@
-"""Where a file's voxels lie: its grid in millimeters, its axes against the patient's, and whether two grids are one."""
+"""The grid of a file's voxels in millimeters, its axes relative to the patient, and the comparison of two grids."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.errors import InputError
+from data_prep.geometry.types import triple
 
 GRID_TOLERANCE = 0.1  # of the smallest voxel edge
 _RIGHT_ANGLE_TOLERANCE = 1e-4  # of a direction's dot products; text headers round to about 1e-6
@@ -17,7 +18,10 @@ _RIGHT_ANGLE_TOLERANCE = 1e-4  # of a direction's dot products; text headers rou
 
 @dataclass(frozen=True)
 class SourceGrid:
-    """Where the voxels of a file lie, in its own axis order, as SimpleITK has it (x fastest, LPS mm)."""
+    """Where the voxels of a file lie, in the file's axis order and SimpleITK's conventions (x fastest, LPS mm).
+
+    Axial order is [z, y, x], where z ascends to superior, y to posterior, x to left (the nearest axes if oblique).
+    """
 
     size: tuple[int, ...]
     spacing: tuple[float, ...]  # mm
@@ -26,23 +30,61 @@ class SourceGrid:
 
     @property
     def orientation(self) -> str:
-        """Three letters that say where each axis runs to, such as `LPS`; KiTS files are `IPL`."""
+        """Three letters for the directions of the axes, such as `LPS`; KiTS files are `IPL`."""
         import SimpleITK as sitk
 
         return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(self.direction)
 
+    @property
+    def axial_shape(self) -> tuple[int, int, int]:
+        """The shape (z, y, x) of the voxels in axial order."""
+        return triple(self.size[axis] for axis in self._axes)
+
+    @property
+    def axial_spacing_mm(self) -> tuple[float, float, float]:
+        """The spacing (z, y, x) of the voxels in axial order."""
+        return triple(self.spacing[axis] for axis in self._axes)
+
+    def to_axial(self, stored: np.ndarray) -> np.ndarray:
+        """Return a view in axial order [z, y, x] of an array in the file's axis order [k, j, i]."""
+        order, flips = _axial_axes(self.direction)
+        return np.flip(stored.transpose(order), flips)
+
+    def to_stored(self, axial: np.ndarray) -> np.ndarray:
+        """Return a view in the file's axis order [k, j, i] of an array in axial order; ValueError for another shape."""
+        if axial.shape != self.axial_shape:
+            raise ValueError(f"the array has the shape {axial.shape}, its source has {self.axial_shape} (z, y, x)")
+        order, flips = _axial_axes(self.direction)
+        return np.flip(axial, flips).transpose(np.argsort(order))
+
+    @property
+    def axial(self) -> SourceGrid:
+        """The grid of the voxels in axial order: equal for files that differ only in their axis order."""
+        axes = list(reversed(self._axes))  # for x, y, z
+        direction = np.reshape(self.direction, (3, 3))[:, axes]
+        size, spacing = tuple(self.size[axis] for axis in axes), tuple(self.spacing[axis] for axis in axes)
+        origin = np.array(self.origin, float)
+        for axis in (2 - flip for flip in _axial_axes(self.direction)[1]):
+            origin += direction[:, axis] * (size[axis] - 1) * spacing[axis]
+            direction[:, axis] *= -1
+        return SourceGrid(size, spacing, tuple(origin.tolist()), tuple(direction.ravel().tolist()))
+
+    @property
+    def _axes(self) -> tuple[int, ...]:
+        # of the file, counted from the fastest, for z, y, x
+        return tuple(2 - axis for axis in _axial_axes(self.direction)[0])
+
 
 def same_grid(a: SourceGrid, b: SourceGrid) -> bool:
-    """Whether two files share one grid: equal sizes, no corner apart by more than a tenth of a voxel.
+    """Return whether two files share one grid: equal sizes and no corner apart by more than a tenth of a voxel.
 
-    The tenth (of the smallest edge of `a`'s voxels) lets pass what rounding in file headers does, and nothing
-    more.
+    The tenth (of the smallest edge of `a`'s voxels) tolerates the rounding of file headers and nothing more.
     """
     return a.size == b.size and bool(corners_apart_mm(a, b) <= GRID_TOLERANCE * min(a.spacing))
 
 
 def corners_apart_mm(a: SourceGrid, b: SourceGrid) -> float:
-    """Return the largest distance between the same corner of two grids; NaN where a grid holds NaN."""
+    """Return the largest distance between equal corners of two grids; NaN if a grid holds NaN."""
     return float(np.linalg.norm(_corners_mm(a) - _corners_mm(b), axis=1).max())
 
 
@@ -50,23 +92,24 @@ def check_grid(grid: SourceGrid, path: Path) -> None:
     """Raise InputError unless spacing and origin are numbers, spacing is positive and the axes are at right angles."""
     if not all(np.isfinite(mm) and mm > 0 for mm in grid.spacing):
         found = " x ".join(f"{mm:g}" for mm in grid.spacing)
-        raise InputError(f"{path}: the voxel spacing is {found} mm; expected positive numbers; correct the header")
-    if not np.isfinite(grid.origin).all() or not np.isfinite(grid.direction).all():
-        raise InputError(f"{path}: origin or direction is NaN or infinite; expected numbers; correct the header")
-    axes = np.reshape(grid.direction, (3, 3))
-    if np.abs(axes.T @ axes - np.eye(3)).max() > _RIGHT_ANGLE_TOLERANCE:
-        raise InputError(
-            f"{path}: the axes are sheared or of no unit length (gantry tilt?); expected axes at right angles; "
+        problem = f"the voxel spacing is {found} mm; expected positive numbers; correct the header"
+    elif not np.isfinite(grid.origin).all() or not np.isfinite(grid.direction).all():
+        problem = "origin or direction is NaN or infinite; expected numbers; correct the header"
+    elif np.abs((axes := np.reshape(grid.direction, (3, 3))).T @ axes - np.eye(3)).max() > _RIGHT_ANGLE_TOLERANCE:
+        problem = (
+            "the axes are sheared or not of unit length (gantry tilt?); expected axes at right angles; "
             "resample the image to such a grid"
         )
+    else:
+        return
+    raise InputError(problem, path=path, code="unreadable")
 
 
 @lru_cache(maxsize=64)
-def axial_axes(direction: tuple[float, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _axial_axes(direction: tuple[float, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return (order, flips): `np.flip(array.transpose(order), flips)` brings a file's array into axial order.
 
-    SimpleITK decides, on one voxel: reading and writing then agree, also where an oblique axis is as near to
-    two others.
+    SimpleITK decides, on one voxel, so reading and writing agree even if an oblique axis is equally near to two others.
     """
     import SimpleITK as sitk
 
@@ -81,27 +124,8 @@ def axial_axes(direction: tuple[float, ...]) -> tuple[tuple[int, ...], tuple[int
     return order, flips
 
 
-def as_stored(axial: np.ndarray, direction: tuple[float, ...]) -> np.ndarray:
-    """Return a view of an axial array [z, y, x] in the axis order of a file with these directions, [k, j, i]."""
-    order, flips = axial_axes(direction)
-    return np.flip(axial, flips).transpose(np.argsort(order))
-
-
-def axial_grid(grid: SourceGrid) -> SourceGrid:
-    """Return the grid of a file's voxels in axial order: equal for files that differ in their axis order only."""
-    order, flips = axial_axes(grid.direction)
-    axes = [2 - axis for axis in reversed(order)]  # of the file, for x, y, z
-    size, spacing = [grid.size[axis] for axis in axes], [grid.spacing[axis] for axis in axes]
-    direction = np.reshape(grid.direction, (3, 3))[:, axes]
-    origin = np.array(grid.origin, float)
-    for axis in (2 - flip for flip in flips):
-        origin += direction[:, axis] * (size[axis] - 1) * spacing[axis]
-        direction[:, axis] *= -1
-    return SourceGrid(tuple(size), tuple(spacing), tuple(origin.tolist()), tuple(direction.ravel().tolist()))
-
-
 def _corners_mm(grid: SourceGrid) -> np.ndarray:
-    # [8, 3]; outer corners, not voxel centers: so the spacing counts along an axis of one voxel, too
+    # [8, 3]; outer corners, not voxel centers: so the spacing also counts along an axis of one voxel
     index = np.array(list(product(*((-0.5, n - 0.5) for n in grid.size))))
     direction = np.reshape(grid.direction, (3, 3))
     return np.asarray(grid.origin) + (index * grid.spacing) @ direction.T

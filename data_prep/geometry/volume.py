@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +12,28 @@ from data_prep.geometry.source_grid import SourceGrid
 
 @dataclass(frozen=True)
 class Volume:
-    """Voxels in axial order and what is needed to write on their file's own grid.
+    """Voxels in axial order and the grid of their file.
 
-    voxels: [z, y, x]; z ascends to the patient's superior, y to posterior, x to left (the nearest axes where
-    the scan is oblique). So `voxels[k]` is an axial slice as radiologists view it: face up, patient's right
-    on the left.
-    spacing_mm: (z, y, x) of that array.
+    Attributes:
+        voxels: [z, y, x]; z ascends to the patient's superior, y to posterior, x to left (the nearest axes if the scan
+            is oblique). So `voxels[k]` is an axial slice as radiologists view it: face up, patient's right on the left.
+        spacing_mm: (z, y, x) of that array.
+        source: the grid of the file, in its own axis order.
+        notes: one line per decision of the reader.
+        dicom: the `DicomSeries` that was read; None for other formats.
     """
 
     voxels: np.ndarray
     spacing_mm: tuple[float, float, float]
     source: SourceGrid
     path: Path
-    notes: tuple[str, ...] = ()  # what reading had to decide, one line each
+    notes: tuple[str, ...] = ()
+    dicom: object = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
 class StoredImage:
-    """A file's voxels as they are stored, rescaled to its own units: `values` [k, j, i] in the file's axis order."""
+    """The voxels of a file as they are stored, rescaled to its units: `values` [k, j, i] in the file's axis order."""
 
     values: np.ndarray
     grid: SourceGrid

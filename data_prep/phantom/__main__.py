@@ -1,7 +1,7 @@
 """Simulated patients in the KiTS layout: data to learn from where there are no real ones, and the demo's.
 
 `python -m data_prep.phantom --out DIR` writes a cohort; with `--labels DIR`, around real label maps. Every patient
-follows from (seed, index) and the settings. See docs/simulated_patients.md.
+follows from (seed, index) and the settings. See docs/howto/simulated_patients.md.
 """
 
 from __future__ import annotations

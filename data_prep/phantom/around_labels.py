@@ -25,7 +25,7 @@ from data_prep.phantom.painting.scene import Scene, paint_scene
 from data_prep.phantom.patient import Phantom, other_phase, scanned_twice
 
 # Share of the plain cohort's contrast agent (mean, deviation), fitted by hand to the medians of kidney and tumor in
-# real slices: that they agree is no check, see docs/simulated_patients.md.
+# real slices: that they agree is no check, see docs/howto/simulated_patients.md.
 HARD_ENHANCEMENT = (0.6, 0.27)
 
 

@@ -14,7 +14,7 @@ from kidney_seg.config.run_config import Config
 PRESETS: types.MappingProxyType[str, Config] = types.MappingProxyType(
     {
         # The same method, small enough for two and a half minutes on two CPU cores with the simulated patients.
-        # `inline` costs as much as `side` at this size and finds more tumor (measured: docs/design.md).
+        # `inline` costs as much as `side` at this size and finds more tumor (measured: docs/explanation/design.md).
         "demo": Config(
             model=ModelConfig(size=64, width_factor=0.25, decoder="inline", batch_norm_momentum=0.9),
             data=DataConfig(scale=0.2, rotation_deg=20.0),
@@ -35,7 +35,7 @@ PRESETS: types.MappingProxyType[str, Config] = types.MappingProxyType(
                 noise_hu=20.0,
             ),
             # a long first round on all patients, then a short one at a low rate: rounds at the rate of the first, on
-            # three quarters of the patients, took as many steps and made nothing better (docs/what_helps.md)
+            # three quarters of the patients, took as many steps and made nothing better (docs/howto/few_patients.md)
             rounds=RoundsConfig(
                 starts=1, start_steps=900, steps=150, max_rounds=1, peak_rate=1.5e-3, rate_decay=0.3, patient_share=0.75
             ),

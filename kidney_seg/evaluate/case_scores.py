@@ -12,7 +12,7 @@ import numpy as np
 from data_prep.datasets.kits import patient_of
 from data_prep.errors import InputError
 from data_prep.geometry.components import bounding_box
-from data_prep.labels import BACKGROUND, CYST, TUMOR
+from data_prep.labels import CYST, TUMOR
 from kidney_seg.metrics.lesion_detection import detect, size_class
 from kidney_seg.metrics.overlap import (
     KITS23_REGIONS,
@@ -66,7 +66,7 @@ def score_pair(truth_labels: np.ndarray, predicted_labels: np.ndarray, spacing_m
     """Return the scores of one case: `COLUMNS` without case and patient, and `LESIONS`, one dict per true tumor.
 
     The scores of KiTS19, distances and volumes count cysts (3, in KiTS21 and KiTS23) as kidney; the columns of KiTS23
-    take the labels as they are. For empty masks see docs/scores.md.
+    take the labels as they are. For empty masks see docs/howto/scores.md.
 
     Args:
         truth_labels: [z, y, x].
@@ -112,8 +112,7 @@ def _score_stages(
         check_shapes(truth_labels, labels)
     # the diagonal of the volume counts as the distance to an absent structure
     absent_mm = math.hypot(*(size * mm for size, mm in zip(truth_labels.shape, spacing_mm, strict=True)))
-    box = bounding_box(np.logical_or.reduce([labels != BACKGROUND for labels in (truth_labels, *stages)]))
-    box = box or (slice(0, 1),) * 3  # all empty
+    box = bounding_box(truth_labels, *stages) or (slice(0, 1),) * 3  # all empty
     truth = truth_labels[box]
     surfaces = {name: surface_of(region_mask(truth, region), spacing_mm) for name, region in KITS23_REGIONS.items()}
     scored: list[dict[str, Any]] = []
@@ -171,9 +170,9 @@ def _distances(truth: np.ndarray, surfaces: dict[str, Surface], predicted: np.nd
 
 def check_same_grid(found: Volume, true: Volume) -> None:
     """Raise InputError unless a prediction lies on the grid of its truth."""
-    from data_prep.geometry.source_grid import axial_grid, same_grid
+    from data_prep.geometry.source_grid import same_grid
 
-    mine, theirs = axial_grid(found.source), axial_grid(true.source)  # DICOM SEG and KiTS files differ in their axes
+    mine, theirs = found.source.axial, true.source.axial  # DICOM SEG and KiTS files differ in their axes
     if same_grid(theirs, mine):
         return
     pairs = {key: (getattr(mine, key), getattr(theirs, key)) for key in ("size", "spacing", "origin", "direction")}

@@ -14,7 +14,7 @@ from kidney_seg.evaluate.case_scores import COLUMNS, LESIONS
 from kidney_seg.evaluate.summary import detections, summarize, zero_tumor_dice
 from kidney_seg.metrics.missing import nan_to_none
 
-SCORES_SCHEMA = 2  # of scores.json, see docs/scores.md
+SCORES_SCHEMA = 2  # of scores.json, see docs/howto/scores.md
 COMPARISON_SCHEMA = 1  # of against.json
 
 

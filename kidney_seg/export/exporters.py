@@ -1,7 +1,7 @@
 """Export a trained model as the whole pipeline: `python -m kidney_seg.export RUN --out models/kidney_seg`.
 
 What is exported takes raw HU slices of any size and returns labels and probabilities on the same pixels. Written whole
-or not at all, and only if it gives the answers of the `.keras` model. See docs/serving.md.
+or not at all, and only if it gives the answers of the `.keras` model. See docs/howto/serving.md.
 """
 
 from __future__ import annotations

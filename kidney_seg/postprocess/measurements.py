@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from data_prep.geometry.components import connected_objects, largest_diameter_mm, surface_voxels
+from data_prep.geometry.components import bounding_box, connected_objects, largest_diameter_mm, surface_voxels
 from data_prep.geometry.types import Box, triple
 from data_prep.labels import IDS
 from kidney_seg.postprocess.kidneys import Bodies
@@ -87,10 +87,8 @@ def volumes_ml(labels: np.ndarray, voxel_ml: float) -> dict[str, float]:
 
 def _kidney(mask: np.ndarray, labels: np.ndarray, bodies: Bodies, number: int, side: str) -> dict[str, Any]:
     parts = volumes_ml(labels[bodies.box][mask], bodies.voxel_ml)
-    span = []
-    for axis, part in enumerate(bodies.box):
-        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        span.append((part.start + int(filled[0]), part.start + int(filled[-1])))
+    own = bounding_box(mask) or bodies.box  # a kidney has voxels
+    span = [(part.start + side.start, part.start + side.stop - 1) for part, side in zip(bodies.box, own, strict=True)]
     at_edge = [(first == 0, last == size - 1) for (first, last), size in zip(span, labels.shape, strict=True)]
     return {
         "side": side,

@@ -37,7 +37,7 @@ def describe(
     distance_mm: float = DISTANCE_MM,
     kidney_ml: float = KIDNEY_ML,
 ) -> dict:
-    """Return what is in a label map, ready for JSON (no NaN, plain numbers): `docs/postprocessing.md` has each key.
+    """Return what is in a label map, ready for JSON (no NaN, plain numbers); see docs/howto/postprocessing.md.
 
     labels_before, labels_after: integers [z, y, x] in LPS axial order (x ascends to the patient's left), before and
     after the rule; components: what `postprocess.apply_rule` said of the former with the same `distance_mm` and

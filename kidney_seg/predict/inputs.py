@@ -79,10 +79,12 @@ def _name(path: Path) -> str:
 
 def _cases(folder: Path, images: str | None, split: str | Path | None, part: str) -> list[Scan] | None:
     """Return the cases of a folder of cases; None for a folder of DICOM files."""
+    from data_prep.dicom.headers import holds_dicom
+
     try:
         cases, problems = find_cases(folder, images)
     except InputError:
-        if images or split or not _holds_dicom(folder):
+        if images or split or not holds_dicom(folder):
             raise
         return None
     for problem in problems:
@@ -94,15 +96,6 @@ def _cases(folder: Path, images: str | None, split: str | Path | None, part: str
         if not cases:
             raise InputError(f"{folder}: no case of the {part} patients of {split} is here")
     return [Scan(case.name, case.image) for case in cases]
-
-
-def _holds_dicom(folder: Path) -> bool:
-    from data_prep.dicom.series import list_series
-
-    try:
-        return bool(list_series(folder))
-    except InputError:
-        return False
 
 
 def _check_names(scans: Sequence[Scan]) -> None:

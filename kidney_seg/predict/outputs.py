@@ -109,7 +109,7 @@ def write_outputs(
                 raise ValueError(f"no percentages for {outputs.percent}")
             write_percent(percent, volume.source, outputs.percent)
         if outputs.seg is not None:
-            _write_seg(outputs.seg, labels, volume, content["image"]["series"])
+            _write_seg(outputs.seg, labels, volume)
         with replacing(outputs.labels) as temporary:
             write_labels(labels, volume.source, temporary)
             made = {path: path for path in outputs.all} | {outputs.labels: temporary}
@@ -129,11 +129,10 @@ def check_source(outputs: Outputs, image: Path) -> None:
         raise InputError(f"{image}: is no DICOM series, to which alone a DICOM SEG can refer; leave --dicom-seg out")
 
 
-def _write_seg(path: Path, labels: np.ndarray, volume: Volume, series: str | None) -> None:
+def _write_seg(path: Path, labels: np.ndarray, volume: Volume) -> None:
     from data_prep.dicom.seg_writer import write_dicom_seg
 
-    folder = volume.path
-    write_dicom_seg(labels, volume, folder, path, series, algorithm_name=PROGRAM, algorithm_version=code_version())
+    write_dicom_seg(labels, volume, path, algorithm_name=PROGRAM, algorithm_version=code_version())
 
 
 def _read(path: Path) -> dict | None:

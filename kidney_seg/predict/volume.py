@@ -44,8 +44,8 @@ def predict_slabs(
     """Predict a volume in slabs of one batch, none of which is kept: float arrays never cover the volume.
 
     Each slab is brought to the network's grid; its probabilities (never labels) go back to the volume's, where the
-    most probable class is taken. The result is bit for bit that of the whole volume at once. `watch` is given the
-    slabs' first slices and hands them on one by one, as a progress bar does.
+    most probable class is taken. The result is bit for bit that of the whole volume at once, in the same batches.
+    `watch` is given the slabs' first slices and hands them on one by one, as a progress bar does.
     """
     voxels, spacing_mm = volume.voxels, volume.spacing_mm
     labels = np.zeros(voxels.shape, np.uint8)

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.geometry.components import bounding_box
+from data_prep.geometry.components import EMPTY, bounding_box, connected
 from kidney_seg.metrics.overlap import tissue_masks
 
 TRIANGLES = {"kidney": 5000, "tumor": 2500}  # about, per structure
 FEWEST = 150  # triangles per object
 FINEST = 0.25  # of the smallest edge of a voxel: the finest grid of a mesh
 MOST_OBJECTS = 30  # per structure; smaller ones are left out
-EMPTY = (slice(0, 1),) * 3
 SMOOTHING = 0.6  # standard deviation, in steps of the mesh's grid or in voxels, whichever is more
 
 
@@ -42,12 +41,12 @@ def surface(mask: np.ndarray, spacing_mm: Sequence[float], triangles: int = 2500
     """
     import cc3d
 
-    cut = bounding_box(mask) or EMPTY
-    mask = np.ascontiguousarray(np.asarray(mask, bool)[cut])
-    objects, count = cc3d.largest_k(mask, k=MOST_OBJECTS, connectivity=26, return_N=True)
-    total = int(cc3d.connected_components(mask, connectivity=26, return_N=True)[1]) if count == MOST_OBJECTS else count
-    if count == 0:
+    cut = bounding_box(mask)
+    if cut is None:
         return Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
+    mask = np.ascontiguousarray(np.asarray(mask, bool)[cut])
+    objects, total = connected(mask)
+    objects, count = cc3d.largest_k(objects, k=MOST_OBJECTS, return_N=True, precomputed_ccl=True)
     boxes = cc3d.statistics(objects)["bounding_boxes"][1:]
     parts = [(box, objects[box] == number) for number, box in enumerate(boxes, 1)]
     areas = [_area_mm2(part, spacing_mm) for _, part in parts]
@@ -71,7 +70,7 @@ def scene(labels: Sequence[np.ndarray], spacing_mm: Sequence[float]) -> list[dic
     all. Cysts (label 3) are kidney.
     """
     spacing_mm = tuple(float(mm) for mm in spacing_mm)
-    box = bounding_box(np.logical_or.reduce([np.asarray(one) > 0 for one in labels])) or EMPTY  # scans are large
+    box = bounding_box(*map(np.asarray, labels)) or EMPTY  # masks of whole scans are large
     masks = [tissue_masks(np.asarray(one)[box]) for one in labels]
     meshes = [{name: surface(mask, spacing_mm, TRIANGLES[name]) for name, mask in each.items()} for each in masks]
     corners = [mesh.vertices for each in meshes for mesh in each.values() if len(mesh.vertices)]

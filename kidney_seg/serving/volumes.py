@@ -1,7 +1,7 @@
 """Segment whole volumes with a model that is served: `python -m kidney_seg.serving HOST:PORT INPUT --out OUT`.
 
 Speaks to TF Serving over gRPC or REST; reads and writes what `kidney_seg.predict` does, and gives the same labels.
-`--check DIR` tells whether an exported model holds its contract. See docs/serving.md.
+`--check DIR` tells whether an exported model holds its contract. See docs/howto/serving.md.
 """
 
 from __future__ import annotations

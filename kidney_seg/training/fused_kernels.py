@@ -1,8 +1,8 @@
 """TensorFlow's own kernels for what Keras puts together of many small ones: batch normalization and Adam in training.
 
 The same arithmetic, on the same variables, so that files and networks stay Keras' own; only the rounding differs. On a
-processor the chains of small operations took a quarter of a step of the preset `paper` (docs/speed.md). JAX compiles
-such chains by itself.
+processor the chains of small operations took a quarter of a step of the preset `paper` (docs/explanation/speed.md).
+JAX compiles such chains by itself.
 """
 
 from __future__ import annotations

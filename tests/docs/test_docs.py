@@ -14,7 +14,7 @@ from data_prep.phantom.cohort import write_cohort
 from kidney_seg.__main__ import COMMANDS, load_command, main
 
 ROOT = Path(__file__).resolve().parents[2]
-TEXTS = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
+TEXTS = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]
 TINY = (
     "size=32 width_factor=0.25 decoder=inline batch_norm_momentum=0.9 gates= multi_scale_input=false"
     " deep_supervision=false cross_entropy=0.5 peak_rate=0.01 starts=1 start_steps=60 max_rounds=0 retries=0"
@@ -165,7 +165,7 @@ def test_commands_within_sentences_of_the_readme(words, folder, tmp_path, monkey
 @pytest.mark.slow
 def test_the_tutorial_from_its_first_line_to_its_last(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "tutorial" / "tutorial.md").read_text(encoding="utf-8")
     played = [words for block in blocks(text, "") for words in commands(block)]
     for words in played:
         play(words)
@@ -208,7 +208,7 @@ def test_commands_are_listed(capsys):
     assert made == set(COMMANDS)
     assert main([]) == 0
     shown = capsys.readouterr().out
-    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
     for name, what in COMMANDS.items():
         assert f"python -m {name}" in shown and what in shown
         assert f"| `{name}` | {what} |" in page

@@ -13,6 +13,8 @@ from kidney_seg.config.prediction import PredictionConfig
 from kidney_seg.figures.score_plots import plot_thresholds
 from kidney_seg.threshold import format_thresholds, main, score_thresholds, summarize_thresholds
 
+pytestmark = pytest.mark.network
+
 MM = (1.0, 1.0, 1.0)
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import random
@@ -49,31 +50,39 @@ def settings_of(config: Config) -> list[str]:
     ]
 
 
-def live(cache: Path, run: Path, kill_after: float | None = None, writing: bool = False) -> bool:
-    """Train in a child process, killed after so many seconds; whether it came to its end.
+def live(cache: Path, run: Path, moment: tuple[int, float] | None = None, writing: bool = False) -> bool:
+    """Train in a child process, killed at a moment: so many lines said, so many seconds later; whether it ended first.
 
-    `writing`: killed while a checkpoint is half written, the first one that is seen after these seconds.
+    `writing`: killed while a checkpoint is half written, the first one that is seen after that moment.
     """
+    reads, writes = os.pipe()
     child = os.fork()
     if child == 0:
         from kidney_seg.progressive.driver import train
 
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        train(cache, run, TINY, seed=3, say=lambda line: None)
+        train(cache, run, TINY, seed=3, say=lambda line: os.write(writes, line.partition("\n")[0].encode() + b"\n"))
         os._exit(0)
-    begun = time.monotonic()
-    while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            if status != 0:
-                raise SystemExit(f"the training ended by itself with status {status}")
-            return True
-        late = kill_after is not None and time.monotonic() - begun >= kill_after
-        if late and (not writing or _holds_half_a_checkpoint(child, run)):
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return False
-        time.sleep(0.0005 if late else 0.01)
+    os.close(writes)
+    os.set_blocking(reads, False)
+    said, reached = b"\n", None
+    with os.fdopen(reads, "rb", buffering=0) as lines:
+        while True:
+            said += lines.read() or b""
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                if status != 0:
+                    raise SystemExit(f"the training ended by itself with status {status}")
+                return True
+            if moment and reached is None and said.count(b"\n") > moment[0]:
+                reached = time.monotonic()
+            late = moment and reached is not None and time.monotonic() - reached >= moment[1]
+            if late and (not writing or _holds_half_a_checkpoint(child, run)):
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                print(f"killed{' while it wrote' * writing} after: {said.decode().splitlines()[-1]}", flush=True)
+                return False
+            time.sleep(0.0005 if late else 0.01)
 
 
 def _holds_half_a_checkpoint(child: int, run: Path) -> bool:
@@ -125,22 +134,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cache", type=Path, help="cache of 32 x 32 slices with a split")
     parser.add_argument("folder", type=Path, help="new folder for the runs")
+    parser.add_argument("--undisturbed", type=Path, help="a finished run on this cache, to compare with")
     parser.add_argument("--kills", type=int, default=6)
     parser.add_argument("--seed", type=int, default=int(np.random.SeedSequence().entropy % 10**6))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     chance = random.Random(arguments.seed)
-    quiet_tensorflow()  # the children of this process have it loaded
-    begun = time.monotonic()
-    live(arguments.cache, arguments.folder / "undisturbed", None)
-    whole = time.monotonic() - begun
-    expected = result(arguments.folder / "undisturbed")
+    quiet_tensorflow()
+    for name in ("progressive", "rounds", "final", "report_page"):  # the children of this process have them loaded
+        importlib.import_module(f"kidney_seg.{name}")
+    undisturbed = arguments.undisturbed or arguments.folder / "undisturbed"
+    if not arguments.undisturbed:
+        live(arguments.cache, undisturbed)
+    expected = result(undisturbed)
     kills, runs, half_written = 0, 0, 0
     while kills < arguments.kills:
         run, ended = arguments.folder / f"killed{runs}", False
         while not ended:
-            delay = chance.uniform(0.0, whole) if kills < arguments.kills else None
-            ended = live(arguments.cache, run, delay, writing=kills % 2 == 1)
+            # a run says some 16 lines, first how it begins, last what it scored; an epoch takes half a second
+            moment = (chance.randrange(10), chance.random()) if kills < arguments.kills else None
+            ended = live(arguments.cache, run, moment, writing=kills % 2 == 1)
             kills += not ended
             half_written += not ended and any(run.rglob(".tmp-*"))
         runs += 1

@@ -1,7 +1,7 @@
 """Train 20 steps of a tiny network and save its weights: on one device, on several, in several processes.
 
-`test_devices.py` and `test_process_group.py` run it by `python training_steps.py OUT KEY=VALUE ...`, each time in a
-process of its own: devices are counted once per process.
+`test_devices.py` runs it by `python training_steps.py OUT KEY=VALUE ... -- OUT KEY=VALUE ...`, one training after the
+other, in processes of their own: devices are counted once per process.
 """
 
 from __future__ import annotations
@@ -36,13 +36,17 @@ def slices() -> tuple[np.ndarray, np.ndarray]:
     return (100 * label + rng.normal(0, 20, label.shape)).astype(np.int16), label
 
 
-def main(out: Path, settings: list[str]) -> None:
+def prepare() -> None:
+    """Load TensorFlow, with as many CPU devices as the environment says."""
     quiet_tensorflow()
     import tensorflow as tf
 
     if os.environ.get("CPU_DEVICES"):
         parts = [tf.config.LogicalDeviceConfiguration()] * int(os.environ["CPU_DEVICES"])
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+
+
+def main(out: Path, settings: list[str]) -> None:
     from kidney_seg.pipeline.sampling import draw_samples
     from kidney_seg.pipeline.slice_store import SliceStore
     from kidney_seg.training.follower import follow
@@ -74,4 +78,9 @@ def main(out: Path, settings: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    prepare()
+    given = sys.argv[1:]
+    while given:
+        end = given.index("--") if "--" in given else len(given)
+        main(Path(given[0]), given[1:end])
+        given = given[end + 1 :]

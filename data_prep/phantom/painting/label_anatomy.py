@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_prep.geometry.types import Box, triple
+from data_prep.geometry.components import bounding_box, connected
+from data_prep.geometry.types import Box
 from data_prep.phantom.painting.canvas import path_distance_mm
 from data_prep.phantom.painting.habitus import Build
 from data_prep.phantom.painting.horseshoe import RADIUS_MM, isthmus_path_mm
@@ -43,15 +44,12 @@ def find_bodies(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> l
 
     labels: uint8 [z, y, x]. None of that size: no bodies.
     """
-    import cc3d
-
-    if not labels.any():
+    box = bounding_box(labels)
+    if box is None:
         return []
-    flat = [np.flatnonzero(labels.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    box = triple(slice(int(used[0]), int(used[-1]) + 1) for used in flat)
     inside = labels[box]
     places = [axis[part] for axis, part in zip(axes_mm(labels.shape, spacing_mm), box, strict=True)]
-    objects = cc3d.connected_components(inside > 0, connectivity=26)
+    objects, _ = connected(inside > 0)
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
     sizes = np.bincount(objects.ravel()) * voxel_ml
     bodies = []

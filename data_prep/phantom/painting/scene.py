@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.geometry.types import Box, triple
+from data_prep.geometry.components import EMPTY, bounding_box
+from data_prep.geometry.types import Box
 from data_prep.phantom.painting.appearance import add_texture, rim, shading, strands
 from data_prep.phantom.painting.canvas import Canvas, coverage
 from data_prep.phantom.painting.habitus import Build, Difficulty
@@ -64,7 +66,8 @@ def paint_scene(
         np.maximum(coverage(around - uneven) * canvas.room, coverage(around - build.look.gap_mm)),
         build.hu["fat"] + strands(canvas, build.look),
     )
-    box = _box_around(mask, canvas.spacing_mm, HILUM_MM + 6.0)
+    margin = [math.ceil((HILUM_MM + 6.0) / mm) for mm in canvas.spacing_mm]
+    box = bounding_box(mask, margin=margin) or EMPTY
     near, spacing = mask[box], canvas.spacing_mm
     closed = edt.edt(around[box] <= HILUM_MM, anisotropy=spacing, parallel=1) > HILUM_MM
     closed |= near
@@ -81,15 +84,6 @@ def paint_scene(
     for hu in (canvas.hu, kidney, tumor):
         hu += uneven
     return Scene(canvas, kidney, tumor, {**drawn, "cysts": cysts, "phase": build.phase, "painted_hu": build.hu})
-
-
-def _box_around(mask: np.ndarray, spacing_mm: tuple[float, ...], margin_mm: float) -> Box:
-    box = []
-    for axis, mm in enumerate(spacing_mm):
-        used = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        margin = int(np.ceil(margin_mm / mm))
-        box.append(slice(max(0, int(used[0]) - margin), min(mask.shape[axis], int(used[-1]) + margin + 1)))
-    return triple(box)
 
 
 def _paint_sinuses(

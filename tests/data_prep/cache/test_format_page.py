@@ -18,7 +18,7 @@ from data_prep.geometry.network_grid import GridSettings
 from data_prep.split.folds import make_folds
 from data_prep.split.sets import make_split
 
-PAGE = (Path(__file__).parents[3] / "docs" / "cache_format.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "explanation" / "cache_format.md").read_text()
 
 
 @pytest.fixture(scope="module")

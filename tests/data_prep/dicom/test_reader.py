@@ -131,8 +131,8 @@ def test_a_missing_slope_is_one_and_said(tmp_path: Path) -> None:
     volume = read_volume(save_slices(tmp_path / "scan", slices_of(random_hu(), change=change)))
     assert np.array_equal(volume.voxels, random_hu() + 1024)
     assert volume.notes == (
-        "6 slices name no RescaleSlope or RescaleIntercept: taken for 1 and 0",
-        "6 slices leave the unit of their values open: taken for HU",
+        "6 slices have no RescaleSlope or RescaleIntercept: 1 and 0 assumed",
+        "6 slices do not specify the unit of their values: HU assumed",
     )
 
 

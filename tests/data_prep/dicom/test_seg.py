@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import highdicom as hd
 import nibabel as nib
@@ -14,6 +15,8 @@ from pydicom.uid import generate_uid
 from support.dicom_files import SPACING_MM, random_hu, save_slices, slices_of, without_identifiers
 from support.helpers import one_line
 
+from data_prep.dicom.headers import holds_dicom
+from data_prep.dicom.reader import open_series
 from data_prep.dicom.seg_reader import read_dicom_seg
 from data_prep.dicom.seg_writer import write_dicom_seg
 from data_prep.errors import InputError
@@ -61,7 +64,7 @@ def points(values, affine):
 def test_highdicom_reads_what_nibabel_reads_from_the_nifti_labels(tmp_path, name):
     volume = series(tmp_path / "ct", AXES[name])
     labels = some_labels(volume.voxels.shape, most=4)
-    write_dicom_seg(labels, volume, tmp_path / "ct", tmp_path / "out" / "seg.dcm", **BY)
+    write_dicom_seg(labels, volume, tmp_path / "out" / "seg.dcm", **BY)
     write_labels(labels, volume.source, tmp_path / "labels.nii.gz")
 
     found = hd.seg.segread(tmp_path / "out" / "seg.dcm").get_volume(combine_segments=True)
@@ -80,7 +83,7 @@ def test_highdicom_reads_what_nibabel_reads_from_the_nifti_labels(tmp_path, name
 def test_what_pydicom_finds(tmp_path):
     volume = series(tmp_path / "ct")
     labels = some_labels(volume.voxels.shape)
-    write_dicom_seg(labels, volume, tmp_path / "ct", tmp_path / "seg.dcm", **BY)
+    write_dicom_seg(labels, volume, tmp_path / "seg.dcm", **BY)
 
     data = pydicom.dcmread(tmp_path / "seg.dcm")
     source = [pydicom.dcmread(path) for path in (tmp_path / "ct").iterdir()]
@@ -128,7 +131,7 @@ def test_any_labels_in_one_slice_or_none_come_back(tmp_path, values, segments):
     labels = np.zeros(volume.voxels.shape, np.uint8)
     for row, value in enumerate(values):
         labels[5, 2 + row, 3] = value
-    write_dicom_seg(labels, volume, tmp_path / "ct", tmp_path / "seg.dcm", **BY)
+    write_dicom_seg(labels, volume, tmp_path / "seg.dcm", **BY)
     assert hd.seg.segread(tmp_path / "seg.dcm").number_of_segments == segments
     for folder in (None, tmp_path / "ct"):
         again = read_dicom_seg(tmp_path / "seg.dcm", folder)
@@ -145,7 +148,7 @@ def test_an_emptied_study_is_one_study(tmp_path):
     volume = series(tmp_path / "ct", change=emptied)
     labels = some_labels(volume.voxels.shape)
     for name in ("a.dcm", "b.dcm"):
-        write_dicom_seg(labels, volume, tmp_path / "ct", tmp_path / name, **BY)
+        write_dicom_seg(labels, volume, tmp_path / name, **BY)
     a, b = (pydicom.dcmread(tmp_path / name) for name in ("a.dcm", "b.dcm"))
     assert a.StudyInstanceUID == b.StudyInstanceUID != ""
     assert a.SOPInstanceUID != b.SOPInstanceUID
@@ -161,10 +164,37 @@ def test_of_two_series_the_one_that_it_was_made_from(tmp_path):
     volume = read_volume(tmp_path / "ct", series=1)
     labels = some_labels(volume.voxels.shape)
     assert len(labels) == 6
-    write_dicom_seg(labels, volume, tmp_path / "ct", tmp_path / "seg.dcm", series=1, **BY)
+    write_dicom_seg(labels, volume, tmp_path / "seg.dcm", **BY)
     assert np.array_equal(read_dicom_seg(tmp_path / "seg.dcm", tmp_path / "ct").voxels, labels)
-    with pytest.raises(InputError, match="another grid"):
-        write_dicom_seg(labels, volume, tmp_path / "ct", tmp_path / "other.dcm", series=2, **BY)
+
+
+def test_each_header_is_read_once_in_a_run_with_a_seg(tmp_path, monkeypatch):
+    series(tmp_path / "ct")
+    read: list[str] = []
+    dcmread = pydicom.dcmread
+    monkeypatch.setattr(
+        pydicom, "dcmread", lambda path, *a, **k: read.append(Path(path).name) or dcmread(path, *a, **k)
+    )
+    assert holds_dicom(tmp_path / "ct")
+    volume = read_volume(open_series(tmp_path / "ct", for_seg=True))
+    labels = some_labels(volume.voxels.shape)
+    write_dicom_seg(labels, volume, tmp_path / "once.dcm", **BY)
+    assert sorted(read) == sorted(path.name for path in (tmp_path / "ct").iterdir())
+    write_dicom_seg(labels, read_volume(tmp_path / "ct"), tmp_path / "twice.dcm", **BY)
+    assert len(read) == 3 * len(volume.voxels)
+    once, twice = (pydicom.dcmread(tmp_path / name) for name in ("once.dcm", "twice.dcm"))
+    differing = {data.keyword for data in once if data != twice[data.tag]}
+    assert {word for word in differing if not word.endswith(("InstanceUID", "Time", "Date"))} <= {
+        "ContributingEquipmentSequence", "DimensionOrganizationSequence", "DimensionIndexSequence"
+    }  # fmt: skip
+    assert "DOE" not in repr(volume) + repr(volume.dicom)
+
+
+def test_no_seg_of_another_format(tmp_path):
+    volume = series(tmp_path / "ct")
+    write_labels(np.zeros(volume.voxels.shape), volume.source, tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match=r"a\.nii\.gz: not a DICOM series"):
+        write_dicom_seg(np.zeros(volume.voxels.shape), read_volume(tmp_path / "a.nii.gz"), tmp_path / "s.dcm", **BY)
 
 
 def lacking(name):
@@ -180,13 +210,16 @@ def lacking(name):
     ("change", "words"),
     [
         (lacking("FrameOfReferenceUID"), "1 of 8 slices have no FrameOfReferenceUID"),
-        (lambda data, k: (whole(data, k), setattr(data, "StudyInstanceUID", generate_uid())), "cannot be carried over"),
+        (
+            lambda data, k: (whole(data, k), setattr(data, "StudyInstanceUID", generate_uid())),
+            "cannot be copied to a DICOM SEG",
+        ),
     ],
 )
 def test_headers_that_make_no_seg(tmp_path, change, words):
     volume = series(tmp_path / "ct", change=change)
     with pytest.raises(InputError, match=words) as caught:
-        write_dicom_seg(some_labels(volume.voxels.shape), volume, tmp_path / "ct", tmp_path / "o" / "s.dcm", **BY)
+        write_dicom_seg(some_labels(volume.voxels.shape), volume, tmp_path / "o" / "s.dcm", **BY)
     assert "nii.gz" in without_identifiers(one_line(caught))
     assert not (tmp_path / "o").exists()
 
@@ -194,7 +227,7 @@ def test_headers_that_make_no_seg(tmp_path, change, words):
 def test_labels_of_another_shape(tmp_path):
     volume = series(tmp_path / "ct")
     with pytest.raises(ValueError, match="shape"):
-        write_dicom_seg(np.zeros((3, 9, 7), np.uint8), volume, tmp_path / "ct", tmp_path / "s.dcm", **BY)
+        write_dicom_seg(np.zeros((3, 9, 7), np.uint8), volume, tmp_path / "s.dcm", **BY)
 
 
 @pytest.fixture
@@ -203,7 +236,7 @@ def seg(tmp_path):
     volume = series(tmp_path / "ct")
     labels = some_labels(volume.voxels.shape)
     path = tmp_path / "seg.dcm"
-    write_dicom_seg(labels, volume, tmp_path / "ct", path, **BY)
+    write_dicom_seg(labels, volume, path, **BY)
 
     def change(alter):
         data = pydicom.dcmread(path)
@@ -300,7 +333,7 @@ def test_real_series(shared_data, tmp_path):
     labels = np.zeros(volume.voxels.shape, np.uint8)
     labels[3:12, 200:300, 100:180] = 1
     labels[5:14, 250:280, 150:210] = 2
-    write_dicom_seg(labels, volume, folder, tmp_path / "seg.dcm", **BY)
+    write_dicom_seg(labels, volume, tmp_path / "seg.dcm", **BY)
     write_labels(labels, volume.source, tmp_path / "labels.nii.gz")
 
     opened = hd.seg.segread(tmp_path / "seg.dcm")

@@ -66,8 +66,8 @@ def test_the_axial_ct_with_most_slices_is_read_and_said(study: Path) -> None:
     assert volume.notes == (
         "4 CT series found: read the axial CT with most slices that is not reformatted, "
         f"series 3 ({key}): 5 axial CT images of 7 x 9 pixels; predict --series chooses another",
-        "1 localizer passed over",
-        "1 secondary capture passed over",
+        "1 localizer skipped",
+        "1 secondary capture skipped",
     )
     # the key says which series it is without saying its UID
     assert len(key) == 8 and int(key, 16) >= 0
@@ -130,7 +130,7 @@ def test_a_series_can_only_be_chosen_in_a_folder(tmp_path: Path) -> None:
         read_volume(next(tmp_path.glob("*.dcm")))
 
 
-def test_damaged_and_other_files_are_passed_over_and_damage_is_said(tmp_path: Path) -> None:
+def test_damaged_and_other_files_are_skipped_and_damage_is_noted(tmp_path: Path) -> None:
     def deflate(data: Dataset, k: int) -> None:
         data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
 
@@ -142,7 +142,7 @@ def test_damaged_and_other_files_are_passed_over_and_damage_is_said(tmp_path: Pa
     (folder / "AAD.dcm").write_bytes(b"not found")
     (folder / "AAE").write_bytes(bytes(128) + b"DICM" + b"\xff" * 100)
     save_slices(folder, slices_of(random_hu(1), change=deflate), prefix="AAF")
-    note = "3 files look like damaged DICOM and were passed over: file number 4, 5, 6 in the order of names"
+    note = "3 files look like damaged DICOM and were skipped: file number 4, 5, 6 in the order of names"
     volume = read_volume(folder)
     assert volume.notes == (note,)
     assert np.array_equal(volume.voxels, random_hu())
@@ -163,9 +163,7 @@ def test_a_file_that_may_not_be_read_is_damage_and_its_name_is_not_told(tmp_path
     monkeypatch.setattr(voxel_source, "open", refuse, raising=False)
     volume = read_volume(folder)  # it is the first slice or the last, so no gap tells of it
     assert len(volume.voxels) == 5
-    assert volume.notes == (
-        "1 files look like damaged DICOM and were passed over: file number 4 in the order of names",
-    )
+    assert volume.notes == ("1 files look like damaged DICOM and were skipped: file number 4 in the order of names",)
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
@@ -214,7 +212,7 @@ def test_nothing_that_identifies_a_patient_leaves_the_headers(tmp_path: Path, st
 
 
 def test_the_docs_list_every_tag_that_is_looked_at() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "geometry.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "explanation" / "geometry.md").read_text(encoding="utf-8")
     listed = text.split("exactly these are looked at:")[1].split(". Of these")[0]
     expected = {*dicom_header.TAGS, "TransferSyntaxUID", "MediaStorageSOPClassUID"}
     assert {name.strip(" `\n") for name in listed.split(",")} == expected

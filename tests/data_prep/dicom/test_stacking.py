@@ -82,12 +82,12 @@ REFUSED = {
     "shifted": (shift, r"shifted sideways by up to 3 mm"),
     "moved": (move, r"slices are 1\.5 to 3\.5 mm apart; expected even spacing"),
     "stretched": (stretch, r"slices are 2\.5 to 3\.5 mm apart; expected even spacing"),
-    "doubled": (double, r"1 slices lie where another does \(the first at 40\.75 mm\)"),
-    "two phases": (double_all, "3 slices lie where another does"),
-    "all in one place": (put(ImagePositionPatient=[0, 0, 0]), "5 slices lie where another does"),
-    "turned": (turn, r"mixes orientations: 1 x 0 x 0 x 0 x 1 x 0 \(4 slices\)"),
-    "pixels": (stretch_pixels, r"mixes pixel spacings: 0\.8 x 0\.7 \(5 slices\), 0\.8 x 0\.71 \(1 slices\)"),
-    "sizes": (grow, r"mixes sizes: 7 x 9 \(5 slices\), 7 x 10 \(1 slices\)"),
+    "doubled": (double, r"1 slices are in the place of another \(the first at 40\.75 mm\)"),
+    "two phases": (double_all, "3 slices are in the place of another"),
+    "all in one place": (put(ImagePositionPatient=[0, 0, 0]), "5 slices are in the place of another"),
+    "turned": (turn, r"mixed orientations: 1 x 0 x 0 x 0 x 1 x 0 \(4 slices\)"),
+    "pixels": (stretch_pixels, r"mixed pixel spacings: 0\.8 x 0\.7 \(5 slices\), 0\.8 x 0\.71 \(1 slices\)"),
+    "sizes": (grow, r"mixed sizes: 7 x 9 \(5 slices\), 7 x 10 \(1 slices\)"),
     "no position": (lose("ImagePositionPatient"), "1 of 6 slices lack position"),
     "no orientation": (lose("ImageOrientationPatient"), "1 of 6 slices lack position, orientation"),
     "no pixel spacing": (lose("PixelSpacing"), "1 of 6 slices lack"),
@@ -101,7 +101,7 @@ REFUSED = {
     "MR": (put(Modality="MR"), r"no CT series.*found MR \(1 series\)"),
     "unknown": (put(Modality="JANE"), r"no CT series.*found another modality \(1 series\)"),
     "slope 0": (put(RescaleSlope=0), "RescaleSlope or RescaleIntercept"),
-    "no HU": (put(RescaleType="Z_EFF"), "values are no HU"),
+    "no HU": (put(RescaleType="Z_EFF"), "values are not HU"),
     "terabytes": (put(Rows=65535, Columns=65535), "claims 65535 x 65535 pixels of 16 bits"),
     "no rows": (put(Rows=0), "expected 1 or more along each axis"),
 }
@@ -127,7 +127,7 @@ def test_missing_slices_are_counted_and_placed(tmp_path: Path) -> None:
 
 
 def test_a_single_slice_and_folders_without_dicom_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="one slice, and one has no spacing"):
+    with pytest.raises(InputError, match="one slice, so there is no spacing"):
         read_volume(save_slices(tmp_path / "one", slices_of(random_hu(1))))
     (tmp_path / "text").mkdir()
     with pytest.raises(InputError, match=r"no DICOM image in this folder \(0 other files\)"):

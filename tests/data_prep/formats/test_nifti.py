@@ -89,10 +89,11 @@ def test_several_gzip_members_and_zeros_after_them_are_read_and_other_bytes_refu
     for padding in (b"", bytes(1), bytes(3_000_000)):
         (tmp_path / "a.nii.gz").write_bytes(b"".join(members) + padding)
         assert np.array_equal(read_image(tmp_path / "a.nii.gz").values, noise.transpose(2, 1, 0))
-    for rest in (b"x", b"\x1f", b"not gzip"):
+    for rest, code in ((b"x", "damaged"), (b"\x1f", "truncated"), (b"not gzip", "damaged")):
         (tmp_path / "a.nii.gz").write_bytes(b"".join(members) + bytes(10) + rest)
-        with pytest.raises(InputError, match="damaged"):
+        with pytest.raises(InputError, match=code) as caught:
             read_volume(tmp_path / "a.nii.gz")
+        assert caught.value.code == code
     (tmp_path / "a.nii.gz").write_bytes(b"".join(members[:-1]) + members[-2][:-3])
     with pytest.raises(InputError, match="truncated"):
         read_volume(tmp_path / "a.nii.gz")

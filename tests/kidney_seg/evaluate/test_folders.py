@@ -344,7 +344,7 @@ def test_dicom_segmentations_are_scored(tmp_path):
     write_labels(true, volume.source, tmp_path / "t" / "a.nii.gz")
     (tmp_path / "p").mkdir()
     dicom_seg.write_dicom_seg(
-        np.where(true == 2, 1, true), volume, tmp_path / "ct", tmp_path / "p" / "a.dcm",
+        np.where(true == 2, 1, true), volume, tmp_path / "p" / "a.dcm",
         algorithm_name="kidney_seg", algorithm_version="1",
     )  # fmt: skip
     row = score_folders(tmp_path / "p", tmp_path / "t").rows[0]

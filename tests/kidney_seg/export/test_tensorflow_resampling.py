@@ -12,6 +12,8 @@ from data_prep.geometry import network_grid as grid
 from data_prep.geometry.network_grid import GridSettings
 from kidney_seg.export import tensorflow_resampling as served_grid
 
+pytestmark = pytest.mark.network
+
 pixels = st.integers(1, 70)
 millimeters = st.sampled_from([0.5, 0.78162497, 1.0, 1.5, 2.0, 3.0, 4.5]) | st.floats(0.3, 6.0)
 

@@ -11,9 +11,12 @@ import pytest
 from support.helpers import one_line
 
 from data_prep.errors import InputError
+from kidney_seg.export.examples import differences
 from kidney_seg.export.verification import check_export
 from kidney_seg.model.model_file import load_model, save_model
 from kidney_seg.serving import __main__ as serving
+
+pytestmark = pytest.mark.network
 
 
 @pytest.fixture
@@ -63,6 +66,21 @@ def test_examples_that_differ(copy):
     content["patient/tumor_probability"] = content["patient/tumor_probability"] + np.float32(1e-3)
     np.savez(path, **content)
     assert any("tumor_probability: differs by up to 0.001" in line for line in check_export(copy))
+
+
+def test_labels_may_differ_at_near_ties_alone():
+    """Of 50 pixels the tumor leads the kidney in each by `gap`."""
+    for gap, tolerance, wrong in (
+        (0.9e-5, 1e-5, []),
+        (1.1e-5, 1e-5, ["labels: 1 of 50 pixels differ"]),
+        (9e-5, 1e-4, []),
+    ):
+        expected = {name: np.full((2, 5, 5), 0.45) for name in ("kidney_probability", "tumor_probability")}
+        expected["tumor_probability"] += gap
+        expected["labels"] = np.full((2, 5, 5), 2, np.uint8)
+        labels = expected["labels"].copy()
+        labels[1, 2, 3] = 1
+        assert differences(expected, {"labels": labels}, tolerance) == wrong
 
 
 @pytest.mark.parametrize("damage", ["no graph", "no weights", "no contract", "other schema", "no examples", "absent"])

@@ -9,6 +9,8 @@ from kidney_seg.config.run_config import Config
 from kidney_seg.model.attention_maps import draw_seen, seen_by
 from kidney_seg.model.attention_unet import build_model
 
+pytestmark = pytest.mark.network
+
 
 def model(*settings: str):
     return build_model(Config().with_settings(["size=32", "width_factor=0.1", *settings]).model)

@@ -11,6 +11,8 @@ from kidney_seg.model.__main__ import main
 from kidney_seg.model.attention_unet import build_model
 from kidney_seg.model.overview import draw, levels
 
+pytestmark = pytest.mark.network
+
 AUTHORS = {"activation": "sigmoid", "classes": 1, "gates": (2, 3, 4), "gate3_signal": "up1"}
 
 

@@ -16,7 +16,7 @@ from kidney_seg.config.model import HEADS, STRIDES, ModelConfig
 from kidney_seg.losses.heads import build_losses
 from kidney_seg.model.attention_unet import build_model
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.network, pytest.mark.slow]
 AUTHORS = {"gates": (2, 3, 4), "gate3_signal": "up1", "foreground_prior": 0.0}
 
 # Together they hold every value of every setting of the network and of the loss that changes the graph.

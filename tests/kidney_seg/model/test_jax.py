@@ -19,6 +19,7 @@ from kidney_seg.losses.heads import FocalTversky, build_losses
 from kidney_seg.model.attention_unet import build_model
 
 pytestmark = [
+    pytest.mark.network,
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed (extra `test`)"),
 ]

@@ -24,6 +24,8 @@ from kidney_seg.progressive.driver import train
 from kidney_seg.progressive.judging import judge
 from kidney_seg.run.journal import read_events
 
+pytestmark = pytest.mark.network
+
 ODDS = (1.0, 2.0, 8.0)
 NOISE = np.random.default_rng(0).uniform(-100, 300, (3, 32, 32)).astype(np.int16)
 

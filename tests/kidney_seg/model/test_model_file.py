@@ -14,6 +14,8 @@ from kidney_seg.config.run_config import Config
 from kidney_seg.model.attention_unet import build_model
 from kidney_seg.model.model_file import SETTINGS_MEMBER, load_model, save_model
 
+pytestmark = pytest.mark.network
+
 CONFIG = Config().with_settings(["size=16", "width_factor=0.1", "alpha=0.6"])
 
 

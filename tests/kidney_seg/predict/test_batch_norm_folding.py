@@ -10,6 +10,8 @@ from kidney_seg.config.presets import PRESETS
 from kidney_seg.model.attention_unet import build_model
 from kidney_seg.predict.batch_norm_folding import folded
 
+pytestmark = pytest.mark.network
+
 
 @pytest.mark.parametrize("settings", [[], ["decoder=inline"], ["gates=", "multi_scale_input=false", "input_slices=3"]])
 def test_the_probabilities_are_the_same_and_the_model_stays_as_it_is(settings: list[str]) -> None:

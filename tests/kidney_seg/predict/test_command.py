@@ -26,6 +26,8 @@ from kidney_seg.predict.outputs import outputs_of
 from kidney_seg.predict.predictor import make_predictor
 from kidney_seg.predict.volume import predict_volume
 
+pytestmark = pytest.mark.network
+
 KIDNEY = np.s_[1, 11:21, 11:13]  # of `striped_hu`, where nothing else is near
 
 

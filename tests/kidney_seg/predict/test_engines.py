@@ -22,6 +22,8 @@ from kidney_seg.predict.engines import choose_engine, open_predictor
 from kidney_seg.predict.onnx import runtime as onnx_engine
 from kidney_seg.predict.onnx.runtime import onnx_file, onnx_forward
 
+pytestmark = pytest.mark.network
+
 
 @pytest.fixture
 def model(tmp_path):

@@ -11,6 +11,8 @@ from kidney_seg.config.prediction import FLIPS, PredictionConfig
 from kidney_seg.predict.ensemble import averaged, combined
 from kidney_seg.predict.predictor import Predictor, make_predictor
 
+pytestmark = pytest.mark.network
+
 
 @pytest.fixture(scope="module")
 def noise() -> np.ndarray:

@@ -13,6 +13,8 @@ from support.threshold_model import striped_hu, write_threshold_model
 from kidney_seg.predict import scans as module
 from kidney_seg.predict.__main__ import main
 
+pytestmark = pytest.mark.network
+
 SCANS = 10
 
 

@@ -15,6 +15,8 @@ from kidney_seg.model.attention_unet import build_model
 from kidney_seg.predict.predictor import Predictor, make_predictor
 from kidney_seg.predict.volume import finish_labels, predict_slabs, predict_volume
 
+pytestmark = pytest.mark.network
+
 
 @pytest.mark.parametrize(
     ("rows", "columns", "spacing_mm"), [(32, 32, (5, 1, 1)), (24, 32, (2, 1, 1)), (20, 10, (3, 0.8, 1.6))]

@@ -21,7 +21,7 @@ from kidney_seg.progressive import driver as progressive
 from kidney_seg.progressive import rounds
 from kidney_seg.progressive.judging import Judgement
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 # without gates and other scales, for TensorFlow takes 10 s to trace them; all heads, for the logs tell of each
 TINY = Config().with_settings(

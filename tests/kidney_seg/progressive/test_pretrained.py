@@ -23,7 +23,7 @@ from kidney_seg.progressive.pretrained import FREE, find_pretrained, load_pretra
 from kidney_seg.run.first_weights import COPY
 from kidney_seg.run.recipe import read_recipe
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 # Adam moves a weight by about the rate a step: by .0004 here, where random weights differ by tenths.
 TINY = killing.TINY.with_settings("starts=2 start_steps=4 max_rounds=0 peak_rate=1e-4".split())

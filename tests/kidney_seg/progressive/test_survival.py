@@ -16,7 +16,7 @@ from support.killing import DAMAGES
 from kidney_seg.progressive.driver import train
 from kidney_seg.run.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -24,20 +24,26 @@ def cache(tmp_path_factory):
     return simulated_cache(tmp_path_factory.mktemp("data"))
 
 
-def test_killed_at_random_moments(cache, tmp_path):
-    arguments = [sys.executable, killing.__file__, str(cache), str(tmp_path), "--kills", "6"]
+@pytest.fixture(scope="module")
+def undisturbed_run(cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "undisturbed"
+    train(cache, out, killing.TINY, seed=3, say=lambda line: None)
+    return out
+
+
+@pytest.fixture(scope="module")
+def undisturbed(undisturbed_run):
+    return killing.result(undisturbed_run)
+
+
+def test_killed_at_random_moments(cache, undisturbed_run, tmp_path):
+    arguments = [sys.executable, killing.__file__, str(cache), str(tmp_path)]
+    arguments += ["--undisturbed", str(undisturbed_run), "--kills", "6"]
     done = subprocess.run(arguments, capture_output=True, text=True)
     print(done.stdout)  # the seed, to repeat it
     assert done.returncode == 0, done.stderr[-2000:]
     said = done.stdout.splitlines()[-1]
     assert said.startswith("6 kills") and ", 0 while a file was written" not in said
-
-
-@pytest.fixture(scope="module")
-def undisturbed(cache, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "undisturbed"
-    train(cache, out, killing.TINY, seed=3, say=lambda line: None)
-    return killing.result(out)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,29 +22,39 @@ from kidney_seg.config.run_config import Config
 from kidney_seg.training import devices
 from kidney_seg.training.devices import choose_devices
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 PARTS = ("gates=1", "deep_supervision=true")  # four losses and a gate: what TensorFlow must add up
+TENSORFLOW = {"KERAS_BACKEND": "tensorflow", "CPU_DEVICES": "2"}
 JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 FOUR = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_NUM_PROCESSES": "2"}
 
 
-def start(out: Path, environment: dict[str, str], *settings: str) -> subprocess.Popen:
-    arguments = [sys.executable, training_steps.__file__, str(out), *settings]
+def start(environment: dict[str, str], words: list[str]) -> subprocess.Popen:
+    arguments = [sys.executable, training_steps.__file__, *words]
     return subprocess.Popen(arguments, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
 
 
-def steps(out: Path, environment: dict[str, str], *settings: str) -> dict[str, np.ndarray]:
-    """Train 20 steps in as many processes as asked for; returns weights by path, losses by epoch, and `devices`."""
+def steps(folder: Path, environment: dict[str, str], *trainings: Sequence[str]) -> list[dict[str, np.ndarray]]:
+    """Train 20 steps with each of the settings, one after the other, in as many processes as asked for.
+
+    Returns for each training weights by path, losses by epoch, and `devices`.
+    """
+    outs = [folder / f"{index}.npz" for index in range(len(trainings))]
+    words = [word for out, settings in zip(outs, trainings, strict=True) for word in (str(out), *settings, "--")]
     environment = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}", "JAX_NUM_PROCESSES": "1"} | environment
     started = [
-        start(out, environment | {"JAX_PROCESS_ID": str(index)}, *settings)
+        start(environment | {"JAX_PROCESS_ID": str(index)}, words)
         for index in range(int(environment["JAX_NUM_PROCESSES"]))
     ]
     said = [process.communicate(timeout=1200)[1] for process in started]
     assert all(process.returncode == 0 for process in started), said[0][-3000:]
-    with np.load(out) as made:
-        return dict(made)
+    made = []
+    for out in outs:
+        with np.load(out) as file:
+            made.append(dict(file))
+        out.unlink()
+    return made
 
 
 def differences(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> dict[str, float]:
@@ -72,28 +83,28 @@ def in_double_precision(folder: Path) -> dict[str, str]:
 
 
 def test_two_devices_under_tensorflow_end_with_the_weights_of_one(tmp_path: Path) -> None:
-    single = {"KERAS_BACKEND": "tensorflow", "CPU_DEVICES": "2"}
-    double = single | in_double_precision(tmp_path)
-    # at the higher rate training makes of rounding in single precision what it likes (docs/scale.md)
-    for environment, rate, within in ((single, "peak_rate=0.05", 1e-4), (double, "peak_rate=0.1", 1e-9)):
-        one = steps(tmp_path / "one.npz", environment, *PARTS, rate)
-        check_equal(one, steps(tmp_path / "two.npz", environment, *PARTS, rate, "devices=all"), 2, within)
+    # at the higher rate training makes of rounding in single precision what it likes (docs/howto/scale.md)
+    settings = (*PARTS, "peak_rate=0.05")
+    one, two = steps(tmp_path, TENSORFLOW, settings, (*settings, "devices=all"))
+    check_equal(one, two, 2, within=1e-4)
 
 
-def test_with_adam_two_devices_differ_by_rounding_alone(tmp_path: Path) -> None:
-    environment = {"KERAS_BACKEND": "tensorflow", "CPU_DEVICES": "2"} | in_double_precision(tmp_path)
+def test_in_double_precision_they_differ_by_rounding_alone(tmp_path: Path) -> None:
+    settings = (*PARTS, "peak_rate=0.1")
     # the norm is below that of the gradients, so that clipping is put to the test, too
-    settings = (*PARTS, "optimizer=adam", "peak_rate=0.01", "clipnorm=0.05")
-    one = steps(tmp_path / "one.npz", environment, *settings)
-    two = steps(tmp_path / "two.npz", environment, *settings, "devices=all")
-    assert {values.dtype for name, values in one.items() if name != "devices"} == {np.dtype(np.float64)}
-    check_equal(one, two, 2, within=1e-9)  # in single precision .006; docs/scale.md
+    adam = (*PARTS, "optimizer=adam", "peak_rate=0.01", "clipnorm=0.05")
+    trainings = (settings, (*settings, "devices=all"), adam, (*adam, "devices=all"))
+    one, two, adam_one, adam_two = steps(tmp_path, TENSORFLOW | in_double_precision(tmp_path), *trainings)
+    assert {values.dtype for name, values in adam_one.items() if name != "devices"} == {np.dtype(np.float64)}
+    check_equal(one, two, 2, within=1e-9)
+    check_equal(adam_one, adam_two, 2, within=1e-9)  # in single precision .006; docs/howto/scale.md
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed (extra `test`)")
 def test_two_processes_of_two_devices_under_jax_end_with_the_weights_of_one(tmp_path: Path) -> None:
-    one = steps(tmp_path / "one.npz", JAX)
-    check_equal(one, steps(tmp_path / "four.npz", JAX | FOUR, "devices=all"), 4, within=1e-4)
+    (one,) = steps(tmp_path, JAX, ())
+    (four,) = steps(tmp_path, JAX | FOUR, ("devices=all",))
+    check_equal(one, four, 4, within=1e-4)
 
 
 def test_what_several_devices_cannot_share_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ from kidney_seg.config.presets import PRESETS
 from kidney_seg.model.attention_unet import build_model
 from kidney_seg.training.fused_kernels import FusedAdam, FusedNorm, with_fused_norms
 
+pytestmark = pytest.mark.network
+
 SMALL = PRESETS["paper"].with_settings(["size=32", "width_factor=0.2"])
 
 

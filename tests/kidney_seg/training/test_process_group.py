@@ -23,6 +23,8 @@ from kidney_seg.model.attention_unet import build_model
 from kidney_seg.model.model_file import save_model
 from kidney_seg.training.process_group import GONE, Ended, Group, join
 
+pytestmark = pytest.mark.network
+
 needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed (extra `test`)")
 JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 JAX["JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # compiled in the first process, then read

@@ -14,6 +14,8 @@ from kidney_seg.pipeline.slice_store import SliceStore
 from kidney_seg.training.schedule import rate_at
 from kidney_seg.training.trainer import Trainer
 
+pytestmark = pytest.mark.network
+
 CONFIG = Config().with_settings(["size=16", "width_factor=0.1", "batch_size=3", *SMALLEST])
 
 
