@@ -73,11 +73,8 @@ def read_arms(runs: Sequence[str | Path]) -> list[Arm]:
     for other in read[1:]:
         for name in ("data", "split"):
             if other["manifest"].get(f"{name}_sha256") != first["manifest"].get(f"{name}_sha256"):
-                raise InputError(
-                    f"its {name} differs from that of {first['path']}; only runs on the same test patients can be "
-                    "compared",
-                    path=other["path"],
-                )
+                remedy = "compare only runs on the same test patients"
+                raise InputError(f"its {name} differs from that of {first['path']}; {remedy}", path=other["path"])
     arms: dict[str, list[dict]] = {}
     for run in read:
         arms.setdefault(json.dumps([run["config"].to_dict(), run["pretrained"]]), []).append(run)
@@ -153,9 +150,7 @@ def compare(runs: Sequence[str | Path], stage: str = POSTPROCESSED) -> list[dict
                     "runs": by_run,
                     "median_of_runs": float(np.median(by_run)),
                     "spread": [min(by_run), max(by_run)],
-                    "difference": change[0],
-                    "difference_low": change[1],
-                    "difference_high": change[2],
+                    **dict(zip(("difference", "difference_low", "difference_high"), change, strict=False)),
                     "p": permutation_p(paired(first, own)) if arm is not arms[0] else None,
                     "false_alarms": alarms,
                     "absent": absent,

@@ -16,7 +16,7 @@ from kidney_seg.evaluate.case_scores import POSTPROCESSED
 from kidney_seg.evaluate.folders import Evaluation, score_folders, score_parts
 from kidney_seg.evaluate.paired import compare_rows, find_scores, format_comparison, read_rows
 from kidney_seg.evaluate.score_files import default_out, scores_of, write_comparison, write_scores
-from kidney_seg.evaluate.tables import format_detection, format_table1
+from kidney_seg.evaluate.tables import format_scores
 from kidney_seg.postprocess.distant_objects import DISTANCE_MM, KIDNEY_ML, check_limits
 
 MOST_NAMES = 20  # of cases with tumor Dice 0 on the screen; scores.json has all
@@ -142,15 +142,9 @@ def _read_others(against: Path | None) -> list[dict[str, Any]] | None:
 
 
 def _tables(result: Evaluation, options: Mapping[str, Any]) -> str:
-    scores = scores_of(result.rows)
-    summary, count = scores["summary"], len(result.rows)
-    titles = {
-        "all": f"Table 1, {count} case{'s' * (count != 1)}; structures absent in truth and prediction are left out",
-        "where_present": "Only cases whose truth holds the structure",
-    }
-    tables = [format_table1(summary[key], title, summary.get(POSTPROCESSED + key)) for key, title in titles.items()]
-    title = "Tumors found, by their largest diameter"
-    tables.append(format_detection(scores["detection"], title, scores.get(f"{POSTPROCESSED}detection")))
+    scores, count = scores_of(result.rows), len(result.rows)
+    title = f"Table 1, {count} case{'s' * (count != 1)}; structures absent in truth and prediction are left out"
+    tables = [format_scores(scores, title)]
     for prefix, when in (("", ""), (POSTPROCESSED, ", post-processed,")):
         names = scores.get(f"{prefix}zero_tumor_dice")
         if names:

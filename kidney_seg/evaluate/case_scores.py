@@ -13,6 +13,7 @@ from data_prep.datasets.kits import patient_of
 from data_prep.errors import InputError
 from data_prep.geometry.components import bounding_box
 from data_prep.labels import CYST, TUMOR
+from kidney_seg.metrics import surface_distance as surfaces
 from kidney_seg.metrics.lesion_detection import detect, size_class
 from kidney_seg.metrics.overlap import (
     KITS23_REGIONS,
@@ -23,15 +24,6 @@ from kidney_seg.metrics.overlap import (
     kits23_dice,
     region_mask,
     volume_ml,
-)
-from kidney_seg.metrics.surface_distance import (
-    Distances,
-    Surface,
-    assd_mm,
-    hausdorff_mm,
-    surface_dice,
-    surface_distances,
-    surface_of,
 )
 
 if TYPE_CHECKING:
@@ -66,15 +58,8 @@ def score_pair(truth_labels: np.ndarray, predicted_labels: np.ndarray, spacing_m
     """Return the scores of one case: `COLUMNS` without case and patient, and `LESIONS`, one dict per true tumor.
 
     The scores of KiTS19, distances and volumes count cysts (3, in KiTS21 and KiTS23) as kidney; the columns of KiTS23
-    take the labels as they are. For empty masks see docs/howto/scores.md.
-
-    Args:
-        truth_labels: [z, y, x].
-        predicted_labels: of the same shape.
-        spacing_mm: of both grids, (z, y, x).
-
-    Raises:
-        ValueError: the shapes differ.
+    take the labels as they are. For empty masks see docs/howto/scores.md. Both label maps are [z, y, x], on one grid of
+    `spacing_mm`. ValueError if their shapes differ.
     """
     return _score_stages(truth_labels, [predicted_labels], spacing_mm)[0]
 
@@ -114,26 +99,28 @@ def _score_stages(
     absent_mm = math.hypot(*(size * mm for size, mm in zip(truth_labels.shape, spacing_mm, strict=True)))
     box = bounding_box(truth_labels, *stages) or (slice(0, 1),) * 3  # all empty
     truth = truth_labels[box]
-    surfaces = {name: surface_of(region_mask(truth, region), spacing_mm) for name, region in KITS23_REGIONS.items()}
+    true_surfaces = {
+        name: surfaces.surface_of(region_mask(truth, region), spacing_mm) for name, region in KITS23_REGIONS.items()
+    }
     scored: list[dict[str, Any]] = []
     for index, labels in enumerate(stages):
         if index and np.array_equal(labels[box], stages[0][box]):  # post-processing removed nothing
             scored.append(scored[0])
         else:
-            scored.append(_score(truth, surfaces, labels[box], spacing_mm, absent_mm))
+            scored.append(_score(truth, true_surfaces, labels[box], spacing_mm, absent_mm))
     return scored
 
 
 def _score(
     truth: np.ndarray,
-    surfaces: dict[str, Surface],
+    true_surfaces: dict[str, surfaces.Surface],
     predicted: np.ndarray,
     spacing_mm: Sequence[float],
     absent_mm: float,
 ) -> dict[str, Any]:
     true19, predicted19 = cysts_to_kidney(truth), cysts_to_kidney(predicted)
     dice19, dice23 = kits19_dice(true19, predicted19), kits23_dice(truth, predicted)
-    distances = _distances(truth, surfaces, predicted)
+    distances = _distances(truth, true_surfaces, predicted)
     lesions, false_tumors = detect(true19 == TUMOR, predicted19 == TUMOR, spacing_mm)
     return {
         **{f"{name}_dice": value for name, value in dice19.items()},
@@ -143,11 +130,13 @@ def _score(
         "predicted_tumor_ml": volume_ml(predicted19 > 1, spacing_mm),
         **{f"kits23_{name}_dice": value for name, value in dice23.items()},
         **{
-            f"kits23_{name}_surface_dice": surface_dice(distances[name], region.tolerance_mm, "official_kits23")
+            f"kits23_{name}_surface_dice": surfaces.surface_dice(
+                distances[name], region.tolerance_mm, "official_kits23"
+            )
             for name, region in KITS23_REGIONS.items()
         },
-        **{f"{name}_hd95_mm": hausdorff_mm(distances[name], 95, absent_mm) for name in STRUCTURES},
-        **{f"{name}_assd_mm": assd_mm(distances[name], absent_mm) for name in STRUCTURES},
+        **{f"{name}_hd95_mm": surfaces.hausdorff_mm(distances[name], 95, absent_mm) for name in STRUCTURES},
+        **{f"{name}_assd_mm": surfaces.assd_mm(distances[name], absent_mm) for name in STRUCTURES},
         "tumor_diameter_mm": max((lesion.diameter_mm for lesion in lesions), default=math.nan),
         "tumors": len(lesions),
         "tumors_found": sum(lesion.found for lesion in lesions),
@@ -156,15 +145,17 @@ def _score(
     }
 
 
-def _distances(truth: np.ndarray, surfaces: dict[str, Surface], predicted: np.ndarray) -> dict[str, Distances]:
-    made: dict[str, Distances] = {}
+def _distances(
+    truth: np.ndarray, true_surfaces: dict[str, surfaces.Surface], predicted: np.ndarray
+) -> dict[str, surfaces.Distances]:
+    made: dict[str, surfaces.Distances] = {}
     no_cysts = not (truth == CYST).any() and not (predicted == CYST).any()
     for name, region in KITS23_REGIONS.items():
         if name == "tumor" and no_cysts:  # then all masses are tumor
             made[name] = made["masses"]
         else:
-            other = surface_of(region_mask(predicted, region), surfaces[name].spacing_mm)
-            made[name] = surface_distances(surfaces[name], other)
+            other = surfaces.surface_of(region_mask(predicted, region), true_surfaces[name].spacing_mm)
+            made[name] = surfaces.surface_distances(true_surfaces[name], other)
     return made
 
 

@@ -45,17 +45,13 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Parts:
-    """Result of scoring a part of the cases.
+    """Result of scoring a part of the cases: the evaluation of all, and how this part went."""
 
-    evaluation: of all cases, None until all are scored; failures: one line per case of this part that cannot be scored;
-    unreadable: one line per prediction of this part that counts as empty; made, kept: cases scored now, and before.
-    """
-
-    evaluation: Evaluation | None
-    failures: list[str]
-    unreadable: list[str]
-    made: int
-    kept: int
+    evaluation: Evaluation | None  # None until all cases are scored
+    failures: list[str]  # one line per case that cannot be scored
+    unreadable: list[str]  # one line per prediction that counts as empty
+    made: int  # cases scored now
+    kept: int  # cases scored before
 
 
 @dataclass(frozen=True)
@@ -98,12 +94,10 @@ def evaluate_folders(
 def score_folders(predictions: str | Path, truth: str | Path, *, jobs: int = 1, **options: Any) -> Evaluation:
     """Score the prediction of every case with true labels.
 
-    A missing or unreadable prediction counts as empty, as on the challenge's server, and is listed; so is one without a
-    truth, which is left out.
+    A missing or unreadable prediction counts as empty, as on the challenge's server.
 
     Args:
-        predictions: folder of label files, or one file.
-        truth: folder of label files, or one file.
+        predictions, truth: folder of label files, or one file.
         jobs: number of processes; the result is the same for any number.
         options: `patients`: whose cases to score (default: all); `distance_mm`, `kidney_ml`: also score after
             `postprocess.remove_distant_objects`.

@@ -38,11 +38,9 @@ def table1(rows: Sequence[Row], *, prefix: str = "", where_present: bool = False
     The mean of "average" is the mean of the two means, as the paper's .763 is of .953 and .572; its median and n are of
     the cases' own averages, if both scores exist.
 
-    Args:
-        rows: with `kidney_dice` and `tumor_dice`. NaN, a structure absent in truth and prediction, is left out.
-        prefix: of these two columns, to choose another pair.
-        where_present: take only cases whose truth holds the structure (`kidney_ml`, `tumor_ml` > 0). This leaves out
-            false alarms, which are 0 in the mean over all cases.
+    Rows have `kidney_dice` and `tumor_dice`, after the `prefix`; NaN, a structure absent in truth and prediction, is
+    left out. `where_present` takes only cases whose truth holds the structure (`kidney_ml`, `tumor_ml` > 0), and so no
+    false alarms, which are 0 in the mean over all cases.
     """
     scores = {}
     for name in STRUCTURES:

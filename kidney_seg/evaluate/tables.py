@@ -34,23 +34,28 @@ def format_interval(row: Row, low: str = "low", high: str = "high", sign: str = 
 
 
 def format_run(result: Row) -> str:
-    """Return Table 1 of a run's `scores.json`, as predicted and post-processed, as lines of text."""
+    """Return the tables of a run's `scores.json` as lines of text (see `format_scores`)."""
     count = len({row["patient"] for row in result["cases"]})
     title = f"Table 1: Dice of {count} test patients, at the resolution of their CT"
     if result["stop_on"] == "test":
         title += "\n(the rounds were chosen on these patients, as in the paper: the scores are optimistic)"
-    summary, present = result["summary"], result["summary"]["where_present"]
-    tables = [format_table1(summary["all"], title, summary[POSTPROCESSED + "all"])]
-    if any(present[name]["n"] < len(result["cases"]) for name in STRUCTURES):
-        title = "Only the cases that hold the structure (a false alarm in another case counts 0 above, not here)"
-        tables.append(format_table1(present, title, summary[POSTPROCESSED + "where_present"]))
-    if "detection" in result:  # not in runs of older versions
-        found = result["detection"], result[POSTPROCESSED + "detection"]
-        tables.append(format_detection(found[0], "Tumors found, by their largest diameter", found[1]))
-    return "\n\n".join(tables)
+    return format_scores(result, title)
 
 
 table = format_run  # the documented name in version 0.1
+
+
+def format_scores(scores: Row, title: str) -> str:
+    """Return Table 1, also over the cases that hold the structure if some do not, and the tumors found by size."""
+    summary, titles = scores["summary"], {"all": title}
+    if any(summary["where_present"][name]["n"] < len(scores["cases"]) for name in STRUCTURES):
+        present = "Only the cases that hold the structure (a false alarm in another case counts 0 above, not here)"
+        titles["where_present"] = present
+    tables = [format_table1(summary[key], text, summary.get(POSTPROCESSED + key)) for key, text in titles.items()]
+    if "detection" in scores:  # not in runs of older versions
+        found = scores["detection"], scores.get(POSTPROCESSED + "detection")
+        tables.append(format_detection(found[0], "Tumors found, by their largest diameter", found[1]))
+    return "\n\n".join(tables)
 
 
 def format_table1(summary: Mapping[str, Row], title: str, processed: Mapping[str, Row] | None = None) -> str:

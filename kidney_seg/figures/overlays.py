@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data_prep.geometry.components import bounding_box
 from kidney_seg.figures.style import COLORS, DPI, WINDOW_HU, windowed
 from kidney_seg.metrics.missing import exists
 from kidney_seg.metrics.overlap import tissue_masks, tumor_mask
@@ -52,8 +53,8 @@ def most_informative_slice(
     z = most_informative_z(truth, predicted)
     known = [f"{name} {value:.2f}" for name, value in dice.items() if exists(value)]
     scores = ", ".join(known) or "neither kidney nor tumor, in truth or prediction"
-    slices = (volume[z].copy() for volume in (image_hu, truth, predicted))  # a view would keep the volume in memory
-    return Example(*slices, f"{case}, slice {z}: {scores}", aspect)
+    hu, true, found = (volume[z].copy() for volume in (image_hu, truth, predicted))  # a view would keep the volume
+    return Example(hu, true, found, f"{case}, slice {z}: {scores}", aspect)
 
 
 def overlay(
@@ -69,9 +70,7 @@ def overlay(
 
 
 def overlay_grid(
-    examples: Sequence[Example],
-    window: tuple[float, float] = WINDOW_HU,
-    margin_px: int | None = None,
+    examples: Sequence[Example], window: tuple[float, float] = WINDOW_HU, margin_px: int | None = None
 ) -> Figure:
     """Return one row per example: CT, CT with truth, CT with prediction; a column that no example has is left out.
 
@@ -111,20 +110,15 @@ def overlay_grid(
 
 
 def _cropped(example: Example, margin_px: int | None) -> Example:
-    maps = {name: getattr(example, name) for name in ("truth", "prediction")}
-    shape = np.shape(example.image_hu)
-    for name, labels in maps.items():
-        if len(shape) != 2 or (labels is not None and np.shape(labels) != shape):
-            raise ValueError(f"{example.title or 'example'}: image {shape}, {name} {np.shape(labels)}; one [y, x] each")
-    found = np.argwhere(sum((np.asarray(labels) > 0 for labels in maps.values() if labels is not None), start=False))
-    if margin_px is None or found.size == 0:
+    arrays = {name: getattr(example, name) for name in ("image_hu", "truth", "prediction")}
+    arrays = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if set(shapes.values()) != {shapes["image_hu"]} or len(shapes["image_hu"]) != 2:
+        raise ValueError(f"{example.title or 'example'}: found shapes {shapes}; expected one [y, x]")
+    labels = [array[np.newaxis] for name, array in arrays.items() if name != "image_hu"]
+    if margin_px is None or not labels or (box := bounding_box(*labels, margin=(0, margin_px, margin_px))) is None:
         return example
-    low = np.maximum(found.min(axis=0) - margin_px, 0)
-    high = found.max(axis=0) + margin_px + 1
-    box = (slice(low[0], high[0]), slice(low[1], high[1]))
-    cut = {name: None if labels is None else np.asarray(labels)[box] for name, labels in maps.items()}
-    image_hu = np.asarray(example.image_hu)[box]
-    return replace(example, image_hu=image_hu, truth=cut["truth"], prediction=cut["prediction"])
+    return replace(example, **{name: array[box[1:]] for name, array in arrays.items()})
 
 
 def _height_over_width(view: Example) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from kidney_seg.figures.style import CURVE_COLORS, DPI, MARKERS, new_axes, plain
+from kidney_seg.figures.style import CURVE_COLORS, DPI, MARKERS, legend, new_axes, plain, structure_entries
 from kidney_seg.metrics.lesion_detection import SIZES_MM
 from kidney_seg.metrics.missing import exists
 from kidney_seg.metrics.overlap import AVERAGE, STRUCTURES
@@ -24,6 +24,7 @@ Row = Mapping[str, Any]
 
 SIZE_INCHES = (4.8, 3.4)  # the width of a column: text stays readable on a phone
 GRAY = "#666666"
+HOLLOW = ("Dice 0", "s", GRAY, "white")  # the mark of a Dice of 0
 
 
 class HoverPoints(Protocol):
@@ -89,7 +90,7 @@ def dice_by_patient(rows: Iterable[Row]) -> Figure:
         _marks(ax, points, name)
     ax.set(xlabel="cases, sorted by the Dice of the tumor", ylim=(-0.03, 1.03), xlim=(0.3, max(len(rows), 1) + 0.7))
     ax.locator_params(axis="x", integer=True)
-    _legend(figure, STRUCTURES)
+    legend(figure, [*structure_entries(STRUCTURES), HOLLOW])
     return figure
 
 
@@ -112,7 +113,7 @@ def dice_by_size(rows: Iterable[Row], size_name: str = "diameter of the largest 
     for limit_mm in SIZES_MM:
         ax.axvline(limit_mm / 10, color="#999999", linewidth=0.8, linestyle=":", zorder=0)
     _plain_ticks(ax, (0.5, 1, 2, 4, 7, 10, 15, 20))
-    _legend(figure, ("tumor",))
+    legend(figure, [*structure_entries(["tumor"]), HOLLOW])
     return figure
 
 
@@ -178,17 +179,6 @@ def _marks(ax: Axes, points: Sequence[tuple[float, float, str]], name: str, holl
     x, y, hover = zip(*points, strict=True)
     drawn = ax.scatter(x, y, s=30, marker=MARKERS[name], facecolors=faces, edgecolors=color, zorder=3, clip_on=False)
     cast(HoverPoints, drawn).hover = list(hover)
-
-
-def _legend(figure: Figure, names: Sequence[str]) -> None:
-    from matplotlib.lines import Line2D
-
-    entries = [(name, MARKERS[name], CURVE_COLORS[name], CURVE_COLORS[name]) for name in names]
-    handles = [
-        Line2D([], [], linestyle="none", markersize=6, marker=marker, color=color, markerfacecolor=face, label=label)
-        for label, marker, color, face in [*entries, ("Dice 0", "s", GRAY, "white")]
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
 
 
 def _plain_ticks(ax: Axes, values: Sequence[float]) -> None:

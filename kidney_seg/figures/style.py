@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,22 @@ def plain(ax: Axes, axis: str = "y") -> None:
     ax.grid(axis=axis, color=GRID_COLOR, linewidth=0.6)  # type: ignore[arg-type]
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def legend(figure: Figure, entries: Sequence[tuple[str, str, str, str]]) -> None:
+    """Add a legend of marks below the plots; entries are (text, marker, edge color, face color)."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], linestyle="none", markersize=7, label=text, marker=marker, color=edge, markerfacecolor=face)
+        for text, marker, edge, face in entries
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+
+
+def structure_entries(names: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    """Return the entries of structures for `legend`."""
+    return [(name, MARKERS[name], CURVE_COLORS[name], CURVE_COLORS[name]) for name in names]
 
 
 def check_name(path: str | Path) -> Path:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kidney_seg.figures.style import CURVE_COLORS, DPI, MARKERS, plain
+from kidney_seg.figures.style import CURVE_COLORS, DPI, MARKERS, legend, plain, structure_entries
+from kidney_seg.metrics.overlap import STRUCTURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,6 @@ def learning_curves(
         size_inches: width and height of the figure.
     """
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
     history, rounds = list(history), sorted(rounds, key=lambda row: row["step"])
     figure = Figure(figsize=size_inches, dpi=DPI, layout="constrained")
@@ -46,14 +45,9 @@ def learning_curves(
             lower.plot(step, value, marker, color=color, markerfacecolor=face, markersize=7, zorder=3, clip_on=False)
     lower.set(ylim=(0, 1), xlabel="training step", ylabel="Dice,\nvalidation patients")
     _mark_rounds((upper, lower), history or rounds)
-    mark = partial(Line2D, [], [], linestyle="none", markersize=7)
     black = CURVE_COLORS["loss"]
-    handles = [
-        *(mark(color=CURVE_COLORS[name], marker=marker, label=name) for name, marker in MARKERS.items()),
-        mark(color=black, marker="D", label="accepted"),
-        mark(color=black, marker="D", markerfacecolor="white", label="rejected"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    accepted = ("accepted", "D", black, black), ("rejected", "D", black, "white")
+    legend(figure, [*structure_entries(STRUCTURES), *accepted])
     for ax in (upper, lower):
         plain(ax)
     return figure

@@ -18,9 +18,7 @@ EXACT_PATIENTS = 13  # up to here the permutation test takes all 2^n signs
 def mean_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
     """Return the 95 % bootstrap interval (low, high) of the mean over patients; see `ratio_interval`.
 
-    Args:
-        values: one per patient; NaN is left out. Fewer than two give (NaN, NaN).
-        seed: of the resamples; the same values and seed give the same interval.
+    `values`: one per patient; NaN is left out, fewer than two give (NaN, NaN). The same seed gives the same interval.
     """
     kept = existing(values)
     return ratio_interval([kept], [np.ones_like(kept)], seed)
@@ -32,14 +30,8 @@ def ratio_interval(sums: Sequence[np.ndarray], counts: Sequence[np.ndarray], see
     Bias-corrected and accelerated (Efron 1987), with the levels widened for few patients as a t interval is
     (Hesterberg 2015, "expanded percentile"). Resamples without any case of a score do not count.
 
-    Args:
-        sums: per score, float [patients]: its sum over the patient's cases. Two scores give the interval of the mean
-            of two means, such as the average of Table 1.
-        counts: per score, float [patients]: the number of these cases.
-        seed: of the resamples.
-
-    Returns:
-        (low, high); NaN for fewer than two patients.
+    `sums`, `counts`: per score float [patients], its sum over the patient's cases and their number; two scores give the
+    interval of the mean of two means, such as the average of Table 1. (NaN, NaN) for fewer than two patients.
     """
     patients = len(sums[0])
     if patients < 2:
@@ -61,13 +53,9 @@ def ratio_interval(sums: Sequence[np.ndarray], counts: Sequence[np.ndarray], see
 def permutation_p(differences: Sequence[float], seed: int = 0) -> float:
     """Return the two-sided p of the paired permutation test (sign flips) of "the mean difference is 0".
 
-    scipy.stats.permutation_test gives the same p (tests compare them), but takes 8 to 25 times as long and refuses one
-    patient.
-
-    Args:
-        differences: one per patient; NaN is left out, and none at all gives NaN. Up to `EXACT_PATIENTS` the p is exact;
-            beyond, it is from `RESAMPLES` random flips and the observed one, so that it is never 0.
-        seed: of the random flips.
+    `differences`: one per patient; NaN is left out, and none at all gives NaN. Up to `EXACT_PATIENTS` the p is exact;
+    beyond, it is from `RESAMPLES` random flips and the observed one, so that it is never 0. The result is that of
+    scipy.stats.permutation_test, which takes 8 to 25 times as long and refuses a single patient.
     """
     kept = existing(differences)
     if not len(kept):

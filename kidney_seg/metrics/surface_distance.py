@@ -97,14 +97,6 @@ def hausdorff_mm(distances: Distances, percent: float = 95.0, absent_mm: float =
     )
 
 
-def average_distances_mm(distances: Distances) -> tuple[float, float]:
-    """Return the mean distance by area (from truth to prediction, from prediction to truth).
-
-    A direction without a surface to start from is NaN; the other one is then inf.
-    """
-    return _mean(distances.truth_mm, distances.truth_mm2), _mean(distances.predicted_mm, distances.predicted_mm2)
-
-
 def assd_mm(distances: Distances, absent_mm: float = math.inf) -> float:
     """Return the average symmetric surface distance: the mean over both surfaces together, by area.
 
@@ -114,7 +106,7 @@ def assd_mm(distances: Distances, absent_mm: float = math.inf) -> float:
     if known is not None:
         return known
     both = np.concatenate([distances.truth_mm, distances.predicted_mm])
-    return _mean(both, np.concatenate([distances.truth_mm2, distances.predicted_mm2]))
+    return float(np.average(both, weights=np.concatenate([distances.truth_mm2, distances.predicted_mm2])))
 
 
 def _sorted(start: Surface, target: Surface) -> tuple[np.ndarray, np.ndarray]:
@@ -161,10 +153,6 @@ def _percentile(distance: np.ndarray, area: np.ndarray, percent: float) -> float
     # as the reference: the first distance at which the share of the area reaches the percentage
     shares = np.cumsum(area) / np.sum(area)
     return float(distance[min(int(np.searchsorted(shares, percent / 100.0)), len(distance) - 1)])
-
-
-def _mean(distance: np.ndarray, area: np.ndarray) -> float:
-    return float(np.sum(distance * area) / np.sum(area)) if len(distance) else math.nan
 
 
 def _without_a_surface(distances: Distances, absent_mm: float) -> float | None:

@@ -129,11 +129,11 @@ def _of_run(folder: Path) -> ReportData:
     }
     history = history_of(events)
     return _report(
-        f"Run {folder.resolve().name}",
         scores,
         POSTPROCESSED if config["prediction"]["postprocess"] else "",
         facts,
-        warnings,
+        title=f"Run {folder.resolve().name}",
+        warnings=tuple(warnings),
         history=tuple(history),
         rounds=tuple(rounds_of(events, history)),
         files=_files_of_run(manifest, test, [row["case"] for row in scores["cases"]]),
@@ -144,11 +144,15 @@ def _files_of_run(manifest: Mapping[str, Any], test: Path, cases: Sequence[str])
     from data_prep.cache.manifest import read_manifest
 
     try:
-        entries = read_manifest(manifest["data"]).entries
+        entries = {entry.case: entry for entry in read_manifest(manifest["data"]).entries}
     except InputError:  # without its cache, the report has no pictures
-        entries = []
-    sources = {entry.case: [path and Path(path) for path in (entry.image_path, entry.label_path)] for entry in entries}
-    return {case: Files(*sources.get(case, (None, None)), test / f"{case}.nii.gz") for case in cases}
+        entries = {}
+    found = {}
+    for case in cases:
+        paths = (entries[case].image_path, entries[case].label_path) if case in entries else (None, None)
+        image, label = (Path(path) if path else None for path in paths)
+        found[case] = Files(image, label, test / f"{case}.nii.gz")
+    return found
 
 
 def _of_evaluation(folder: Path, truth: str | Path | None, predictions: str | Path | None) -> ReportData:
@@ -164,19 +168,13 @@ def _of_evaluation(folder: Path, truth: str | Path | None, predictions: str | Pa
             image, label, _ = case_files(own) if own.is_dir() else (None, None, [])
             files[case] = Files(image, label, predicted.get(case))
     problems = {"missing": "predictions are missing", "unreadable": "predictions are unreadable"}
-    warnings = [f"{len(scores[key])} {text} and count as empty." for key, text in problems.items() if scores.get(key)]
-    title, facts = f"Evaluation {folder.resolve().parent.name}", {"Protocol": scores.get("protocol")}
-    return _report(title, scores, "", facts, warnings, files=files)
+    counts = {text: len(scores.get(key, ())) for key, text in problems.items()}
+    warnings = tuple(f"{count} {text} and count as empty." for text, count in counts.items() if count)
+    title = f"Evaluation {folder.resolve().parent.name}"
+    return _report(scores, "", {"Protocol": scores.get("protocol")}, title=title, warnings=warnings, files=files)
 
 
-def _report(
-    title: str,
-    scores: Mapping[str, Any],
-    prefix: str,
-    facts: Mapping[str, str | None],
-    warnings: Sequence[str],
-    **rest: Any,
-) -> ReportData:
+def _report(scores: Mapping[str, Any], prefix: str, facts: Mapping[str, str | None], **rest: Any) -> ReportData:
     rows = scores["cases"]
     measured = any(row.get("tumor_diameter_mm") for row in rows)
     cases = []
@@ -189,7 +187,6 @@ def _report(
     stored = scores.get(f"{prefix}detection")
     columns = scores["summary"].get("columns", {})
     return ReportData(
-        title=title,
         facts=(("Cases", counted), *((name, text) for name, text in facts.items() if text)),
         table1=tuple(_table1(scores, rows)),
         cases=tuple(cases),
@@ -201,7 +198,6 @@ def _report(
         detection_by_tumor=bool(stored),
         false_tumors=stored or {},
         diameter_is_measured=measured,
-        warnings=tuple(warnings),
         **rest,
     )
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from data_prep.errors import InputError, require
+from data_prep.geometry.components import bounding_box
 from kidney_seg.figures.overlays import most_informative_z
 from kidney_seg.figures.style import windowed
 from kidney_seg.metrics.overlap import tissue_masks, tumor_mask
@@ -116,16 +117,11 @@ def outline(mask: np.ndarray, spacing_mm: Sequence[float]) -> str:
     return "".join(parts)
 
 
-def _box(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[slice, slice]:
+def _box(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[slice, ...]:
     """Return the box around a mask with its margin, at least LEAST_MM wide and high; the whole slice if it is empty."""
-    spans = []
-    for axis, mm in enumerate(spacing_mm):
-        length = mask.shape[axis]
-        inside = np.flatnonzero(mask.any(axis=1 - axis))
-        if not len(inside):
-            spans.append(slice(0, length))
-            continue
-        low, high = inside[0] - MARGIN_MM / mm, inside[-1] + 1 + MARGIN_MM / mm
-        lacking = max(0.0, LEAST_MM / mm - (high - low)) / 2
-        spans.append(slice(max(0, math.floor(low - lacking)), min(length, math.ceil(high + lacking))))
-    return spans[0], spans[1]
+    box = bounding_box(mask[np.newaxis])
+    if box is None:
+        return slice(None), slice(None)
+    sides = zip(box[1:], spacing_mm, strict=True)
+    margin_px = [math.ceil(max(MARGIN_MM / mm, (LEAST_MM / mm - side.stop + side.start) / 2)) for side, mm in sides]
+    return (bounding_box(mask[np.newaxis], margin=(0, *margin_px)) or box)[1:]
