@@ -14,6 +14,7 @@ from benchmarks.support.rows import Row, time_row
 from kidney_seg.__main__ import COMMANDS
 
 WORK = "one process each: `--help` of every command, `import` of both packages; `CPU`: seconds of processor time"
+ROOT = Path(__file__).resolve().parents[1]
 TURNS = 9
 HELP_S, IMPORT_S = 0.5, 0.3  # goals
 PYTHON = "python -c pass"
@@ -40,24 +41,20 @@ def ways() -> dict[str, tuple[list[str], str, float | None]]:
 def start(arguments: Sequence[str]) -> tuple[float, float]:
     """Run Python with these arguments; return its seconds of wall clock and of processor time (all threads)."""
     before, clock = _children_seconds(), time.perf_counter()
-    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True, cwd=_root())
+    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True, cwd=ROOT)
     return time.perf_counter() - clock, _children_seconds() - before
 
 
 def peak_mb(code: str, arguments: Sequence[str]) -> float:
     """Return the peak memory in MB of a process that runs the code with these arguments."""
     command = [sys.executable, "-c", _PEAK.format(code), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=_root())
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     return float(done.stderr.split()[-1])
 
 
 def _children_seconds() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def _root() -> Path:
-    return Path(__file__).resolve().parents[1]
 
 
 def rows(quick: bool) -> Iterator[Row]:

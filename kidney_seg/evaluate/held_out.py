@@ -33,9 +33,9 @@ def held_out_cases(manifest: Manifest, split: Mapping[str, Sequence[str]], part:
                 "file along with the cache, or build the cache again",
                 path=manifest.root / SOURCES,
             )
-        cases.append(HeldOut(entry.case, entry.patient, Path(entry.image_path), Path(entry.label_path)))
-    for case in cases:
+        case = HeldOut(entry.case, entry.patient, Path(entry.image_path), Path(entry.label_path))
         for path in (case.image, case.labels):
             if not path.exists():
                 raise InputError(f"no such file; {part} case {case.case} was built from it; restore it", path=path)
+        cases.append(case)
     return cases

@@ -98,10 +98,8 @@ def format_comparison(compared: Sequence[Row], other: str) -> str:
 
 def find_scores(path: str | Path) -> Path | None:
     """Return the `scores.json` that a path is or holds; None for a folder without one, such as predictions."""
-    path = Path(path)
-    if path.is_file():
-        return path if path.suffix == ".json" else None
-    return path / "scores.json" if (path / "scores.json").is_file() else None
+    found = Path(path) if Path(path).suffix == ".json" else Path(path) / "scores.json"
+    return found if found.is_file() else None
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:

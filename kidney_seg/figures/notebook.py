@@ -78,10 +78,9 @@ def _widget(image: Path, labels: Path | None) -> Any:
     volumes = [niivue.Volume(path=image, colormap="gray", cal_min=low, cal_max=high)]
     if labels is not None:
         overlay = niivue.Volume(path=labels, opacity=OPACITY)
-        names = CLASS_NAMES
-        channels = zip(*(_rgb(style.COLORS.get(name, "#000000")) for name in names), strict=True)
+        channels = zip(*(bytes.fromhex(style.COLORS.get(name, "#000000")[1:]) for name in CLASS_NAMES), strict=True)
         colors = dict(zip("RGB", map(list, channels), strict=True))
-        overlay.set_colormap_label({**colors, "A": [0, 255, 255], "I": [0, 1, 2], "labels": list(names)})
+        overlay.set_colormap_label({**colors, "A": [0, 255, 255], "I": [0, 1, 2], "labels": list(CLASS_NAMES)})
         volumes.append(overlay)
     viewer.load_volumes(volumes)
     return viewer
@@ -94,10 +93,6 @@ def _slice(image: Path, labels: Path | None) -> Figure:
     truth = read_labels(labels).voxels
     example = most_informative_slice(ct.voxels, truth, truth, image.parent.name, {})
     return overlay(example.image_hu, example.truth, None, title=f"{image.name}, {labels.name}")
-
-
-def _rgb(color: str) -> tuple[int, int, int]:
-    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
 def _png(figure: Figure) -> Any:

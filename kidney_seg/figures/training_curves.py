@@ -68,16 +68,10 @@ def _mark_rounds(axes: Sequence[Axes], rows: Sequence[Mapping[str, Any]]) -> Non
         last[row["round"]] = max(row["step"], last.get(row["round"], row["step"]))
     start = 0.0
     for number, end in sorted(last.items()):
-        axes[0].annotate(
-            f"round {number}" if start == 0 or len(last) <= 8 else str(number),
-            ((start + end) / 2, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 4),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-            color="#555555",
-        )
+        text = f"round {number}" if start == 0 or len(last) <= 8 else str(number)
+        place = {"xy": ((start + end) / 2, 1.0), "xycoords": ("data", "axes fraction")}
+        above = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center"}
+        axes[0].annotate(text, **place, **above, fontsize=8, color="#555555")  # type: ignore[arg-type]
         for ax in axes:
             ax.axvline(end, color="#BBBBBB", linewidth=0.8, linestyle=":", zorder=0)
         start = end

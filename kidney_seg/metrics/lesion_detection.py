@@ -40,8 +40,8 @@ def detect(truth_mask: np.ndarray, predicted_mask: np.ndarray, spacing_mm: Seque
 
     A tumor is a 26-connected component of at least `SPECK_ML`; smaller ones, true or predicted, count as background. A
     true tumor is found if its intersection over union with the predicted components that touch it (without their
-    voxels in other true tumors) is at least `HIT_IOU`. A predicted tumor that touches no found tumor is false. The masks,
-    bool [z, y, x], may be empty. ValueError if their shapes differ.
+    voxels in other true tumors) is at least `HIT_IOU`. A predicted tumor that touches no found tumor is false. Masks
+    are bool [z, y, x] and may be empty. ValueError if their shapes differ.
     """
     truth_mask, predicted_mask = np.asarray(truth_mask, bool), np.asarray(predicted_mask, bool)
     check_shapes(truth_mask, predicted_mask)

@@ -34,7 +34,7 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.out,
         truth=arguments.truth,
         predictions=arguments.predictions,
-        say=lambda line: print(line, flush=True),
+        log=lambda line: print(line, flush=True),
     )
     print(path)
     return 0

@@ -17,7 +17,7 @@ def write_report(
     *,
     truth: str | Path | None = None,
     predictions: str | Path | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write the report of a finished run, or of a folder that evaluate wrote; return its path.
 
@@ -25,7 +25,7 @@ def write_report(
         folder: run folder, or folder of an evaluation.
         out: the HTML file (default: `report.html` in the folder); replaced if it exists.
         truth, predictions: for the pictures of an evaluation, see `gather`.
-        say: gets one line per case that is drawn.
+        log: gets one line per case that is drawn.
 
     Raises:
         InputError: the folder is neither, or the run is not finished. Missing scans and labels are noted in the report.
@@ -36,7 +36,7 @@ def write_report(
     out = Path(out) if out is not None else Path(folder) / NAME
     if out.suffix not in (".html", ".htm"):
         raise InputError(f"expected the name of an HTML file, such as {NAME}", path=out)
-    text = page(gather(folder, truth, predictions), say)
+    text = page(gather(folder, truth, predictions), log)
     with replacing(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return out
