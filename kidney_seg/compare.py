@@ -23,7 +23,7 @@ from kidney_seg.config.run_config import Config, differences
 from kidney_seg.evaluate.case_scores import POSTPROCESSED
 from kidney_seg.evaluate.paired import where_present
 from kidney_seg.evaluate.tables import align, format_interval
-from kidney_seg.figures.score_plots import plot_runs
+from kidney_seg.figures.score_plots import plot_arms
 from kidney_seg.metrics.missing import nan_to_none
 from kidney_seg.metrics.overlap import STRUCTURES
 from kidney_seg.metrics.statistics import by_patient, mean_interval, paired, paired_difference, permutation_p
@@ -159,7 +159,7 @@ def compare(runs: Sequence[str | Path], stage: str = POSTPROCESSED) -> list[dict
     return made
 
 
-def format_runs(rows: Sequence[dict[str, Any]]) -> str:
+def format_arms(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows of `compare` as lines of text."""
     head = "arm|structure|steps|runs|median of runs (spread)|mean [95 % by patient]|from the first|p|false alarms"
     cells: list[Sequence[str]] = [head.split("|")]
@@ -183,7 +183,7 @@ def format_runs(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(align(cells, left=2))
 
 
-table, figure = format_runs, plot_runs  # the documented names in version 0.1
+table, figure = format_arms, plot_arms  # the documented names in version 0.1
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -209,12 +209,12 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.figure:
         check_name(arguments.figure)
     rows = compare(arguments.runs, "" if arguments.before else POSTPROCESSED)
-    print(format_runs(rows))
+    print(format_arms(rows))
     if arguments.json:
         write_json(arguments.json, nan_to_none({"schema": COMPARE_SCHEMA, "rows": rows}))
         print(arguments.json)
     if arguments.figure:
-        print(save_figure(plot_runs(rows), arguments.figure))
+        print(save_figure(plot_arms(rows), arguments.figure))
     return 0
 
 

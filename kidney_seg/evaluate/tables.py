@@ -101,6 +101,7 @@ def _stages(
 ) -> list[str]:
     """Return lines with the scores as predicted, and post-processed if there are two stages, side by side."""
     blocks = [["", *names]]
-    blocks += [[stage, *align([head, *rows], left=0)] for stage, rows in zip(STAGES.values(), cells, strict=False)]
+    for stage, rows in zip(STAGES.values(), cells, strict=False):
+        blocks += [[""] * len(blocks[0]), [stage, *align([head, *rows], left=0)]]
     lines = align(zip(*blocks, ["", *(notes or [""] * len(names))], strict=True), left=len(blocks) + 1)
     return lines if len(cells) > 1 else lines[1:]

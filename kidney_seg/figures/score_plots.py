@@ -33,7 +33,7 @@ class HoverPoints(Protocol):
     hover: list[str]
 
 
-def plot_runs(rows: Sequence[Row]) -> Figure:
+def plot_arms(rows: Sequence[Row]) -> Figure:
     """Return one panel per structure: each run as a dot, the mean of each arm with its interval (`compare.compare`)."""
     from matplotlib.figure import Figure
 

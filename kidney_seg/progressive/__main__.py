@@ -102,10 +102,10 @@ def main(arguments: argparse.Namespace) -> int:
         codes.append(_train(data, run, config, seed, arguments.split, arguments.pretrained))
         if codes[-1] > 1:  # stopped
             return codes[-1]
-    from kidney_seg.compare import compare, format_runs
+    from kidney_seg.compare import compare, format_arms
 
     _say("\nDice of the test patients, post-processed, over all seeds")
-    _say(format_runs(compare(list(runs.values()))))
+    _say(format_arms(compare(list(runs.values()))))
     return max(codes)
 
 

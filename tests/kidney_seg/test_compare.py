@@ -7,10 +7,10 @@ import json
 import pytest
 
 from data_prep.errors import InputError
-from kidney_seg.compare import compare, figure, format_runs, main, read_arms, table
+from kidney_seg.compare import compare, figure, format_arms, main, read_arms, table
 from kidney_seg.config.run_config import Config
 from kidney_seg.evaluate.case_scores import STAGES
-from kidney_seg.figures.score_plots import plot_runs
+from kidney_seg.figures.score_plots import plot_arms
 
 
 def write_run(
@@ -106,14 +106,14 @@ def test_a_false_alarm_changes_no_dice_and_is_counted(tmp_path):
     assert other["difference"] == pytest.approx(other["mean"] - first["mean"]) == pytest.approx(-0.1)
     assert (first["false_alarms"], first["absent"]) == (0.5, 1)
     assert (other["false_alarms"], other["absent"]) == (1.0, 1)
-    assert format_runs(compare(runs)).splitlines()[2].endswith("0.5 of 1")
+    assert format_arms(compare(runs)).splitlines()[2].endswith("0.5 of 1")
     assert (first["p"], other["p"]) == (None, 0.5)  # two patients: 2 of the 4 flips reach the mean
 
 
 def test_table_and_figure_show_every_arm(runs):
     rows = compare(runs)
-    text = format_runs(rows)
-    assert (table, figure) == (format_runs, plot_runs)  # the names of version 0.1
+    text = format_arms(rows)
+    assert (table, figure) == (format_arms, plot_arms)  # the names of version 0.1
     assert len(text.splitlines()) == 5
     assert "+0.300 [+0.200, +0.400]" in text and "0.400 (0.300 to 0.500)" in text
     panels = figure(rows).axes

@@ -87,9 +87,9 @@ def test_files_and_screen(folders, tmp_path, capsys):
     out = tmp_path / "scores"
     assert main([str(predictions), str(truth), "--out", str(out)]) == 0
     said = capsys.readouterr()
-    assert "Kidney   0.600   [0.000, 1.000]   0.800  3" in said.out
-    assert "Tumor    0.333   [0.000, 0.667]   0.333  2   (1 left out)" in said.out
-    assert "Average  0.467" in said.out
+    assert "Kidney     0.600   [0.000, 1.000]   0.800  3" in said.out
+    assert "Tumor      0.333   [0.000, 0.667]   0.333  2   (1 left out)" in said.out
+    assert "Average    0.467" in said.out
     assert str(out / "cases.csv") in said.out
     assert "missing, counted as empty: case_00003_s0007" in said.err
 

@@ -42,8 +42,8 @@ def test_table_by_hand():
 def test_cases_without_tumor_get_a_table_of_their_own():
     text = table(result((TUMOR, TUMOR), (KIDNEY, KIDNEY), (KIDNEY, TUMOR)))
     overall, present = text.split("Only the cases that hold the structure")
-    assert "Tumor    0.500" in overall and "(1 left out)" in overall  # found, left out, false alarm
-    assert "Tumor    1.000" in present and "1.000  1" in present
+    assert "Tumor      0.500" in overall and "(1 left out)" in overall  # found, left out, false alarm
+    assert "Tumor      1.000" in present and "1.000  1" in present
 
 
 def test_table_without_any_tumor_and_the_paper_s_protocol():
