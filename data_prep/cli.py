@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from data_prep.errors import InputError
 
@@ -19,23 +19,20 @@ Item = TypeVar("Item")
 
 INTERRUPTED = 130  # exit code after Ctrl-C
 TERMINATED = 128 + signal.SIGTERM  # after SIGTERM, by which batch systems end a job
-NO_READER = 141  # when the reader of the output is gone, as after `| head`
+NO_READER = 141  # after the reader of the output has ended, as in `| head`
 
 
-class Main(Protocol):
-    """The `main` of a command: `sys.argv` without arguments, else the words given; returns the exit code."""
-
-    def __call__(self, argv: list[str] | None = None) -> int: ...
+Main = Callable[..., int]  # `main(argv=None)`: the words of the command line (None: `sys.argv`) -> the exit code
 
 
 def command(
     make_parser: Callable[[], argparse.ArgumentParser],
 ) -> Callable[[Callable[[argparse.Namespace], int]], Main]:
-    """Make a function of parsed arguments the `main` of a command, run by `run_command`.
+    """Turn a function of parsed arguments into the `main` of a command, run by `run_command`.
 
     >>> @command(lambda: argparse.ArgumentParser(prog="python -m example"))
     ... def main(arguments: argparse.Namespace) -> int:
-    ...     raise InputError("a.nii.gz: the file is empty; download it again")
+    ...     raise InputError("the file is empty; download it again", "a.nii.gz")
     >>> main([])
     2
     """
@@ -54,14 +51,14 @@ def command(
 def run_command(body: Callable[[], int]) -> int:
     """Run the body of a command and turn input errors and signals into one line and an exit code.
 
-    SIGTERM, by which batch systems end a job, is treated as Ctrl-C, unless the body handles it itself.
+    SIGTERM, by which batch systems end a job, is treated like Ctrl-C, unless the body handles it.
 
     Returns:
-        The body's own code (0 done, 1 done with a negative answer); 2 for bad input, a full disk, or a folder that may
-        not be used; 130 after Ctrl-C; 143 after SIGTERM; 141 without a message when the reader of the output is gone.
+        The code of the body (0 success, 1 success with a negative result); 2 for bad input, a full disk, or a folder
+        without permission; 130 after Ctrl-C; 143 after SIGTERM; 141 without a message if nothing reads the output.
 
     Raises:
-        Exception: any other exception is a defect of this project and keeps its traceback.
+        Exception: any other exception is a bug of this project and keeps its traceback.
     """
     with _sigterm_as_interrupt() as terminated:
         try:
@@ -72,7 +69,7 @@ def run_command(body: Callable[[], int]) -> int:
             print(f"error: {error}", file=sys.stderr)
             return 2
         except OSError as error:
-            if isinstance(error, BrokenPipeError) and _nobody_reads():
+            if isinstance(error, BrokenPipeError) and _is_unread():
                 return NO_READER
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 remedy = "free some space or choose another folder"
@@ -90,7 +87,7 @@ def run_command(body: Callable[[], int]) -> int:
 
 @contextmanager
 def _sigterm_as_interrupt() -> Iterator[threading.Event]:
-    """Raise KeyboardInterrupt on SIGTERM inside the block; the event says whether it came."""
+    """Raise KeyboardInterrupt on SIGTERM inside the block; the event is set if it came."""
     terminated = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield terminated
@@ -107,8 +104,8 @@ def _sigterm_as_interrupt() -> Iterator[threading.Event]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _nobody_reads() -> bool:
-    """Return whether standard output is a pipe without a reader; if so, drop what was still to be printed."""
+def _is_unread() -> bool:
+    """Return whether standard output is a pipe without a reader; if so, drop what is not printed yet."""
     import select
 
     try:
@@ -126,7 +123,7 @@ def _nobody_reads() -> bool:
 def progress(items: Iterable[Item], what: str, *, total: int | None = None) -> Iterable[Item]:
     """Yield `items` with a progress bar (count, rate, time left) on standard error.
 
-    In a log file, where a bar cannot be redrawn, it writes a line every ten seconds at most.
+    In a log file, where a bar cannot be redrawn, it is printed every ten seconds at most.
     """
     from tqdm import tqdm
 

@@ -9,20 +9,18 @@ from types import ModuleType
 
 
 class InputError(Exception):
-    """Input of the user that cannot be used.
-
-    Commands print it as one line and end with exit code 2; in Python it is raised like any exception.
+    """User input that cannot be used. Commands print it as one line and end with exit code 2.
 
     Args:
-        detail: what was found, what was expected, and what to do; one line, without the path.
+        detail: the problem, the expected input and the fix; one line, without the path.
         path: the file or folder concerned; it precedes the detail in the message.
-        code: a name of the problem for programs, which never changes, such as `no_such_file`.
+        code: an identifier of the problem for programs, such as `no_such_file`; it never changes.
 
-    >>> str(InputError("the file is empty; download it again", path="a.nii.gz", code="empty"))
+    >>> str(InputError("the file is empty; download it again", "a.nii.gz", "empty_file"))
     'a.nii.gz: the file is empty; download it again'
     """
 
-    def __init__(self, detail: str, *, path: str | os.PathLike[str] | None = None, code: str = "input"):
+    def __init__(self, detail: str, path: str | os.PathLike[str] | None = None, code: str = "input"):
         super().__init__(detail)
         self.detail, self.code = detail, code
         self.path = None if path is None else Path(path)
@@ -32,10 +30,10 @@ class InputError(Exception):
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import a module that only an extra of this project installs, and return it.
+    """Import and return a module that only an extra of this project installs.
 
-    InputError with the pip command where its package is not installed. An error inside an installed package keeps its
-    traceback.
+    InputError with the pip command if its package is not installed; an import error inside an installed package keeps
+    its traceback.
 
     >>> require("math", "onnx").pi > 3
     True
@@ -49,4 +47,5 @@ def require(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        raise InputError(f"the package {package} is not installed; run: pip install 'kidney_seg[{extra}]'") from None
+        detail = f"the package {package} is not installed; run: pip install 'kidney_seg[{extra}]'"
+        raise InputError(detail, code="missing_package") from None

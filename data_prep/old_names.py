@@ -1,4 +1,4 @@
-"""Names of modules in version 0.1: what its docs imported still imports, with a DeprecationWarning."""
+"""Names of modules in version 0.1: imports from its docs still work, with a DeprecationWarning."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class _OldNames:
 
 
 def redirect(now: Mapping[str, Sequence[str]]) -> None:
-    """Let modules be imported by names that they had before.
+    """Let modules be imported by their old names.
 
     Args:
-        now: by old name, the modules where its contents are now, in the order in which a name is looked for.
+        now: per old name, the modules that hold its contents now, in the order of the search for a name.
     """
-    sys.meta_path.append(_OldNames(now))  # last, so that it costs nothing where a module exists
+    sys.meta_path.append(_OldNames(now))  # last, so that it costs nothing for a module that exists

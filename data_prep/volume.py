@@ -28,12 +28,12 @@ def read_volume(path: str | Path | DicomSeries, series: str | int | None = None)
 
     Args:
         path: a `.nii.gz`, `.nii`, `.nrrd` or `.mha` file, a folder of DICOM files, or what `open_series` made of one.
-        series: the number or key (see `data_prep.dicom.list_series`) of the series to read from a DICOM folder; None
-            reads the axial CT with most slices.
+        series: number or key (see `data_prep.dicom.list_series`) of one series of a DICOM folder; None: the axial CT
+            with most slices.
 
     Raises:
-        InputError: a missing, truncated or damaged file; anything but one 3-D scalar image (a fourth axis of length 1
-            is dropped); an invalid geometry; NaN or infinity.
+        InputError: a missing, truncated or damaged file, anything but one 3-D scalar image (a fourth axis of length 1
+            is dropped), an invalid geometry, NaN or infinity.
     """
     return _in_axial_order(_open(path, series), np.dtype(np.int16), _to_hounsfield)
 
@@ -52,12 +52,8 @@ def read_labels(path: str | Path) -> Volume:
     volume = _in_axial_order(_open(path), np.dtype(np.uint8), lambda values, out: _to_labels(values, out, bad))
     if bad:
         found = ", ".join(f"{value:g}" for value in bad[:5]) + (", ..." if len(bad) > 5 else "")
-        raise InputError(
-            f"label values {found} found; expected only 0 background, 1 kidney, 2 tumor and 3 cyst; is this a label "
-            "map?",
-            path=volume.path,
-            code="label_values",
-        )
+        expected = "expected only 0 background, 1 kidney, 2 tumor and 3 cyst; is this a label map?"
+        raise InputError(f"label values {found} found; {expected}", volume.path, "label_values")
     return volume
 
 
@@ -76,15 +72,10 @@ def check_whole(path: str | Path) -> None:
 
 
 def write_labels(labels_zyx: np.ndarray, like: SourceGrid, path: str | Path) -> None:
-    """Write labels as uint8 on the grid of their source file; the file appears whole or not at all.
+    """Write labels [z, y, x] (axial order, as `read_volume` gives it) as uint8 on the grid `like` of their source.
 
-    Args:
-        labels_zyx: [z, y, x] in axial order, as `read_volume` gives it.
-        like: the grid (axis order, size, spacing, origin, direction) of the source, `Volume.source`.
-        path: ends in `.nii.gz`, `.nrrd` or `.mha` (compressed) or `.nii`, also for a DICOM source.
-
-    Raises:
-        ValueError: another shape than the source's.
+    The file appears whole or not at all. `path` ends in `.nii.gz`, `.nrrd` or `.mha` (compressed) or `.nii`, also for
+    a DICOM source. ValueError for another shape than the source's.
     """
     import SimpleITK as sitk
 
@@ -106,17 +97,17 @@ def _open(path: str | Path | DicomSeries, series: str | int | None = None) -> Vo
         return open_dicom(path)
     path = Path(path)
     if not os.path.exists(path):  # also false if a folder on the way must not be entered
-        raise InputError("no such file or folder, or it may not be read", path=path, code="no_such_file")
+        raise InputError("no such file or folder, or it may not be read", path, "no_such_file")
     if not (path.is_file() or path.is_dir()):
-        detail = "neither a file nor a folder; expected an image file or a folder of DICOM files"
-        raise InputError(detail, path=path, code="not_a_file")
+        expected = "expected an image file or a folder of DICOM files"
+        raise InputError(f"neither a file nor a folder; {expected}", path, "not_a_file")
     if path.is_dir() and not path.name.endswith(FILE_ENDINGS):
         from data_prep.dicom.reader import open_dicom, open_series
 
         return open_dicom(open_series(path, series))
     _check_name(path)
     if series is not None:
-        raise InputError("is one image; a series can only be chosen in a folder of DICOM files", path=path)
+        raise InputError("is one image; a series can only be chosen in a folder of DICOM files", path)
     if path.name.endswith(".nrrd"):
         from data_prep.formats.nrrd import open_nrrd as open_file
     elif path.name.endswith(".mha"):
@@ -127,18 +118,17 @@ def _open(path: str | Path | DicomSeries, series: str | int | None = None) -> Vo
 
 
 def _check_name(path: Path) -> None:
-    code = "wrong_name"
+    endings = ", ".join(FILE_ENDINGS)
     if path.is_dir():
-        detail, code = f"is a folder; expected a file, {', '.join(FILE_ENDINGS)}", "not_a_file"
-    elif path.name.endswith((".nhdr", ".mhd", ".hdr", ".img")):
-        detail = "keeps header and voxels in two files; expected one file; convert it to .nii.gz"
+        raise InputError(f"is a folder; expected a file, {endings}", path, "not_a_file")
+    if path.name.endswith((".nhdr", ".mhd", ".hdr", ".img")):
+        problem = "keeps header and voxels in two files; expected one file; convert it to .nii.gz"
     elif path.suffix.lower() in (".dcm", ".ima"):
-        detail = "is one DICOM file; expected the folder with all slices of the series"
-    elif not path.name.endswith(FILE_ENDINGS):
-        detail = f"the name does not end in {', '.join(FILE_ENDINGS)}; expected an image file"
+        problem = "is one DICOM file; expected the folder with all slices of the series"
     else:
-        return
-    raise InputError(detail, path=path, code=code)
+        problem = f"the name does not end in {endings}; expected an image file"
+    if not path.name.endswith(FILE_ENDINGS):
+        raise InputError(problem, path, "wrong_name")
 
 
 def _in_axial_order(source: VoxelSource, dtype: np.dtype, convert: Callable[[np.ndarray, np.ndarray], None]) -> Volume:
@@ -153,12 +143,8 @@ def _empty(source: VoxelSource, shape: tuple[int, ...], dtype: np.dtype) -> np.n
         return np.empty(shape, dtype)
     except MemoryError:
         size = " x ".join(str(n) for n in shape)
-        raise InputError(
-            f"{size} voxels of {dtype.itemsize} bytes are more than this machine's memory; close other programs or use "
-            "another machine",
-            path=source.path,
-            code="unreadable",
-        ) from None
+        problem = f"{size} voxels of {dtype.itemsize} bytes are more than this machine's memory"
+        raise InputError(f"{problem}; close other programs or use another machine", source.path) from None
 
 
 def _fill(source: VoxelSource, stored: np.ndarray, convert: Callable[[np.ndarray, np.ndarray], None]) -> None:
@@ -172,9 +158,8 @@ def _to_hounsfield(values: np.ndarray, out: np.ndarray) -> None:
     if np.can_cast(values.dtype, np.int16):
         out[...] = values
         return
-    limits = np.iinfo(np.int16)
-    for plane, out_plane in zip(values, out, strict=True):  # plane by plane: few doubles at a time
-        out_plane[...] = np.clip(np.rint(plane.astype(np.float64)), limits.min, limits.max)
+    for plane, out_plane in zip(values, out, strict=True):  # plane by plane, because doubles take much memory
+        out_plane[...] = np.clip(np.rint(plane.astype(np.float64)), -32768, 32767)
 
 
 def _to_labels(values: np.ndarray, out: np.ndarray, bad: list[float]) -> None:

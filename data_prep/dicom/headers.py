@@ -1,4 +1,4 @@
-"""The headers of DICOM files: a fixed list of tags is read, and nothing that identifies a patient leaves this module.
+"""The headers of DICOM files: only a fixed list of tags is read, and nothing that identifies a patient leaves here.
 
 The one exception is `scan_folder(whole=True)`: a DICOM SEG must repeat the patient and the study.
 """
@@ -22,29 +22,18 @@ from data_prep.formats.image_source import opened
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-TAGS = (  # all that is read; SeriesInstanceUID is kept as a hash, Modality only if it is a known one
-    "SOPClassUID",
-    "ImageType",
-    "Modality",
-    "SeriesInstanceUID",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "NumberOfFrames",
-    "BitsAllocated",
-    "RescaleIntercept",
-    "RescaleSlope",
-    "RescaleType",
-)
-_MODALITIES = ("CR", "CT", "DX", "KO", "MG", "MR", "NM", "OT", "PR", "PT", "REG", "RTDOSE", "RTPLAN", "RTSTRUCT", "SC",
-              "SEG", "SR", "US", "XA")  # fmt: skip
+TAGS = (  # SeriesInstanceUID is kept as a hash, Modality only if it is a known one
+    "SOPClassUID", "ImageType", "Modality", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient",
+    "PixelSpacing", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "RescaleIntercept",
+    "RescaleSlope", "RescaleType",
+)  # fmt: skip
+_MODALITIES = (
+    "CR", "CT", "DX", "KO", "MG", "MR", "NM", "OT", "PR", "PT", "REG", "RTDOSE", "RTPLAN", "RTSTRUCT", "SC", "SEG",
+    "SR", "US", "XA",
+)  # fmt: skip
 CT, LOCALIZER, CAPTURE, MULTI_FRAME, OTHER = (
     "CT image", "localizer", "secondary capture", "multi-frame CT", "other image"
 )  # fmt: skip
-
 _CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 _ENHANCED_CT_CLASSES = (_CT_CLASS + ".1", _CT_CLASS + ".2")
 _CAPTURE_CLASS = "1.2.840.10008.5.1.4.1.1.7"
@@ -54,35 +43,24 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 
 @dataclass(frozen=True)
 class SliceHeader:
-    """The header of one DICOM file.
+    """The header of one DICOM file; None for what is absent or not a number."""
 
-    Attributes:
-        file: number of the file, from 1, among all files in and below the folder in the byte order of their paths.
-            Errors name files by it, because names of DICOM files hold identifiers.
-        series: eight hex digits of the SHA-256 of the series' UID.
-        position, orientation: LPS, mm; None if absent or not numbers.
-        pixel_spacing: between rows, between columns, mm; None if absent or not numbers.
-        size: columns, rows.
-        units: RescaleType, empty if absent.
-        data: the whole header, for a DICOM SEG; it identifies the patient. None unless it was asked for.
-    """
-
-    file: int
-    path: Path = field(repr=False)
-    series: str
+    file: int  # number among all files in and below the folder, from 1, by the bytes of their paths; for errors
+    path: Path = field(repr=False)  # names of DICOM files hold identifiers
+    series: str  # `series_key` of its UID
     modality: str
     kind: str
     derived: bool
-    position: tuple[float, ...] | None
+    position: tuple[float, ...] | None  # LPS, mm
     orientation: tuple[float, ...] | None
-    pixel_spacing: tuple[float, ...] | None
-    size: tuple[int, int]
+    pixel_spacing: tuple[float, ...] | None  # between rows, between columns, mm
+    size: tuple[int, int]  # columns, rows
     samples: int
     bits: int
     slope: float | None
     intercept: float | None
-    units: str
-    data: Dataset | None = field(default=None, repr=False, compare=False)
+    units: str  # RescaleType, empty if absent
+    data: Dataset | None = field(default=None, repr=False, compare=False)  # the whole header, if asked for
 
 
 @dataclass(frozen=True)
@@ -101,19 +79,16 @@ def scan_folder(folder: str | Path, *, whole: bool = False) -> FolderScan:
 
     whole: keep the whole headers of CT images, which a DICOM SEG repeats; they identify the patient.
     """
-    folder = Path(folder)
-    paths, links = _regular_files(folder)
+    paths, links = _regular_files(Path(folder))
     images: list[SliceHeader] = []
     damaged: list[int] = []
     with silent():
         for number, path in enumerate(paths, 1):
             try:
-                header = _read(path, number, whole) if _is_image(path) else None
+                images += [_read(path, number, whole)] if _is_image(path) else []
             except Exception:  # pydicom raises many types, which may quote the header; ours quote the file's name
                 damaged.append(number)
-            else:
-                images += [header] if header else []
-    return FolderScan(folder, tuple(images), tuple(damaged), len(paths), links)
+    return FolderScan(Path(folder), tuple(images), tuple(damaged), len(paths), links)
 
 
 def holds_dicom(folder: str | Path) -> bool:
@@ -134,6 +109,11 @@ def files_named(numbers: Sequence[int]) -> str:
     return f"file number {', '.join(map(str, numbers[:5]))}{more} in the order of names"
 
 
+def series_key(uid: Any) -> str:
+    """Return the name of a series in this project: eight hex digits of the SHA-256 of its UID."""
+    return hashlib.sha256(str(uid or "").encode()).hexdigest()[:8]
+
+
 @contextmanager
 def silent() -> Iterator[None]:
     """Drop pydicom's warnings inside the block: they quote malformed values, such as names of patients."""
@@ -150,11 +130,10 @@ def silent() -> Iterator[None]:
 
 def _regular_files(folder: Path) -> tuple[list[Path], int]:
     def fail(error: OSError) -> None:
-        detail = f"a folder in it cannot be read ({error.strerror}); allow it to be read"
-        raise InputError(detail, path=folder, code="unreadable")
+        raise InputError(f"a folder in it cannot be read ({error.strerror}); allow it to be read", folder)
 
     if not folder.is_dir():
-        raise InputError("no such folder; expected one with DICOM files", path=folder, code="no_such_file")
+        raise InputError("no such folder; expected one with DICOM files", folder, "no_such_file")
     found: list[Path] = []
     links = 0
     for root, folders, files in os.walk(folder, onerror=fail):
@@ -164,21 +143,21 @@ def _regular_files(folder: Path) -> tuple[list[Path], int]:
 
 
 def _is_image(path: Path) -> bool:
-    """Return whether a file is DICOM, other than a directory of files; any exception for what should be and is not."""
+    """Return whether a file is DICOM, but not a DICOMDIR; any exception for a file that should be DICOM and is not."""
     import pydicom
 
     with opened(path) as file:
         start = file.read(132)
     if start[128:] == b"DICM":
         meta = pydicom.filereader.read_file_meta_info(path)
-        if meta.get("MediaStorageSOPClassUID") == _DIRECTORY_CLASS:
-            return False
-        if meta.get("TransferSyntaxUID") == _DEFLATED:  # would be inflated whole, whatever its size
+        directory = meta.get("MediaStorageSOPClassUID") == _DIRECTORY_CLASS
+        if not directory and meta.get("TransferSyntaxUID") == _DEFLATED:  # would be inflated whole, whatever its size
             raise ValueError
-        return True
-    if start[:2] != b"\x08\x00" and path.suffix.lower() == ".dcm":
+        return not directory
+    without_preamble = start[:2] == b"\x08\x00"
+    if not without_preamble and path.suffix.lower() == ".dcm":
         raise ValueError
-    return start[:2] == b"\x08\x00"  # files without preamble begin with group 8
+    return without_preamble
 
 
 def _read(path: Path, number: int, whole: bool) -> SliceHeader:
@@ -191,7 +170,7 @@ def _read(path: Path, number: int, whole: bool) -> SliceHeader:
     if not (sop_class or modality):
         raise ValueError
     image_type = [str(part) for part in data.get("ImageType") or ()]
-    kind = _kind(sop_class, modality, image_type, _count(data, "NumberOfFrames", 1))
+    kind = _kind(sop_class, modality, image_type, int(_number(data, "NumberOfFrames", 1)))
     return SliceHeader(
         file=number,
         path=path,
@@ -202,19 +181,14 @@ def _read(path: Path, number: int, whole: bool) -> SliceHeader:
         position=_numbers(data, "ImagePositionPatient", 3),
         orientation=_numbers(data, "ImageOrientationPatient", 6),
         pixel_spacing=_numbers(data, "PixelSpacing", 2),
-        size=(_count(data, "Columns", 0), _count(data, "Rows", 0)),
-        samples=_count(data, "SamplesPerPixel", 1),
-        bits=_count(data, "BitsAllocated", 16),
-        slope=_number(data, "RescaleSlope"),
-        intercept=_number(data, "RescaleIntercept"),
+        size=(int(_number(data, "Columns", 0)), int(_number(data, "Rows", 0))),
+        samples=int(_number(data, "SamplesPerPixel", 1)),
+        bits=int(_number(data, "BitsAllocated", 16)),
+        slope=_number(data, "RescaleSlope", None),
+        intercept=_number(data, "RescaleIntercept", None),
         units=str(data.get("RescaleType") or "").upper(),
         data=data if whole and kind == CT else None,
     )
-
-
-def series_key(uid: Any) -> str:
-    """Return the name of a series in this project: eight hex digits of the SHA-256 of its UID."""
-    return hashlib.sha256(str(uid or "").encode()).hexdigest()[:8]
 
 
 def _kind(sop_class: str, modality: str, image_type: list[str], frames: int) -> str:
@@ -237,11 +211,6 @@ def _numbers(data: Any, name: str, count: int) -> tuple[float, ...] | None:
     return values if len(values) == count and all(map(math.isfinite, values)) else None
 
 
-def _number(data: Any, name: str) -> float | None:
+def _number(data: Any, name: str, default: Any) -> Any:
     value = data.get(name)
-    return None if value is None or value == "" else float(value)
-
-
-def _count(data: Any, name: str, default: int) -> int:
-    value = _number(data, name)
-    return default if value is None else int(value)
+    return default if value is None or value == "" else float(value)

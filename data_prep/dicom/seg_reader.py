@@ -36,56 +36,52 @@ _PAINTED = (KIDNEY, CYST, TUMOR)  # where segments overlap, for example a kidney
 
 @dataclass(frozen=True)
 class _Frame:
-    """One frame of a SEG: its label, where its first pixel lies (LPS, mm), and the slice it refers to, if any."""
+    """One frame of a SEG."""
 
     index: int
     label: int
-    position: tuple[float, ...]
-    source: str
+    position: tuple[float, ...]  # of its first pixel, LPS, mm
+    source: str  # UID of the slice it refers to; empty if there is none
 
 
 def read_dicom_seg(path: str | Path, folder: str | Path | None = None) -> Volume:
-    """Read a DICOM SEG as `read_labels` reads a label file: uint8 in axial order, 1 kidney, 2 tumor, 3 cyst.
+    """Read a DICOM SEG as uint8 labels in axial order: 0 background, 1 kidney, 2 tumor, 3 cyst.
 
-    folder: of the CT series that the SEG refers to; the labels are on its grid then. Without it the grid is that of the
-    slices which the SEG lists, if they are in the order of their positions (as `write_dicom_seg` lists them), else
-    that of the frames from the first to the last, with a note. Slices without a frame are background.
+    Segments are identified by their SNOMED codes, or by their names. Slices without a frame are background.
 
-    Segments are told by their SNOMED codes, or by their names. InputError for anything but a whole binary SEG with
-    evenly spaced parallel frames of kidneys, tumors and cysts, and for a folder that does not hold its series.
+    folder: of the CT series that the SEG refers to; the labels are on its grid. None: on the grid of the slices that
+    the SEG lists, if they are in the order of their positions (as `write_dicom_seg` lists them); otherwise on that of
+    the frames from the first to the last, with a note. InputError for anything but a whole binary SEG with evenly
+    spaced parallel frames of kidneys, tumors and cysts, and for a folder without its series.
     """
     path = Path(path)
+    try:
+        return _read(path, None if folder is None else Path(folder))
+    except InputError as error:
+        raise InputError(error.detail, error.path or path, error.code) from None
+
+
+def _read(path: Path, folder: Path | None) -> Volume:
     data = _open(path)
     with silent():
         try:
-            labels = _labels_of_segments(data, path)
-            frames, orientation, pixel_mm, spacing = _frames(data, labels)
-            listed = _listed(data)
-            series = (
-                str(data.ReferencedSeriesSequence[0].SeriesInstanceUID) if "ReferencedSeriesSequence" in data else ""
-            )
-            size = (int(data.Columns), int(data.Rows))
+            frames, orientation, pixel_mm, spacing = _frames(data, _labels_of_segments(data))
+            (series, listed), size = _referenced(data), (int(data.Columns), int(data.Rows))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{path}: the DICOM Segmentation lacks what tells where its frames lie ({type(error).__name__}); "
-                "expected a whole one; export it anew"
-            ) from None
-    notes: tuple[str, ...] = ()
-    if folder is not None:
-        grid = _series_grid(Path(folder), series)
+            problem = f"the DICOM Segmentation lacks the position of its frames ({type(error).__name__})"
+            raise InputError(f"{problem}; expected a whole one; export it again") from None
+    if folder is None:
+        grid, notes = _own_grid(frames, listed, orientation, pixel_mm, spacing, size)
     else:
-        grid, notes = _own_grid(path, frames, listed, orientation, pixel_mm, spacing, size)
+        grid, notes = _series_grid(folder, series), ()
     check_size(path, grid.size, 1)
     check_grid(grid, path)
-    axes = np.reshape(grid.direction, (3, 3)).T
     fits = grid.size[:2] == size and np.allclose(grid.spacing[1::-1], pixel_mm, atol=SAME)
-    if not fits or not np.allclose(axes[:2].ravel(), orientation, atol=SAME):
-        raise InputError(
-            f"{path}: its frames do not lie as the slices of {folder} do; expected the CT it was made from"
-        )
-    places = _places(path, frames, grid)
+    if not fits or not np.allclose(np.reshape(grid.direction, (3, 3)).T[:2].ravel(), orientation, atol=SAME):
+        raise InputError(f"its frames are not placed like the slices of {folder}; expected the CT it was made from")
+    places = _places(frames, grid)
     stored = np.zeros(grid.size[::-1], np.uint8)
-    pixels = _pixels(path, data, len(frames), size)
+    pixels = _pixels(path, data, (len(frames), *size[::-1]))
     for label in _PAINTED:
         for frame, place in zip(frames, places, strict=True):
             if frame.label == label:
@@ -99,36 +95,31 @@ def _open(path: Path) -> Dataset:
     with opened(path) as file:
         start = file.read(132)
     if start[128:] != b"DICM":
-        raise InputError(f"{path}: is no DICOM file; expected a DICOM Segmentation; {AGAIN}")
+        raise InputError(f"not a DICOM file; expected a DICOM Segmentation; {AGAIN}", code="not_an_image")
     try:
         with silent():
             data = pydicom.dcmread(path)
-            sop_class = data.get("SOPClassUID")
-            kind = data.get("SegmentationType")
-    except Exception:  # pydicom's errors are of many types; they may quote the header
-        raise InputError(f"{path}: the DICOM file is truncated or damaged; {AGAIN}") from None
+            sop_class, kind = data.get("SOPClassUID"), data.get("SegmentationType")
+    except Exception:  # pydicom raises many types, which may quote the header
+        raise InputError(f"the DICOM file is truncated or damaged; {AGAIN}", code="truncated") from None
     if sop_class != _SEG_CLASS:
-        raise InputError(
-            f"{path}: is a DICOM file of another kind; expected a DICOM Segmentation as labels, or the folder with all "
-            "slices as image"
-        )
+        expected = "expected a DICOM Segmentation as labels, or the folder with all slices as image"
+        raise InputError(f"is a DICOM file of another kind; {expected}")
     if kind != "BINARY":
-        raise InputError(f"{path}: is a fractional segmentation; expected a binary one; export it as such")
+        raise InputError("is a fractional segmentation; expected a binary one; export it as such")
     return data
 
 
-def _labels_of_segments(data: Dataset, path: Path) -> dict[int, int]:
+def _labels_of_segments(data: Dataset) -> dict[int, int]:
     found = {}
     for segment in data.SegmentSequence:
         label = _CODES.get(str(segment.SegmentedPropertyTypeCodeSequence[0].CodeValue))
         if label is None:
             name = str(segment.get("SegmentLabel") or "").lower()
-            label = next((label for label, words in _WORDS.items() if any(w in name for w in words)), None)
+            label = next((label for label, words in _WORDS.items() if any(word in name for word in words)), None)
         if label is None:
-            raise InputError(
-                f"{path}: segment {segment.SegmentNumber} is none of kidney, tumor and cyst by its code and name; "
-                "expected these alone; leave the others out"
-            )
+            problem = f"segment {segment.SegmentNumber} is none of kidney, tumor and cyst by its code and name"
+            raise InputError(f"{problem}; expected only these; remove the others")
         found[int(segment.SegmentNumber)] = label
     return found
 
@@ -136,7 +127,7 @@ def _labels_of_segments(data: Dataset, path: Path) -> dict[int, int]:
 def _frames(
     data: Dataset, labels: dict[int, int]
 ) -> tuple[list[_Frame], tuple[float, ...], tuple[float, ...], float | None]:
-    """Return the frames, and of all of them: orientation, pixel spacing, and slice spacing, None where not told."""
+    """Return the frames and their common orientation, pixel spacing, and slice spacing, None if it is not stored."""
     shared = data.SharedFunctionalGroupsSequence[0]
 
     def of(frame: Dataset, name: str) -> Any:
@@ -147,26 +138,24 @@ def _frames(
     for index, frame in enumerate(data.PerFrameFunctionalGroupsSequence):
         number = int(of(frame, "SegmentIdentificationSequence").ReferencedSegmentNumber)
         position = tuple(float(mm) for mm in of(frame, "PlanePositionSequence").ImagePositionPatient)
-        source = frame.get("DerivationImageSequence")
-        source = source[0].get("SourceImageSequence") if source else None
-        frames.append(
-            _Frame(index, labels[number], position, str(source[0].ReferencedSOPInstanceUID) if source else "")
-        )
+        derived = frame.get("DerivationImageSequence")
+        source = derived[0].get("SourceImageSequence") if derived else None
+        uid = str(source[0].ReferencedSOPInstanceUID) if source else ""
+        frames.append(_Frame(index, labels[number], position, uid))
         orientations.add(tuple(float(v) for v in of(frame, "PlaneOrientationSequence").ImageOrientationPatient))
         measure = of(frame, "PixelMeasuresSequence")
         spacing = measure.get("SpacingBetweenSlices")
-        between_rows, between_columns = (float(mm) for mm in measure.PixelSpacing)
-        measures.add((between_rows, between_columns, float(spacing) if spacing else None))
-    if len(orientations) != 1 or len(measures) != 1:
-        raise ValueError
-    between_rows, between_columns, spacing = measures.pop()
-    return frames, orientations.pop(), (between_rows, between_columns), spacing
+        measures.add((tuple(float(mm) for mm in measure.PixelSpacing), float(spacing) if spacing else None))
+    ((pixel_mm, spacing),), (orientation,) = measures, orientations  # ValueError for several
+    return frames, orientation, pixel_mm, spacing
 
 
-def _listed(data: Dataset) -> list[str]:
+def _referenced(data: Dataset) -> tuple[str, list[str]]:
+    """Return the UIDs of the CT series and of its slices, as the SEG lists them."""
     if "ReferencedSeriesSequence" not in data:
-        return []
-    return [str(item.ReferencedSOPInstanceUID) for item in data.ReferencedSeriesSequence[0].ReferencedInstanceSequence]
+        return "", []
+    series = data.ReferencedSeriesSequence[0]
+    return str(series.SeriesInstanceUID), [str(i.ReferencedSOPInstanceUID) for i in series.ReferencedInstanceSequence]
 
 
 def _series_grid(folder: Path, uid: str) -> SourceGrid:
@@ -177,7 +166,6 @@ def _series_grid(folder: Path, uid: str) -> SourceGrid:
 
 
 def _own_grid(
-    path: Path,
     frames: list[_Frame],
     listed: list[str],
     orientation: tuple[float, ...],
@@ -192,7 +180,7 @@ def _own_grid(
     steps = np.diff(np.sort(along))
     if spacing is None:
         if not (steps > SAME).any():
-            raise InputError(f"{path}: has one slice and does not tell the spacing; give the folder of the CT series")
+            raise InputError("has one slice and no spacing; give the folder of the CT series")
         spacing = float(steps[steps > SAME].min())
     notes: tuple[str, ...] = ()
     lowest = int(np.argmin(along))
@@ -205,36 +193,32 @@ def _own_grid(
             first, count = float(starts[lowest]), len(listed)
             break
     else:
-        notes = ("the DICOM Segmentation does not tell the whole grid: labels cover its own slices alone",)
-    origin = positions[lowest] + (first - along[lowest]) * normal
-    direction = np.column_stack([row, column, normal])
-    grid = SourceGrid(
-        (*size, count), (pixel_mm[1], pixel_mm[0], spacing), tuple(origin.tolist()), tuple(direction.ravel().tolist())
-    )
-    return grid, notes
+        notes = ("the DICOM Segmentation does not describe the whole grid: labels cover only its own slices",)
+    origin = tuple((positions[lowest] + (first - along[lowest]) * normal).tolist())
+    direction = tuple(np.column_stack([row, column, normal]).ravel().tolist())
+    return SourceGrid((*size, count), (pixel_mm[1], pixel_mm[0], spacing), origin, direction), notes
 
 
-def _places(path: Path, frames: list[_Frame], grid: SourceGrid) -> list[int]:
-    """Return the number of the slice of the grid that each frame is."""
+def _places(frames: list[_Frame], grid: SourceGrid) -> list[int]:
+    """Return the index of each frame's slice in the grid."""
     direction = np.reshape(grid.direction, (3, 3))
     index = (np.array([frame.position for frame in frames]) - grid.origin) @ direction / grid.spacing  # x, y, z
     places = np.rint(index[:, 2])
     off = np.abs(index - np.column_stack([np.zeros((len(frames), 2)), places])).max(axis=1)
     bad = np.flatnonzero((off > 2 * GRID_TOLERANCE) | (places < 0) | (places >= grid.size[2]))
     if bad.size:
-        raise InputError(
-            f"{path}: {bad.size} of {len(frames)} frames lie on no slice of an even grid (the first is frame "
-            f"{bad[0] + 1}); expected the frames of one CT series"
-        )
+        first = f"the first is frame {bad[0] + 1}"
+        problem = f"{bad.size} of {len(frames)} frames are not on a slice of an even grid ({first})"
+        raise InputError(f"{problem}; expected the frames of one CT series")
     return places.astype(int).tolist()
 
 
-def _pixels(path: Path, data: Dataset, frames: int, size: tuple[int, int]) -> np.ndarray:
+def _pixels(path: Path, data: Dataset, shape: tuple[int, int, int]) -> np.ndarray:
     """Return the frames, uint8 [frames, rows, columns]."""
-    shape = (frames, size[1], size[0])
     check_size(path, shape, 1)
     try:
         with silent():
             return data.pixel_array.reshape(shape)
     except Exception:  # of many types, as above
-        raise InputError(f"{path}: the frames cannot be read; the file is truncated or damaged; {AGAIN}") from None
+        problem = "the frames cannot be read; the file is truncated or damaged"
+        raise InputError(f"{problem}; {AGAIN}", code="truncated") from None

@@ -19,20 +19,12 @@ from data_prep.labels import CYST, KIDNEY, TUMOR
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# By label: name, SNOMED CT codes of property category (DICOM's CID 7150) and type (CID 7192, 7159), color.
+# By label: name, meanings of the SNOMED CT codes of property category and type, color.
 SEGMENTS: dict[int, tuple[str, str, str, tuple[int, int, int]]] = {
-    KIDNEY: ("Kidney", "91723000", "64033007", (0x56, 0xB4, 0xE9)),
-    TUMOR: ("Tumor", "49755003", "108369006", (0xE6, 0x9F, 0x00)),
-    CYST: ("Cyst", "49755003", "367643001", (0x00, 0x9E, 0x73)),
+    KIDNEY: ("Kidney", "AnatomicalStructure", "Kidney", (0x56, 0xB4, 0xE9)),
+    TUMOR: ("Tumor", "MorphologicallyAbnormalStructure", "Neoplasm", (0xE6, 0x9F, 0x00)),
+    CYST: ("Cyst", "MorphologicallyAbnormalStructure", "Cyst", (0x00, 0x9E, 0x73)),
 }
-_MEANINGS = {
-    "91723000": "Anatomical Structure",
-    "49755003": "Morphologically Abnormal Structure",
-    "64033007": "Kidney",
-    "108369006": "Neoplasm",
-    "367643001": "Cyst",
-}
-_NEEDED = ("SOPInstanceUID", "FrameOfReferenceUID")
 _MAY_BE_EMPTY = (  # the standard requires them in every file, with or without a value; anonymizers remove them
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime"
 )  # fmt: skip
@@ -42,7 +34,7 @@ _FIRST_SERIES_NUMBER = 1000  # added to the source's number, so that the series 
 def write_dicom_seg(
     labels_zyx: np.ndarray, volume: Volume, path: str | Path, *, algorithm_name: str, algorithm_version: str
 ) -> None:
-    """Write labels of a CT series as one DICOM SEG; the file appears whole or not at all.
+    """Write labels uint8 [z, y, x] (axial order) of a CT series as one DICOM SEG, whole or not at all.
 
     Segments are binary: 1 Kidney, 2 Tumor, and 3 Cyst if there is one. Frames without a voxel are left out (an empty
     map has all frames, because a SEG needs one). Each frame refers to its CT slice, and the file lists all slices of
@@ -52,31 +44,22 @@ def write_dicom_seg(
     and must be de-identified like the series. If an anonymizer emptied the UID of study or series, the SEG gets one
     derived from the slices' own UIDs, the same each time.
 
-    Args:
-        labels_zyx: uint8 [z, y, x] in axial order.
-        volume: of the series, from `read_volume`; the headers of the slices are read again only if the series was
-            opened without `for_seg`.
-        path: of the file to write.
-        algorithm_name, algorithm_version: of the program that made the labels.
-
-    Raises:
-        ValueError: another shape than the volume's.
-        InputError: the volume is not from DICOM, or its headers lack what a SEG needs.
+    volume: of the series, from `read_volume`. Unless the series was opened with `for_seg`, headers are read again.
+    ValueError for another shape than the volume's; InputError if the volume is not from DICOM, or its headers lack what
+    a SEG needs.
     """
     series = volume.dicom
     if not isinstance(series, DicomSeries):
-        raise InputError("not a DICOM series, and a DICOM SEG can refer to nothing else", path=volume.path)
+        raise InputError("not a DICOM series, and a DICOM SEG can refer to nothing else", volume.path)
     labels = np.ascontiguousarray(series.grid.to_stored(np.asarray(labels_zyx, np.uint8)))
     with silent():
         slices = _source_slices(series)
         try:
             segmentation = _segmentation(labels, slices, series.grid, algorithm_name, algorithm_version)
         except (AttributeError, KeyError, TypeError, ValueError) as error:  # their texts may quote the headers
-            raise InputError(
-                f"the headers of the series cannot be copied to a DICOM SEG ({type(error).__name__}); "
-                "expected whole CT headers of one study; write the labels as .nii.gz",
-                path=series.folder,
-            ) from None
+            why = f"the headers of the series cannot be copied to a DICOM SEG ({type(error).__name__})"
+            remedy = "expected whole CT headers of one study; write the labels as .nii.gz"
+            raise InputError(f"{why}; {remedy}", series.folder) from None
         with replacing(path) as temporary:
             segmentation.save_as(temporary)
 
@@ -91,14 +74,10 @@ def _source_slices(series: DicomSeries) -> list[Dataset]:
     for data in slices:  # anonymizers may empty the data set's own, but not the file's
         data.SOPInstanceUID = data.get("SOPInstanceUID") or data.file_meta.get("MediaStorageSOPInstanceUID")
         data.SOPClassUID = data.get("SOPClassUID") or pydicom.uid.CTImageStorage
-    for name in _NEEDED:
-        lacking = sum(not data.get(name) for data in slices)
-        if lacking:
-            raise InputError(
-                f"{lacking} of {len(slices)} slices have no {name}, which a DICOM SEG must refer to; export "
-                "the series anew, or write the labels as .nii.gz",
-                path=series.folder,
-            )
+    for name in ("SOPInstanceUID", "FrameOfReferenceUID"):
+        if lacking := sum(not data.get(name) for data in slices):
+            why = f"{lacking} of {len(slices)} slices have no {name}, which a DICOM SEG must refer to"
+            raise InputError(f"{why}; export the series again, or write the labels as .nii.gz", series.folder)
     for data in slices:
         for name, source in (("SeriesInstanceUID", "SOPInstanceUID"), ("StudyInstanceUID", "FrameOfReferenceUID")):
             if not data.get(name):
@@ -118,17 +97,16 @@ def _segmentation(labels: np.ndarray, slices: Sequence[Dataset], grid: SourceGri
     algorithm = hd.AlgorithmIdentificationSequence(
         name=name, version=version, family=codes.cid7162.ArtificialIntelligence
     )
-    kidney = _code(SEGMENTS[KIDNEY][2])
     present = [label for label in SEGMENTS if label < CYST or (labels == label).any()]
     descriptions = [
         hd.seg.SegmentDescription(
             segment_number=label,
             segment_label=SEGMENTS[label][0],
-            segmented_property_category=_code(SEGMENTS[label][1]),
-            segmented_property_type=_code(SEGMENTS[label][2]),
+            segmented_property_category=getattr(codes.SCT, SEGMENTS[label][1]),
+            segmented_property_type=getattr(codes.SCT, SEGMENTS[label][2]),
             algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=algorithm,
-            anatomic_regions=None if label == KIDNEY else [kidney],
+            anatomic_regions=None if label == KIDNEY else [codes.SCT.Kidney],
             display_color=hd.color.CIELabColor.from_rgb(*SEGMENTS[label][3]),
         )
         for label in present
@@ -158,9 +136,3 @@ def _segmentation(labels: np.ndarray, slices: Sequence[Dataset], grid: SourceGri
         ),
         omit_empty_frames=bool(labels.any()),
     )
-
-
-def _code(value: str) -> Any:
-    from pydicom.sr.coding import Code
-
-    return Code(value, "SCT", _MEANINGS[value])

@@ -25,20 +25,13 @@ _KEY_DIGITS = 4  # the fewest of a key that a user may type; shorter texts are n
 
 @dataclass(frozen=True)
 class Series:
-    """A series, named by a number and a key instead of its UID, which is an identifier.
+    """A series, named by a number and a key instead of its UID, which is an identifier."""
 
-    Attributes:
-        number: from 1, in the order of the series' first files.
-        key: eight hex digits of the SHA-256 of its UID.
-        kind: of its images, `CT image` if it can be read.
-        images: those of this kind.
-    """
-
-    number: int
-    key: str
+    number: int  # from 1, in the order of the series' first files
+    key: str  # `series_key` of its UID
     modality: str
-    kind: str
-    images: tuple[SliceHeader, ...] = field(repr=False)
+    kind: str  # of its images; `CT image` if it can be read
+    images: tuple[SliceHeader, ...] = field(repr=False)  # those of this kind
 
     @property
     def plane(self) -> str:
@@ -67,7 +60,7 @@ def series_of(scan: FolderScan) -> list[Series]:
         found = f"{scan.files} other files" + (f", {len(scan.damaged)} of them damaged DICOM" if scan.damaged else "")
         found += f" and {scan.links} links, which are not followed" if scan.links else ""
         detail = f"no DICOM image in this folder ({found}); expected the slices of a CT series"
-        raise InputError(detail, path=scan.folder, code="no_dicom")
+        raise InputError(detail, scan.folder, "no_dicom")
     groups: dict[str, list[SliceHeader]] = {}
     for image in scan.images:
         groups.setdefault(image.series, []).append(image)
@@ -82,18 +75,13 @@ def series_of(scan: FolderScan) -> list[Series]:
 def choose_series(scan: FolderScan, wanted: str | int | None) -> tuple[Series, tuple[str, ...]]:
     """Return the series to read, and one note per decision.
 
-    Args:
-        scan: of the folder.
-        wanted: a number or (at least the first four digits of) a key. None: the CT series with most slices, axial
-            before others, and among these reformatted ones (DERIVED, SECONDARY) last.
-
-    Raises:
-        InputError: no series or no single series fits, or it is not CT.
+    wanted: a number or (at least the first four digits of) a key. None: the CT series with most slices, axial before
+    others, and among these reformatted ones (DERIVED, SECONDARY) last. InputError unless one CT series fits.
     """
     series = series_of(scan)
     readable = [one for one in series if one.kind == CT]
     if not readable:
-        raise InputError(_none_readable(series), path=scan.folder, code="unreadable")
+        raise InputError(_none_readable(series), scan.folder)
     notes = []
     if wanted is not None:
         chosen = _wanted(series, str(wanted), scan.folder)
@@ -123,7 +111,7 @@ def _wanted(series: list[Series], wanted: str, folder: Path) -> Series:
         detail = f"{found[0]}; expected a series of CT images"
     else:
         return found[0]
-    raise InputError(detail, path=folder, code="unreadable")
+    raise InputError(detail, folder)
 
 
 def _none_readable(series: list[Series]) -> str:

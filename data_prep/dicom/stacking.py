@@ -17,38 +17,25 @@ from data_prep.geometry.source_grid import GRID_TOLERANCE, SourceGrid
 SAME = 1e-4  # mm, or of a unit vector: rounding in headers
 
 
-class _NoStack(Exception):
-    """Why slices do not fill a grid, and its code."""
-
-
 def stack(images: Sequence[SliceHeader], name: str, folder: Path) -> tuple[list[SliceHeader], SourceGrid]:
-    """Return the slices by ascending position along their normal, and the grid that they fill.
+    """Return the slices of a series by ascending position along their normal, and the grid that they fill.
 
-    A position may be off the grid by a tenth of the slice spacing, and sideways by a tenth of a pixel.
-
-    Args:
-        images: headers of one series.
-        name: of the series in errors.
-        folder: of the series.
-
-    Raises:
-        InputError: the slices fill no grid; code `missing_slices` for gaps, otherwise `unreadable`.
+    A position may be off the grid by a tenth of the slice spacing, and sideways by a tenth of a pixel. InputError with
+    `name` and `folder` if the slices fill no grid; its code is `missing_slices` for gaps.
     """
     try:
         return _stack(images)
-    except _NoStack as error:
-        detail, *code = error.args
-        raise InputError(f"{name}: {detail}", path=folder, code=code[0] if code else "unreadable") from None
+    except InputError as error:
+        raise InputError(f"{name}: {error.detail}", folder, error.code) from None
 
 
 def _stack(images: Sequence[SliceHeader]) -> tuple[list[SliceHeader], SourceGrid]:
     if len(images) < 2:
-        raise _NoStack("one slice, so there is no spacing; expected 2 or more")
-    lost = [image.file for image in images if not _is_placed(image)]
-    if lost:
-        raise _NoStack(
+        raise InputError("one slice, so there is no spacing; expected 2 or more")
+    if lost := [image.file for image in images if not _is_placed(image)]:
+        raise InputError(
             f"{len(lost)} of {len(images)} slices lack position, orientation (unit vectors at a right angle) "
-            f"or pixel spacing ({files_named(lost)}); expected all three; export the series anew"
+            f"or pixel spacing ({files_named(lost)}); expected all three; export the series again"
         )
     _check_one("sizes", [image.size for image in images], 0)
     _check_one("pixel spacings", [image.pixel_spacing for image in images], SAME)
@@ -59,12 +46,10 @@ def _stack(images: Sequence[SliceHeader]) -> tuple[list[SliceHeader], SourceGrid
     positions = np.array([image.position for image in ordered])
     along = positions @ normal
     between_rows, between_columns = np.array(images[0].pixel_spacing).tolist()
-    spacing = _even_spacing(along)
+    spacing = (between_columns, between_rows, _even_spacing(along))
     _check_no_tilt(positions, along, normal, min(between_rows, between_columns))
-    direction = np.column_stack([row, column, normal])
-    size = (*images[0].size, len(images))
-    origin, axes = tuple(positions[0].tolist()), tuple(direction.ravel().tolist())
-    return ordered, SourceGrid(size, (between_columns, between_rows, spacing), origin, axes)
+    direction = np.column_stack([row, column, normal]).ravel().tolist()
+    return ordered, SourceGrid((*images[0].size, len(images)), spacing, tuple(positions[0].tolist()), tuple(direction))
 
 
 def _is_placed(image: SliceHeader) -> bool:
@@ -79,7 +64,7 @@ def _check_one(what: str, values: Sequence[tuple[float, ...] | None], tolerance:
     if np.abs(numbers - numbers[0]).max() > tolerance:
         counts = Counter(" x ".join(f"{number:g}" for number in value) for value in numbers).most_common()
         found = ", ".join(f"{value} ({count} slices)" for value, count in counts[:3]) + (", ..." if counts[3:] else "")
-        raise _NoStack(f"mixed {what}: {found}; expected one; export the slices of one scan alone")
+        raise InputError(f"mixed {what}: {found}; expected one; export the slices of one scan alone")
 
 
 def _even_spacing(along: np.ndarray) -> float:
@@ -88,7 +73,7 @@ def _even_spacing(along: np.ndarray) -> float:
     usual = float(np.median(moved)) if moved.size else 0.0
     doubled = np.flatnonzero(steps <= max(0.01 * usual, 1e-3))
     if doubled.size:
-        raise _NoStack(
+        raise InputError(
             f"{doubled.size} slices are in the place of another (the first at {along[doubled[0]]:.2f} mm); "
             "expected one per position; remove copies, or export one phase alone"
         )
@@ -96,14 +81,11 @@ def _even_spacing(along: np.ndarray) -> float:
     gaps = np.flatnonzero((times >= 2) & (np.abs(steps / usual - times) < GRID_TOLERANCE))
     if gaps.size:
         found = ", ".join(f"{int(times[gap]) - 1} after {along[gap]:.2f} mm" for gap in gaps[:3])
-        raise _NoStack(
-            f"{int((times[gaps] - 1).sum())} slices are missing ({found}{', ...' if gaps[3:].size else ''}; the others "
-            f"are {usual:.3g} mm apart); expected no gap; {AGAIN}",
-            "missing_slices",
-        )
-    even = np.linspace(along[0], along[-1], len(along))
-    if np.abs(along - even).max() > GRID_TOLERANCE * usual:
-        raise _NoStack(
+        found += ", ..." if gaps[3:].size else ""
+        detail = f"{int((times[gaps] - 1).sum())} slices are missing ({found}; the others are {usual:.3g} mm apart)"
+        raise InputError(f"{detail}; expected no gap; {AGAIN}", code="missing_slices")
+    if np.abs(along - np.linspace(along[0], along[-1], len(along))).max() > GRID_TOLERANCE * usual:
+        raise InputError(
             f"slices are {steps.min():.3g} to {steps.max():.3g} mm apart; expected even spacing; resample "
             "the series, or export the part with one spacing"
         )
@@ -111,18 +93,18 @@ def _even_spacing(along: np.ndarray) -> float:
 
 
 def _check_no_tilt(positions: np.ndarray, along: np.ndarray, normal: np.ndarray, pixel_mm: float) -> None:
-    moved = positions - positions[0]
-    sideways = moved - np.outer(along - along[0], normal)
-    if np.linalg.norm(sideways, axis=1).max() <= GRID_TOLERANCE * pixel_mm:
+    sideways = positions - positions[0] - np.outer(along - along[0], normal)
+    most_mm = np.linalg.norm(sideways, axis=1).max()
+    if most_mm <= GRID_TOLERANCE * pixel_mm:
         return
     share = (along - along[0]) / (along[-1] - along[0])
     if np.abs(sideways - np.outer(share, sideways[-1])).max() <= GRID_TOLERANCE * pixel_mm:
         degrees = math.degrees(math.atan2(float(np.linalg.norm(sideways[-1])), along[-1] - along[0]))
-        raise _NoStack(
+        raise InputError(
             f"the gantry was tilted by {degrees:.1f} degrees, so slices are not stacked at right angles; "
             "resample the series to such a grid (dcm2niix does)"
         )
-    raise _NoStack(
-        f"slices are shifted sideways by up to {np.linalg.norm(sideways, axis=1).max():.3g} mm; expected them "
-        "above each other; export the slices of one scan alone"
+    raise InputError(
+        f"slices are shifted sideways by up to {most_mm:.3g} mm; expected them above each other; export the slices of "
+        "one scan alone"
     )

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and their checksums."""
+"""Files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _DAY_S = 24 * 60 * 60
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it onto `path` when the block ends well, remove it otherwise.
+    """Yield a temporary path beside `path`; rename it to `path` if the block succeeds, remove it otherwise.
 
     The temporary name keeps the suffixes (`.nii.gz`, `.keras`), because writers choose the format by them. The data are
-    flushed to the disk before the rename, so after a power cut the old file or the new one is there, whole. An OSError
-    that names no file gets the name of this one.
+    flushed to the disk before the rename, so after a power cut either the old or the new file exists, whole. An OSError
+    without a file name gets the name of this file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         finally:
             os.close(folder)
     except OSError as error:
-        if error.errno is not None and error.filename is None:  # a full disk is met by write(), which knows no name
+        if error.errno is not None and error.filename is None:  # write() on a full disk knows no name
             error.filename = str(path)
         raise
     finally:
@@ -45,17 +45,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def temporary_beside(path: str | Path) -> Path:
-    """Return the hidden name beside `path` that this process writes to first; `remove_leftovers` knows whose it is."""
+    """Return the hidden path beside `path` that this process writes first; it names the process and its machine."""
     path = Path(path)
     return path.with_name(f".tmp-{os.getpid()}-{_host()}-{path.name}")
 
 
 def remove_leftovers(folder: str | Path) -> int:
-    """Remove what was left in `folder` under temporary names when its process was killed; return how many.
+    """Remove temporary files and folders of killed processes from `folder`; return how many.
 
-    A file, or a folder with all that is in it, goes if its process is gone from this machine (or is this very process,
-    which must not be writing there). Another machine's processes cannot be seen: of these, only files that are older
-    than a day go.
+    Those of this machine are removed if their process has ended (or is this process, which must not be writing there).
+    Processes of other machines cannot be seen: theirs are removed if they are older than a day.
     """
     removed = 0
     for path in Path(folder).glob(".tmp-*"):
@@ -84,6 +83,6 @@ def _is_running(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # it runs for another user
         return True
     return True

@@ -16,10 +16,10 @@ def sha256_of(path: str | Path) -> str:
 
 
 def sha256_of_source(path: str | Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's content, such as a DICOM series.
+    """Return the SHA-256 of a file, or of the content of a folder, such as a DICOM series.
 
-    A folder's is the SHA-256 of the sorted SHA-256s (as text, a line each) of the files below it, so it depends on
-    neither their names nor their order. Links to folders are not followed. FileNotFoundError if there is no file.
+    For a folder it is the SHA-256 of the sorted SHA-256s (as text, one per line) of the files below it, so it depends
+    on neither their names nor their order. Links to folders are not followed. FileNotFoundError if there is no file.
     """
     path = Path(path)
     if not path.is_dir():
@@ -32,8 +32,9 @@ def sha256_of_source(path: str | Path) -> str:
 
 
 def checked_sha256(path: str | Path) -> str:
-    """Return `sha256_of_source`; InputError where the file or folder cannot be read."""
+    """Return `sha256_of_source`; InputError if the file or folder cannot be read."""
     try:
         return sha256_of_source(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected an image or label file") from None
+        detail = f"cannot be read ({error.strerror}); expected an image or label file"
+        raise InputError(detail, path) from None

@@ -1,4 +1,4 @@
-"""One writer a folder at a time."""
+"""Locks: one writer per folder at a time."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import TextIO
 
 from data_prep.errors import InputError
 
-LOCK = ".lock"  # stays in the folder: to remove it while another process opens it would let both in
+LOCK = ".lock"  # stays in the folder: removing it while another process opens it would let both write
 LOOKS, LOOK_SECONDS = 20, 0.05
 
 
 @contextmanager
 def locked(folder: str | Path, remedy: str, name: str = LOCK) -> Iterator[None]:
-    """Hold the lock of an existing folder; the system lets go of it when the process ends, however it ends.
+    """Hold the lock of an existing folder until the block or the process ends.
 
-    `name`: another file than the folder's own, for writers that may be many, each with files of its own.
-
-    InputError with the other's process number and `remedy` where another process holds it. Some network file systems
-    know no locks; the block then runs without, so what it writes must be safe by itself, too.
+    name: of the lock file; another one for writers that each have files of their own. InputError (code `locked`) with
+    the other's process number and `remedy` if another process holds it. Some network file systems have no locks; the
+    block then runs without one, so its writes must also be safe alone.
     """
     folder = Path(folder)
     with open(folder / name, "a+", encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"{folder}: another process ({_holder(file)}) is writing here; {remedy}") from None
+            detail = f"another process ({_holder(file)}) is writing here; {remedy}"
+            raise InputError(detail, folder, "locked") from None
         except OSError:
-            pass  # no locks here
+            pass  # no locks on this file system
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
@@ -40,7 +40,7 @@ def locked(folder: str | Path, remedy: str, name: str = LOCK) -> Iterator[None]:
 
 
 def _holder(file: TextIO) -> str:
-    for _ in range(LOOKS):  # who has just taken the lock has not yet written who it is
+    for _ in range(LOOKS):  # a process that has just taken the lock may not have written its number yet
         file.seek(0)
         if pid := file.read().strip():
             return pid

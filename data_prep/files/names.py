@@ -1,4 +1,4 @@
-"""Names from outside: which may name a case, and how any text is shown without doing harm."""
+"""Names from outside: which of them are safe as names of cases, and any text made safe to print."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _REFUSED = "/\\\"'`" + _MARKUP
 
 
 def safe_name(name: str) -> bool:
-    """Whether `name` may name a case, and with it files and rows of tables.
+    """Return whether `name` is safe as the name of a case, of files and of table rows.
 
     True for 1 to 128 printable characters of any script that can be encoded, without path separators (`/`, `\\`),
     quotes (also the backtick), `<`, `>`, `&`, white space other than a space inside, and not starting with `.` or `-`.
@@ -28,8 +28,8 @@ def safe_name(name: str) -> bool:
 def printable(text: object, longest: int = 400) -> str:
     """Return a text in printable ASCII on one line, safe in a terminal and as text of an HTML page.
 
-    All else (control characters, other scripts, broken encodings, `<`, `>`, `&`) becomes `\\x1b`, `\\u202e` and
-    the like, as Python's `ascii` writes it. What is beyond `longest` characters is cut, and `...` says so.
+    Everything else (control characters, other scripts, broken encodings, `<`, `>`, `&`) is escaped like `\\x1b` or
+    `\\u202e`, as by Python's `ascii`. A text of more than `longest` characters is cut and ends in `...`.
 
     >>> printable("case_00001_<b>"), printable("a\\nb")
     ('case_00001_\\\\x3cb\\\\x3e', 'a\\\\nb')

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
-from isal import igzip, isal_zlib
+from isal import igzip, igzip_lib
 
 from data_prep.errors import InputError
 
@@ -16,6 +16,8 @@ LARGEST_RATIO = 1032  # deflate's: 258 bytes from two bits
 AGAIN = "copy or download it again"
 GZIP_MAGIC = b"\x1f\x8b"
 _READ_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 22
+_IsalError = cast(type[Exception], igzip_lib.IsalError)  # the stub declares an instance
 
 
 class ByteStream:
@@ -41,10 +43,10 @@ class ByteStream:
                 done += count
         except EOFError:
             detail = f"the file is truncated (its {self._encoding} stream has no end); {AGAIN}"
-            raise InputError(detail, path=self._path, code="truncated") from None
-        except (OSError, isal_zlib.error) as error:  # wrong checksum or length, other bytes after the end
+            raise InputError(detail, self._path, "truncated") from None
+        except (OSError, _IsalError) as error:  # wrong checksum or length, other bytes after the end
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise InputError(f"the file is damaged ({why}); {AGAIN}", path=self._path, code="damaged") from None
+            raise InputError(f"the file is damaged ({why}); {AGAIN}", self._path, "damaged") from None
         return done
 
     def read(self, count: int) -> bytes:
@@ -65,27 +67,22 @@ class ByteStream:
         Bytes after the data of an uncompressed file are ignored.
         """
         if self._encoding != "raw" and self.skip(slack + 1) > slack:
-            raise InputError(
-                f"inflates to more than its header says, by over {slack} bytes; expected the voxels and no more; {AGAIN}",
-                path=self._path,
-                code="damaged",
-            )
+            detail = f"inflates to more than its header says, by over {slack} bytes; expected only the voxels; {AGAIN}"
+            raise InputError(detail, self._path, "damaged")
 
 
 class _ZlibFile(io.RawIOBase):
     """A zlib stream as a file; its end compares the checksum."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._inflater, self._rest = file, isal_zlib.decompressobj(), b""
+        self._file, self._inflater = file, igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_ZLIB)
 
     def readinto(self, target: memoryview) -> int:  # type: ignore[override]
         while not self._inflater.eof:
-            self._rest = self._rest or self._file.read(_READ_BYTES)
-            if not self._rest:
+            following = self._file.read(_READ_BYTES) if self._inflater.needs_input else b""
+            if self._inflater.needs_input and not following:
                 raise EOFError
-            piece = self._inflater.decompress(self._rest, min(len(target), _READ_BYTES))
-            self._rest = self._inflater.unconsumed_tail
-            if piece:
+            if piece := self._inflater.decompress(following, min(len(target), _PIECE_BYTES)):
                 target[: len(piece)] = piece
                 return len(piece)
         return 0

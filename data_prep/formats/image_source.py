@@ -1,4 +1,4 @@
-"""An image that is described but not read yet: its grid, and its voxels slab by slab in one pass over the file."""
+"""An image that is described but not yet read: its grid, and its voxels slab by slab in one pass over the file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from data_prep.errors import InputError
 from data_prep.formats.gzip_stream import AGAIN, LARGEST_RATIO, ByteStream, Encoding
 from data_prep.geometry.source_grid import SourceGrid, check_grid
 
-FILE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
+FILE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")  # of all image and label files; the first that exists counts
 
-LARGEST_BYTES = 16 << 30  # of voxels; a CT of 512 x 512 x 2000 has 1 GiB
-SLACK_BYTES = 1 << 20  # what a compressed file may hold after its voxels
+LARGEST_BYTES = 16 << 30  # of voxels; a CT of 512 x 512 x 2000 voxels has 1 GiB
+SLACK_BYTES = 1 << 20  # that a compressed file may hold after its voxels
 # Where axes are turned, 32 voxels of int16 fill a line of the processor's cache: 2.6 times as fast as 1 plane, or all.
 _PLANES_PER_SLAB = 32
 _SLAB_BYTES = 64 << 20
@@ -30,34 +30,27 @@ _SLAB_BYTES = 64 << 20
 class VoxelSource:
     """An image whose header was read and is valid.
 
-    Attributes:
-        slabs: yields the voxels as arrays [k, j, i] of `dtype`, in the file's axis order and units, k ascending, and
-            raises InputError for a damaged file, at the latest after the last. Each array is valid until the next one.
-        notes: one line per decision of the reader.
-        dicom: the `DicomSeries` of a DICOM folder.
+    slabs: yields the voxels as arrays [k, j, i] of `dtype`, in the file's axis order and units, k ascending, and raises
+    InputError for a damaged file, at the latest after the last. Each array is valid until the next one.
     """
 
     path: Path
     grid: SourceGrid
     dtype: np.dtype
     slabs: Callable[[], Iterator[np.ndarray]]
-    notes: tuple[str, ...] = ()
-    dicom: object = None
+    notes: tuple[str, ...] = ()  # one line per decision of the reader
+    dicom: object = None  # the `DicomSeries` of a DICOM folder
 
 
 @dataclass(frozen=True)
 class FileLayout:
-    """Where and how a file holds its voxels.
-
-    start: byte of the file where the (compressed) data begin; skip: bytes of these, inflated, before the first voxel;
-    dtype: with its byte order; value = stored x slope + intercept.
-    """
+    """Where and how a file holds its voxels; value = stored x slope + intercept."""
 
     size: tuple[int, int, int]  # x fastest
-    dtype: np.dtype
+    dtype: np.dtype  # as stored, with its byte order
     encoding: Encoding
-    start: int = 0
-    skip: int = 0
+    start: int = 0  # byte of the file where the (compressed) data begin
+    skip: int = 0  # bytes of these, inflated, before the first voxel
     slope: float = 1.0
     intercept: float = 0.0
 
@@ -67,7 +60,7 @@ class FileLayout:
 
     @property
     def value_dtype(self) -> np.dtype:
-        """As SimpleITK has it: the stored type, or floats where slope and intercept make fractions."""
+        """The same as SimpleITK's: the stored type, or floats if there are a slope and an intercept."""
         if (self.slope, self.intercept) == (1.0, 0.0):
             return self.dtype.newbyteorder("=")
         return np.dtype(np.float64 if self.dtype.itemsize == 8 and self.dtype.kind == "f" else np.float32)
@@ -76,60 +69,57 @@ class FileLayout:
 def file_source(
     path: Path, layout: FileLayout, read_grid: Callable[[], SourceGrid], notes: Sequence[str] = ()
 ) -> VoxelSource:
-    """Return the voxels of a file, once size and grid make sense; InputError otherwise, before memory is taken.
+    """Return the voxels of a file after checks of its size and grid; InputError before memory is allocated.
 
-    The size is looked at first: ITK, which reads the grid, gets no header that claims more than the file can hold.
+    The size is checked first: ITK, which reads the grid, gets no header that claims more than the file can hold.
     """
     check_size(path, layout.size, layout.dtype.itemsize)
     with opened(path) as file:
         held = os.fstat(file.fileno()).st_size - layout.start
     most = held if layout.encoding == "raw" else held * LARGEST_RATIO
-    if layout.skip + layout.data_bytes > most:
-        raise InputError(
-            f"{path}: the file is truncated or its header is wrong ({layout.skip + layout.data_bytes} bytes promised, "
-            f"{most} can be in it at most); {AGAIN}"
-        )
+    if (promised := layout.skip + layout.data_bytes) > most:
+        claim = f"{promised} bytes promised, it can hold at most {most}"
+        raise InputError(f"the file is truncated or its header is wrong ({claim}); {AGAIN}", path, "truncated")
     grid = read_grid()
     if grid.size != layout.size:
-        raise InputError(f"{path}: the header can be read in two ways; expected one size; save the file anew")
+        raise InputError("the header can be read in two ways; expected one size; save the file again", path)
     check_grid(grid, path)
     return VoxelSource(path, grid, layout.value_dtype, lambda: _file_slabs(path, layout), tuple(notes))
 
 
 def check_size(path: Path, size: Sequence[int], itemsize: int) -> None:
-    """Raise InputError unless every axis has a voxel and all together are no more than `LARGEST_BYTES`."""
-    text = " x ".join(str(n) for n in size)
+    """Raise InputError unless every axis has a voxel and all together have at most `LARGEST_BYTES`."""
+    claim = f"the header claims {' x '.join(map(str, size))} voxels"
     if min(size) < 1:
-        raise InputError(f"{path}: the header claims {text} voxels; expected 1 or more along each axis; {AGAIN}")
+        raise InputError(f"{claim}; expected 1 or more along each axis; {AGAIN}", path)
     if math.prod(size) * itemsize > LARGEST_BYTES:
-        raise InputError(
-            f"{path}: the header claims {text} voxels of {itemsize} bytes; at most {LARGEST_BYTES >> 30} GiB are read; "
-            "is this a CT volume?"
-        )
+        limit = f"at most {LARGEST_BYTES >> 30} GiB are read; is this a CT volume?"
+        raise InputError(f"{claim} of {itemsize} bytes; {limit}", path)
 
 
 def not_one_image(path: Path, size: Sequence[int], kind: str) -> InputError:
-    """Return the error for a file that is sound but holds something else than one real 3-D image."""
-    text = " x ".join(str(n) for n in size)
-    return InputError(f"{path}: holds {text} of {kind}; expected one 3-D image with one real value per voxel")
+    """Return the error for a valid file that holds something other than one real 3-D image."""
+    found = f"holds {' x '.join(map(str, size))} of {kind}"
+    return InputError(f"{found}; expected one 3-D image with one real value per voxel", path)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to read its bytes; what the disk refuses becomes an InputError."""
+    """Open a file to read its bytes; errors of the disk become InputErrors."""
     try:
         with open(path, "rb") as file:
             yield file
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
+        raise InputError("no such file", path, "no_such_file") from None
     except OSError as error:
-        raise InputError(f"{path}: the file is damaged or unreadable ({error.strerror}); {AGAIN}") from None
+        detail = f"the file is damaged or unreadable ({error.strerror}); {AGAIN}"
+        raise InputError(detail, path, "damaged") from None
 
 
 def itk_grid(path: Path, header: bytes, image_io: str) -> SourceGrid:
-    """Return the grid that SimpleITK reads from a header; InputError where it cannot.
+    """Return the grid that SimpleITK reads from a header; InputError if it cannot.
 
-    `header` is the header alone, without voxels: whatever follows it in `path` is never given to ITK.
+    `header` is the header alone, without voxels: the rest of `path` is never given to ITK.
     """
     import SimpleITK as sitk
 
@@ -147,7 +137,7 @@ def itk_grid(path: Path, header: bytes, image_io: str) -> SourceGrid:
         except RuntimeError as error:
             why = [line.strip() for line in str(error).replace(str(alone), path.name).splitlines() if line.strip()]
             shown = ascii(why[-1].removeprefix("ITK ERROR: "))[1:-1][:200]
-            raise InputError(f"{path}: the header cannot be used ({shown}); correct it or {AGAIN}") from None
+            raise InputError(f"the header cannot be used ({shown}); correct it or {AGAIN}", path) from None
         finally:
             sitk.ProcessObject.SetGlobalWarningDisplay(warnings)
     if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
@@ -170,8 +160,8 @@ def _file_slabs(path: Path, layout: FileLayout) -> Iterator[np.ndarray]:
             count = stream.read_into(slab.reshape(-1).view(np.uint8).data)
             done += count
             if count < slab.nbytes:
-                expected = layout.skip + layout.data_bytes
-                raise InputError(f"{path}: the file is truncated ({done} of {expected} bytes, inflated); {AGAIN}")
+                detail = f"the file is truncated ({done} of {layout.skip + layout.data_bytes} bytes, inflated); {AGAIN}"
+                raise InputError(detail, path, "truncated")
             values = _in_units(slab, layout)
             if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
                 bad += values.size - int(np.count_nonzero(finite))
@@ -179,7 +169,8 @@ def _file_slabs(path: Path, layout: FileLayout) -> Iterator[np.ndarray]:
             yield values
         stream.finish(SLACK_BYTES)
     if bad:
-        raise InputError(f"{path}: {bad} voxels are NaN or infinite; expected numbers; repair or leave out the case")
+        detail = f"{bad} voxels are NaN or infinite; expected numbers; repair or leave out the case"
+        raise InputError(detail, path, "not_finite")
 
 
 def _in_units(stored: np.ndarray, layout: FileLayout) -> np.ndarray:
@@ -187,6 +178,6 @@ def _in_units(stored: np.ndarray, layout: FileLayout) -> np.ndarray:
         return stored.astype(layout.value_dtype, copy=False)
     scaled = np.empty(stored.shape, layout.value_dtype)
     with np.errstate(over="ignore"):  # counted as infinite
-        for plane, out in zip(stored, scaled, strict=True):  # plane by plane: few doubles at a time
+        for plane, out in zip(stored, scaled, strict=True):  # plane by plane, because doubles take much memory
             out[...] = plane.astype(np.float64) * layout.slope + layout.intercept
     return scaled

@@ -1,4 +1,4 @@
-"""MetaImage files with their data attached, `.mha`: which bytes are voxels, and on which grid."""
+"""MetaImage files with their data attached, `.mha`: the bytes of the voxels and their grid."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import numpy as np
 from data_prep.errors import InputError
 from data_prep.formats.gzip_stream import Encoding
 from data_prep.formats.image_source import FileLayout, VoxelSource, file_source, itk_grid, not_one_image
-from data_prep.formats.text_header import check_numbers, detached, fields_of, quoted, read_text_header, size_of
+from data_prep.formats.text_header import DETACHED, check_numbers, fields_of, quoted, read_text_header, size_of
 from data_prep.geometry.types import triple
 
 _TYPES = {  # not MET_LONG, which has four bytes on one machine and eight on another
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
     "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
-_NEUTRAL = {  # fields that change what the voxels are or where they lie, and the values that do not
+_NEUTRAL = {  # fields that can change the voxels or their place, and the values that do not
     "binarydata": ("True",),
     "headersize": ("0", "-1"),
     "elementtointensityfunctionslope": ("1",),
     "elementtointensityfunctionoffset": ("0",),
 }
-_DIRECTIONS = ("transformmatrix", "rotation", "orientation")  # three names for one thing
+_DIRECTIONS = ("transformmatrix", "rotation", "orientation")  # three names of one field
 
 
 def open_metaimage(path: Path) -> VoxelSource:
-    """Read the header of a MetaImage file; InputError unless it is one sound real 3-D image, all in this file.
+    """Read the header of a MetaImage file; InputError unless it is one valid real 3-D image, all in this file.
 
-    ITK reads altered compressed data without an error (seen with 5.4); here the zlib stream's checksum is compared.
+    ITK 5.4 reads altered compressed data without an error; here the zlib stream's checksum is compared.
     """
     header = read_text_header(path, re.compile(rb"\w+ *= "), re.compile(rb"ElementDataFile *="))
     fields = fields_of(header, "=")
     if fields["elementdatafile"].upper() != "LOCAL":
-        raise detached(path)
+        raise InputError(DETACHED, path)
     for name, neutral in _NEUTRAL.items():
         if fields.get(name, neutral[0]) not in neutral:
-            raise InputError(f"{path}: {quoted(fields, name)} in the header is not supported; save the file anew")
+            raise InputError(f"{quoted(fields, name)} in the header is not supported; save the file without it", path)
     size = size_of(fields, "dimsize", path)
     kind = _TYPES.get(fields.get("elementtype", ""))
     if kind is None or len(size) != 3 or fields.get("elementnumberofchannels", "1") != "1":

@@ -1,11 +1,10 @@
-"""NIfTI-1 and NIfTI-2 files, `.nii` and `.nii.gz`: header, voxels and grid, with what ITK does not check."""
+"""NIfTI-1 and NIfTI-2 files, `.nii` and `.nii.gz`: header, voxels and grid, with checks that ITK lacks."""
 
 from __future__ import annotations
 
 import math
-import struct
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,170 +18,136 @@ from data_prep.formats.image_source import (
     itk_grid,
     not_one_image,
     opened,
-)
+)  # fmt: skip
 from data_prep.geometry.source_grid import GRID_TOLERANCE, SourceGrid, corners_apart_mm
 from data_prep.geometry.types import triple
 
-_HEADER_BYTES = {1: 348, 2: 540}  # by version
 _DTYPES = {  # NIfTI's data type code -> numpy
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
 }  # fmt: skip
-ROUNDING = 1e-7  # nifti1.h
 _OTHER_TYPES = {1: "bits", 32: "complex numbers", 128: "colors", 1792: "complex numbers", 2304: "colors"}
+_ROUNDING = 1e-7  # nifti1.h
 
 
-class Header(NamedTuple):
-    """What a header says of the voxels behind it, under the NIfTI standard's names; dtype: None for a type not read."""
+def _fields(length: int, **fields: tuple[str, int]) -> np.dtype:
+    kinds, offsets = zip(*fields.values(), strict=True)
+    parts = {"names": list(fields), "formats": kinds, "offsets": offsets, "itemsize": length}
+    return np.dtype(cast(Any, parts)).newbyteorder("<")
 
-    size: tuple[int, ...]  # of the axes that dim[0] counts
-    datatype: int
-    dtype: np.dtype | None
-    pixdim: tuple[float, ...]  # 8
-    vox_offset: int
-    scl_slope: float
-    scl_inter: float
-    xyzt_units: int
-    qform_code: int
-    sform_code: int
-    quatern: tuple[float, ...]  # b, c, d and the offset x, y, z
-    srow: tuple[float, ...]  # 3 x 4, row by row
+
+# The fields that are used, under the standard's names. scl: slope, inter; quatern: b, c, d, offset x, y, z; cal: max,
+# min. (nibabel could read them, but importing it takes half a second per process.)
+NIFTI1 = _fields(
+    348, sizeof_hdr=("i4", 0), dim=("8i2", 40), datatype=("i2", 70), bitpix=("i2", 72), pixdim=("8f4", 76),
+    vox_offset=("f4", 108), scl=("2f4", 112), xyzt_units=("u1", 123), cal=("2f4", 124), qform_code=("i2", 252),
+    sform_code=("i2", 254), quatern=("6f4", 256), srow=("(3,4)f4", 280), magic=("S4", 344),
+)  # fmt: skip
+_NIFTI2 = _fields(
+    540, sizeof_hdr=("i4", 0), dim=("8i8", 16), datatype=("i2", 12), pixdim=("8f8", 104), vox_offset=("i8", 168),
+    scl=("2f8", 176), xyzt_units=("i4", 500), qform_code=("i4", 344), sform_code=("i4", 348), quatern=("6f8", 352),
+    srow=("(3,4)f8", 400), magic=("S8", 4),
+)  # fmt: skip
+_MAGIC = {NIFTI1.itemsize: b"n+1", _NIFTI2.itemsize: b"n+2\0\r\n\x1a\n"}
 
 
 def open_nifti(path: Path) -> VoxelSource:
-    """Read the header of a NIfTI file; InputError unless it is one sound real 3-D image (axes of length 1 may follow).
+    """Read the header of a NIfTI file and check that it is one 3-D image of real numbers.
 
-    The grid is the one that SimpleITK finds. It must be nibabel's, too: where qform, sform and pixdim contradict each
-    other by more than a tenth of a voxel, readers place the image differently, and it is refused.
+    Axes of length 1 may follow. The grid is the one that SimpleITK finds. It must also be nibabel's: if qform, sform
+    and pixdim contradict each other by more than a tenth of a voxel, readers place the image differently, so it is
+    refused. InputError for any other file.
     """
     with opened(path) as file:
         compressed = file.read(2) == GZIP_MAGIC
         file.seek(0)
-        start = ByteStream(file, "gzip" if compressed else "raw", path).read(max(_HEADER_BYTES.values()))
+        start = ByteStream(file, "gzip" if compressed else "raw", path).read(_NIFTI2.itemsize)
     if not start:
-        raise InputError(f"{path}: the file is empty; {AGAIN}")
+        raise InputError(f"the file is empty; {AGAIN}", path, "empty_file")
     header = parse_header(start)
     if header is None:
-        raise InputError(f"{path}: is no NIfTI-1 file (nor NIfTI-2), by its header; expected one, .nii.gz or .nii")
+        detail = "not a NIfTI-1 file (nor NIfTI-2), by its header; expected one, .nii.gz or .nii"
+        raise InputError(detail, path, "not_an_image")
     if compressed and not path.name.endswith(".gz"):
-        raise InputError(f"{path}: is compressed, its name says otherwise; rename it to end in .nii.gz")
-    check_size(path, header.size, 1)
-    if header.dtype is None or len(header.size) < 3 or math.prod(header.size[3:]) != 1:
-        other = _OTHER_TYPES.get(header.datatype, f"data type {header.datatype}")
-        raise not_one_image(path, header.size, other if header.dtype is None else header.dtype.name)
+        detail = "is compressed, but its name says otherwise; rename it to end in .nii.gz"
+        raise InputError(detail, path, "wrong_name")
+    size = tuple(header["dim"][1 : 1 + header["dim"][0]].tolist())
+    check_size(path, size, 1)
+    code = int(header["datatype"])
+    if code not in _DTYPES or len(size) < 3 or math.prod(size[3:]) != 1:
+        raise not_one_image(path, size, _DTYPES.get(code) or _OTHER_TYPES.get(code, f"data type {code}"))
     slope, intercept = _scaling(header, path)
     layout = FileLayout(
-        size=triple(header.size[:3]),
-        dtype=header.dtype,
+        size=triple(size[:3]),
+        dtype=np.dtype(_DTYPES[code]).newbyteorder(header.dtype["datatype"].byteorder),
         encoding="gzip" if compressed else "raw",
-        skip=header.vox_offset,
+        skip=int(header["vox_offset"]),
         slope=slope,
         intercept=intercept,
     )
-    known = header.sform_code > 0 or header.qform_code > 0
-    notes = () if known else ("the header says nothing of orientation (sform and qform unset): taken for axial, LPS",)
-    return file_source(path, layout, lambda: _grid(header, path), notes)
+    known = max(header["sform_code"], header["qform_code"]) > 0
+    notes = () if known else ("the header has no orientation (sform and qform unset): axial, LPS assumed",)
+    return file_source(path, layout, lambda: _grid(header, layout.size, path), notes)
 
 
-def parse_header(start: bytes) -> Header | None:
-    """Read the first 540 bytes of a file (348 will do for NIfTI-1); None unless it is a single NIfTI file."""
-    for order in "<>":
-        version = {348: 1, 540: 2}.get(struct.unpack(order + "i", start[:4].ljust(4, b"\0"))[0])
-        if version is None or len(start) < _HEADER_BYTES[version]:
+def parse_header(start: bytes) -> np.void | None:
+    """Return the fields of a header in the first 540 bytes of a file (348 for NIfTI-1); None for any other file."""
+    for kind in (NIFTI1, NIFTI1.newbyteorder(), _NIFTI2, _NIFTI2.newbyteorder()):
+        if len(start) < kind.itemsize:
             continue
-        magic = start[344:348] == b"n+1\0" if version == 1 else start[4:12] == b"n+2\0\r\n\x1a\n"
-        header = _unpack(start, order, version)
-        if not magic or not 1 <= header.pop("axes") <= 7 or header["vox_offset"] < _HEADER_BYTES[version]:
-            return None
-        return Header(**header)
+        header: np.void = np.frombuffer(start, kind, 1)[0]
+        if header["sizeof_hdr"] == kind.itemsize:
+            valid = header["magic"] == _MAGIC[kind.itemsize] and 1 <= header["dim"][0] <= 7
+            return header if valid and kind.itemsize <= header["vox_offset"] < np.inf else None
     return None
 
 
-def _unpack(start: bytes, order: str, version: int) -> dict:
-    def field(formats: tuple[str, str], offsets: tuple[int, int]) -> tuple:
-        return struct.unpack_from(order + formats[version - 1], start, offsets[version - 1])
-
-    axes, *dim = field(("8h", "8q"), (40, 16))
-    (datatype,) = field(("h", "h"), (70, 12))
-    (offset,) = field(("f", "q"), (108, 168))
-    slope, inter = field(("2f", "2d"), (112, 176))
-    qform_code, sform_code = field(("2h", "2i"), (252, 344))
-    return {
-        "axes": axes,
-        "size": tuple(dim[: max(axes, 0)]),
-        "datatype": datatype,
-        "dtype": np.dtype(order + _DTYPES[datatype]) if datatype in _DTYPES else None,
-        "pixdim": field(("8f", "8d"), (76, 104)),
-        "vox_offset": int(offset) if math.isfinite(offset) else -1,
-        "scl_slope": slope,
-        "scl_inter": inter,
-        "xyzt_units": field(("B", "i"), (123, 500))[0],
-        "qform_code": qform_code,
-        "sform_code": sform_code,
-        "quatern": field(("6f", "6d"), (256, 352)),
-        "srow": field(("12f", "12d"), (280, 400)),
-    }
-
-
-def _scaling(header: Header, path: Path) -> tuple[float, float]:
-    slope, intercept = header.scl_slope, header.scl_inter
-    scaled = math.isfinite(slope) and slope != 0  # the standard: a slope of 0 says that nothing is scaled
+def _scaling(header: np.void, path: Path) -> tuple[float, float]:
+    slope, intercept = header["scl"].tolist()
+    scaled = math.isfinite(slope) and slope != 0  # the standard: with a slope of 0 nothing is scaled
     # SimpleITK adds an intercept without a slope and takes NaN for 0, nibabel does neither
     if not math.isfinite(intercept) if scaled else math.isfinite(intercept) and intercept != 0:
-        raise InputError(
-            f"{path}: scl_slope {slope:g} with scl_inter {intercept:g}, which readers take differently; "
-            "expected two numbers or neither; correct the header"
-        )
+        found = f"scl_slope {slope:g} with scl_inter {intercept:g}, which readers interpret differently"
+        raise InputError(f"{found}; expected two numbers or neither; correct the header", path)
     return (slope, intercept) if scaled else (1.0, 0.0)
 
 
-def _grid(header: Header, path: Path) -> SourceGrid:
-    used = [*header.pixdim[1:4]]
-    used += header.srow if header.sform_code > 0 else ()
-    used += header.quatern if header.qform_code > 0 else ()
-    if min(used[:3]) <= 0 or not all(abs(value) < np.finfo(np.float32).max for value in used):
-        steps = " x ".join(f"{step:g}" for step in used[:3])
-        raise InputError(
-            f"{path}: the header's geometry is none (pixdim {steps}; or NaN or infinity in it, in sform or in qform); "
-            "expected a positive spacing and finite numbers; correct the header"
-        )
+def _grid(header: np.void, size: tuple[int, ...], path: Path) -> SourceGrid:
+    steps = header["pixdim"][1:4]
+    forms = [name for name, code in _FORMS if header[code] > 0]
+    used = np.concatenate([steps, *(header[name].ravel() for name in forms)])
+    if not (steps > 0).all() or not (np.abs(used) < np.finfo(np.float32).max).all():
+        shown = " x ".join(f"{step:g}" for step in steps)
+        found = f"the header's geometry is invalid (pixdim {shown}; or NaN or infinity in it, in sform or in qform)"
+        raise InputError(f"{found}; expected a positive spacing and finite numbers; correct the header", path)
     itk = itk_grid(path, _geometry_alone(header), "NiftiImageIO")
-    grid = SourceGrid(header.size[:3], itk.spacing, itk.origin, itk.direction)
-    if header.sform_code <= 0 and header.qform_code <= 0:
-        return grid
-    apart = corners_apart_mm(grid, _grid_of_affine(grid.size, _affine_mm(header)))
+    grid = SourceGrid(size, itk.spacing, itk.origin, itk.direction)
+    apart = corners_apart_mm(grid, _grid_of_affine(size, _affine_mm(header))) if forms else 0.0
     if not apart <= GRID_TOLERANCE * min(grid.spacing):
-        raise InputError(
-            f"{path}: sform, qform and pixdim of the header contradict each other (a corner moves by {apart:.3g} mm); "
-            "readers would place the image differently; correct the header"
-        )
+        found = f"sform, qform and pixdim of the header contradict each other (a corner moves by {apart:.3g} mm)"
+        raise InputError(f"{found}; readers would place the image differently; correct the header", path)
     return grid
 
 
-def _affine_mm(header: Header) -> np.ndarray:
-    """Return the 3 x 4 affine (RAS) that nibabel takes: the sform if it is set, else the qform.
+_FORMS = (("srow", "sform_code"), ("quatern", "qform_code"))
 
-    A quaternion of a half turn, as KiTS has it, leaves nothing but single precision's rounding for its first number;
-    the standard (nifti1.h) then takes 0, and the others normalized: the root of that rounding would turn a slice by
-    .02 degrees.
+
+def _affine_mm(header: np.void) -> np.ndarray:
+    """Return the 3 x 4 affine (RAS) that nibabel takes: the sform if it is set, otherwise the qform.
+
+    In a quaternion of a half turn, as KiTS has it, the first number is nothing but single precision's rounding. The
+    standard (nifti1.h) then takes 0, and the others normalized: the root of that rounding would turn a slice by .02
+    degrees.
     """
-    mm = {1: 1000.0, 3: 0.001}.get(header.xyzt_units & 7, 1.0)  # meters, micrometers
-    if header.sform_code > 0:
-        return mm * np.reshape(header.srow, (3, 4))
-    b, c, d, *offset = header.quatern
-    left = 1 - b * b - c * c - d * d
-    a = math.sqrt(left) if left >= ROUNDING else 0.0
+    mm = {1: 1000.0, 3: 0.001}.get(int(header["xyzt_units"]) & 7, 1.0)  # meters, micrometers
+    if header["sform_code"] > 0:
+        return mm * header["srow"].astype(float)
+    axis, offset = np.split(header["quatern"].astype(float), 2)  # b, c, d
+    left = 1 - axis @ axis
+    a = math.sqrt(left) if left >= _ROUNDING else 0.0
     if not a:
-        length = math.hypot(b, c, d)
-        b, c, d = b / length, c / length, d / length
-    rotation = np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ]
-    )
-    mirrored = -1 if header.pixdim[0] < 0 else 1
-    steps = np.array(header.pixdim[1:4]) * (1, 1, mirrored)
+        axis /= np.linalg.norm(axis)
+    rotation = (a * a - axis @ axis) * np.eye(3) + 2 * np.outer(axis, axis) + 2 * a * np.cross(axis, np.eye(3)).T
+    steps = header["pixdim"][1:4] * np.array([1.0, 1.0, -1.0 if header["pixdim"][0] < 0 else 1.0])
     return mm * np.column_stack([rotation * steps, offset])
 
 
@@ -194,18 +159,14 @@ def _grid_of_affine(size: tuple[int, ...], affine: np.ndarray) -> SourceGrid:
     return SourceGrid(size, tuple(steps), tuple(lps[:, 3]), tuple(direction.ravel()))
 
 
-def _geometry_alone(header: Header) -> bytes:
+def _geometry_alone(header: np.void) -> bytes:
     """Return a NIfTI-1 header of one voxel with the same geometry: all that ITK gets to see of a file."""
-    made = bytearray(352)
-    struct.pack_into("<i", made, 0, 348)
-    struct.pack_into("<8h", made, 40, 3, *[1] * 7)
-    struct.pack_into("<2h", made, 70, 4, 16)
-    struct.pack_into("<8f", made, 76, -1.0 if header.pixdim[0] < 0 else 1.0, *header.pixdim[1:4], *[1.0] * 4)
-    struct.pack_into("<f", made, 108, 352)
-    struct.pack_into("<B", made, 123, header.xyzt_units & 7)
-    struct.pack_into("<2h", made, 252, min(header.qform_code, 9), min(header.sform_code, 9))
-    for offset, form, code in ((256, header.quatern, header.qform_code), (280, header.srow, header.sform_code)):
-        if code > 0:  # what is unset may hold anything
-            struct.pack_into(f"<{len(form)}f", made, offset, *form)
-    made[344:348] = b"n+1\0"
-    return bytes(made)
+    made = np.zeros(1, NIFTI1)[0]
+    made["sizeof_hdr"], made["magic"], made["vox_offset"] = NIFTI1.itemsize, b"n+1", 352
+    made["dim"], made["datatype"], made["bitpix"] = (3, *[1] * 7), 4, 16
+    made["pixdim"] = (-1.0 if header["pixdim"][0] < 0 else 1.0, *header["pixdim"][1:4], *[1.0] * 4)
+    made["xyzt_units"] = int(header["xyzt_units"]) & 7
+    for name, code in _FORMS:
+        if header[code] > 0:  # an unset form may hold anything
+            made[name], made[code] = header[name], min(header[code], 9)
+    return made.tobytes() + bytes(4)

@@ -45,6 +45,21 @@ class SourceGrid:
         """The spacing (z, y, x) of the voxels in axial order."""
         return triple(self.spacing[axis] for axis in self._axes)
 
+    @property
+    def axial(self) -> SourceGrid:
+        """The grid of the voxels in axial order: equal for files that differ only in their axis order."""
+        size, spacing = self.axial_shape[::-1], self.axial_spacing_mm[::-1]
+        direction = np.reshape(self.direction, (3, 3))[:, self._axes[::-1]]
+        origin = np.array(self.origin, float)
+        for axis in (2 - flip for flip in _axial_axes(self.direction)[1]):
+            origin += direction[:, axis] * (size[axis] - 1) * spacing[axis]
+            direction[:, axis] *= -1
+        return SourceGrid(size, spacing, tuple(origin.tolist()), tuple(direction.ravel().tolist()))
+
+    @property
+    def _axes(self) -> list[int]:
+        return [2 - axis for axis in _axial_axes(self.direction)[0]]  # of the file, from the fastest, for z, y, x
+
     def to_axial(self, stored: np.ndarray) -> np.ndarray:
         """Return a view in axial order [z, y, x] of an array in the file's axis order [k, j, i]."""
         order, flips = _axial_axes(self.direction)
@@ -56,23 +71,6 @@ class SourceGrid:
             raise ValueError(f"the array has the shape {axial.shape}, its source has {self.axial_shape} (z, y, x)")
         order, flips = _axial_axes(self.direction)
         return np.flip(axial, flips).transpose(np.argsort(order))
-
-    @property
-    def axial(self) -> SourceGrid:
-        """The grid of the voxels in axial order: equal for files that differ only in their axis order."""
-        axes = list(reversed(self._axes))  # for x, y, z
-        direction = np.reshape(self.direction, (3, 3))[:, axes]
-        size, spacing = tuple(self.size[axis] for axis in axes), tuple(self.spacing[axis] for axis in axes)
-        origin = np.array(self.origin, float)
-        for axis in (2 - flip for flip in _axial_axes(self.direction)[1]):
-            origin += direction[:, axis] * (size[axis] - 1) * spacing[axis]
-            direction[:, axis] *= -1
-        return SourceGrid(size, spacing, tuple(origin.tolist()), tuple(direction.ravel().tolist()))
-
-    @property
-    def _axes(self) -> tuple[int, ...]:
-        # of the file, counted from the fastest, for z, y, x
-        return tuple(2 - axis for axis in _axial_axes(self.direction)[0])
 
 
 def same_grid(a: SourceGrid, b: SourceGrid) -> bool:
@@ -92,17 +90,13 @@ def check_grid(grid: SourceGrid, path: Path) -> None:
     """Raise InputError unless spacing and origin are numbers, spacing is positive and the axes are at right angles."""
     if not all(np.isfinite(mm) and mm > 0 for mm in grid.spacing):
         found = " x ".join(f"{mm:g}" for mm in grid.spacing)
-        problem = f"the voxel spacing is {found} mm; expected positive numbers; correct the header"
-    elif not np.isfinite(grid.origin).all() or not np.isfinite(grid.direction).all():
-        problem = "origin or direction is NaN or infinite; expected numbers; correct the header"
-    elif np.abs((axes := np.reshape(grid.direction, (3, 3))).T @ axes - np.eye(3)).max() > _RIGHT_ANGLE_TOLERANCE:
-        problem = (
-            "the axes are sheared or not of unit length (gantry tilt?); expected axes at right angles; "
-            "resample the image to such a grid"
-        )
-    else:
-        return
-    raise InputError(problem, path=path, code="unreadable")
+        raise InputError(f"the voxel spacing is {found} mm; expected positive numbers; correct the header", path)
+    if not np.isfinite([*grid.origin, *grid.direction]).all():
+        raise InputError("origin or direction is NaN or infinite; expected numbers; correct the header", path)
+    axes = np.reshape(grid.direction, (3, 3))
+    if np.abs(axes.T @ axes - np.eye(3)).max() > _RIGHT_ANGLE_TOLERANCE:
+        problem = "the axes are sheared or not of unit length (gantry tilt?); expected axes at right angles"
+        raise InputError(f"{problem}; resample the image to such a grid", path)
 
 
 @lru_cache(maxsize=64)

@@ -14,21 +14,16 @@ from data_prep.geometry.source_grid import SourceGrid
 class Volume:
     """Voxels in axial order and the grid of their file.
 
-    Attributes:
-        voxels: [z, y, x]; z ascends to the patient's superior, y to posterior, x to left (the nearest axes if the scan
-            is oblique). So `voxels[k]` is an axial slice as radiologists view it: face up, patient's right on the left.
-        spacing_mm: (z, y, x) of that array.
-        source: the grid of the file, in its own axis order.
-        notes: one line per decision of the reader.
-        dicom: the `DicomSeries` that was read; None for other formats.
+    z ascends to the patient's superior, y to posterior, x to left (the nearest axes if the scan is oblique). So
+    `voxels[k]` is an axial slice as radiologists view it: face up, patient's right on the left.
     """
 
-    voxels: np.ndarray
-    spacing_mm: tuple[float, float, float]
-    source: SourceGrid
+    voxels: np.ndarray  # [z, y, x]
+    spacing_mm: tuple[float, float, float]  # (z, y, x)
+    source: SourceGrid  # of the file, in its own axis order
     path: Path
-    notes: tuple[str, ...] = ()
-    dicom: object = field(default=None, repr=False, compare=False)
+    notes: tuple[str, ...] = ()  # one line per decision of the reader
+    dicom: object = field(default=None, repr=False, compare=False)  # the `DicomSeries` of a DICOM folder
 
 
 @dataclass(frozen=True)

@@ -300,7 +300,7 @@ def test_reading_takes_little_more_memory_than_the_voxels(tmp_path: Path) -> Non
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.nii.gz")
-    with pytest.raises(InputError, match="neither file nor folder"):
+    with pytest.raises(InputError, match="neither a file nor a folder"):
         read_volume(tmp_path / "a.nii.gz")
     (tmp_path / "loop.nii.gz").symlink_to(tmp_path / "loop.nii.gz")
     with pytest.raises(InputError, match="no such file"):

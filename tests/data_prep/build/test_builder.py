@@ -172,7 +172,7 @@ SPOILS = {
     "shape": (lambda f: save(f / "segmentation.nii.gz", np.zeros((3, 32, 31), np.uint8)), "the same shape"),
     "values": (lambda f: save(f / "segmentation.nii.gz", np.full((3, 32, 32), 7, np.uint8)), "label values 7"),
     "empty": (lambda f: (f / "segmentation.nii.gz").write_bytes(b""), "is empty"),
-    "text": (lambda f: (f / "imaging.nii.gz").write_text("moved to the archive"), "no NIfTI-1 file"),
+    "text": (lambda f: (f / "imaging.nii.gz").write_text("moved to the archive"), "not a NIfTI-1 file"),
     "folder": (lambda f: [(f / "imaging.nii.gz").unlink(), (f / "imaging.nii.gz").mkdir()], "holds no file"),
 }
 

@@ -253,7 +253,7 @@ def test_slices_listed_downward_or_in_no_order(seg, tmp_path):
     change(lambda data: random.Random(0).shuffle(data.ReferencedSeriesSequence[0].ReferencedInstanceSequence))
     alone = read_labels(path)
     assert np.array_equal(alone.voxels, labels[2:-2])
-    assert "its own slices alone" in alone.notes[0]
+    assert "only its own slices" in alone.notes[0]
     assert np.array_equal(read_dicom_seg(path, tmp_path / "ct").voxels, labels)
     change(lambda data: delattr(data, "ReferencedSeriesSequence"))
     assert np.array_equal(read_labels(path).voxels, labels[2:-2])
@@ -307,22 +307,22 @@ def test_files_that_are_no_labels(seg, tmp_path):
         path.write_bytes(content[:part])
         refused("truncated or damaged|another kind|lacks")
     path.write_bytes(b"no DICOM" * 100)
-    refused("no DICOM file")
+    refused("not a DICOM file")
     path.write_bytes(next((tmp_path / "ct").iterdir()).read_bytes())
     refused("another kind")
     for name, words in (
         ("fractional", "fractional"),
         ("liver", "segment 1 is none of"),
-        ("no position", "lacks what tells"),
-        ("far off", "GiB|lie on no slice"),
-        ("sideways", "lie on no slice"),
+        ("no position", "lacks the position of its frames"),
+        ("far off", "GiB|are not on a slice"),
+        ("sideways", "are not on a slice"),
     ):
         path.write_bytes(content)
         change(lambda data, name=name: spoil(data, name))
         refused(words)
     path.write_bytes(content)
     save_slices(tmp_path / "other", slices_of(random_hu(8, 9, 8), uid=generate_uid(), change=whole))
-    refused("do not lie as the slices", folder=tmp_path / "other")
+    refused("are not placed like the slices", folder=tmp_path / "other")
     with pytest.raises(InputError, match="no such file"):
         read_labels(tmp_path / "absent.dcm")
 

@@ -115,7 +115,7 @@ def test_series_are_listed_and_chosen_by_number_or_key(study: Path, capsys) -> N
     assert main([str(study)]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[3] == f"series 4 ({series[3].key}): 8 coronal CT images of 7 x 9 pixels"
-    assert out[7] == "Read unless --series says otherwise: 3"
+    assert out[7] == "Read without --series: 3"
 
 
 def test_a_series_can_only_be_chosen_in_a_folder(tmp_path: Path) -> None:

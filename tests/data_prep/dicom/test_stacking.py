@@ -122,8 +122,9 @@ def test_missing_slices_are_counted_and_placed(tmp_path: Path) -> None:
     folder = save_slices(tmp_path / "scan", [data for k, data in enumerate(slices) if k not in (3, 6, 7)])
     with pytest.raises(
         InputError, match=r"3 slices are missing \(1 after 38\.25 mm, 2 after 45\.75 mm; the others are 2\.5"
-    ):
+    ) as caught:
         read_volume(folder)
+    assert (caught.value.path, caught.value.code) == (folder, "missing_slices")
 
 
 def test_a_single_slice_and_folders_without_dicom_are_refused(tmp_path: Path) -> None:

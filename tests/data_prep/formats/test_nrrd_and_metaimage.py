@@ -109,9 +109,9 @@ NRRD = {
     "text": ([(b"encoding: raw", b"encoding: ascii")], "encoding 'ascii'; expected raw or gzip"),
     "skips": ([(b"encoding: raw", b"encoding: raw\nbyte skip: 4")], "skips lines or bytes"),
     "no order": ([(b"endian: little\n", b"")], "no byte order"),
-    "NaN": ([(b"(1,0,0)", b"(nan,0,0)")], "is no geometry"),
-    "none": ([(b"(1,0,0)", b"none")], "is no geometry"),
-    "infinite": ([(b"origin: (0,", b"origin: (inf,")], "is no geometry"),
+    "NaN": ([(b"(1,0,0)", b"(nan,0,0)")], "is not a geometry"),
+    "none": ([(b"(1,0,0)", b"none")], "is not a geometry"),
+    "infinite": ([(b"origin: (0,", b"origin: (inf,")], "is not a geometry"),
     "no length": ([(b"(1,0,0)", b"(0,0,0)")], "spacing is 0 x 1 x 1 mm"),
     "sheared": ([(b"(1,0,0)", b"(1,0.5,0)")], "sheared"),
     "terminal": ([(b"encoding: raw", b"encoding: \x1b[31m" + b"x" * 5000)], r"encoding '\\x1b\[31mx"),
@@ -130,10 +130,10 @@ MHA = {
     "skips": ([(b"ElementType", b"HeaderSize = 4\nElementType")], "headersize '4'"),
     "slope": ([(b"ElementType", b"ElementToIntensityFunctionSlope = 2\nElementType")], "slope '2'"),
     "spacing 0": ([(b"ElementSpacing = 1 1 1", b"ElementSpacing = 0 1 1")], "spacing is 0 x 1 x 1 mm"),
-    "spacing NaN": ([(b"ElementSpacing = 1 1 1", b"ElementSpacing = nan 1 1")], "is no geometry"),
-    "infinite": ([(b"Offset = 0 0 0", b"Offset = inf 0 0")], "is no geometry"),
+    "spacing NaN": ([(b"ElementSpacing = 1 1 1", b"ElementSpacing = nan 1 1")], "is not a geometry"),
+    "infinite": ([(b"Offset = 0 0 0", b"Offset = inf 0 0")], "is not a geometry"),
     "sheared": ([(b"TransformMatrix = 1 0 0", b"TransformMatrix = 1 0.5 0")], "sheared"),
-    "scaled": ([(b"TransformMatrix = 1 0 0", b"TransformMatrix = 2 0 0")], "sheared or of no unit length"),
+    "scaled": ([(b"TransformMatrix = 1 0 0", b"TransformMatrix = 2 0 0")], "sheared or not of unit length"),
 }
 
 

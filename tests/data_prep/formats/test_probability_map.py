@@ -33,8 +33,8 @@ def test_probabilities_lie_on_the_grid_of_the_labels(tmp_path, affine):
 
 def test_other_shapes_and_names_are_refused(tmp_path):
     image = read_volume(save(tmp_path / "ct.nii.gz", np.zeros((5, 6, 7), np.int16)))
-    with pytest.raises(ValueError, match="percents have the shape"):
+    with pytest.raises(ValueError, match="the array has the shape"):
         write_percent(np.zeros((1, 2, 3), np.uint8), image.source, tmp_path / "tumor.nii.gz")
-    with pytest.raises(InputError, match=r"\.nii\.gz alone"):
+    with pytest.raises(InputError, match=r"only as \.nii\.gz"):
         write_percent(np.zeros(image.voxels.shape, np.uint8), image.source, tmp_path / "tumor.nrrd")
     assert [path.name for path in tmp_path.iterdir()] == ["ct.nii.gz"]

@@ -66,7 +66,7 @@ def test_a_process_opens_the_network_once_and_a_task_that_is_given_up_costs_its_
     assert (
         f"{out}/case_00000.nii.gz: kidney" in told.out and f"{SCANS - 2} label volumes in {out}, 2 failed" in told.out
     )
-    assert "note: case_00000: the header says nothing of orientation" in told.err
+    assert "note: case_00000: the header has no orientation" in told.err
     assert len(opened) == 1
     expected = {name: content for name, content in files_of(undisturbed / "one").items() if "00001" not in name}
     assert files_of(out) == expected

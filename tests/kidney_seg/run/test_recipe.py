@@ -58,7 +58,7 @@ def test_other_files_are_refused_in_one_line(run, tmp_path):
     content = json.loads(path.read_text())
     del content["config"]
     path.write_text(json.dumps(content))
-    for wrong, words in ((path, "lacks 'config'"), (tmp_path / "none.json", "there is no run's manifest")):
+    for wrong, words in ((path, "lacks 'config'"), (tmp_path / "none.json", "no run's manifest")):
         with pytest.raises(InputError, match=words) as caught:
             read_recipe(wrong)
         assert "\n" not in str(caught.value)
