@@ -13,7 +13,7 @@ import numpy as np
 
 from data_prep.cli import command, progress
 from data_prep.errors import InputError
-from data_prep.split.sets import SETS
+from data_prep.split.sets import SETS, set_name
 from kidney_seg.figures.score_plots import draw_thresholds
 from kidney_seg.metrics.overlap import AVERAGE, STRUCTURES, kits19_dice
 from kidney_seg.metrics.statistics import by_patient, paired_difference
@@ -182,12 +182,14 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m kidney_seg.threshold",
         description="Predict the patients of one set once, apply the rule against distant objects with several "
         "distances, and print the mean Dice with and without it, with 95 % intervals by patient. Choose the distance "
-        "on the selection set, not on the test set.",
+        "on the validation set, not on the test set.",
     )
     parser.add_argument("run", metavar="RUN", help="run folder, or .keras file (then with --data)")
     parser.add_argument("--data", metavar="CACHE", help="cache folder (default: the run's)")
     parser.add_argument("--split", metavar="FILE", help="split file (default: the run's, or CACHE/split.json)")
-    parser.add_argument("--part", choices=SETS, default="selection", help="which set (default: %(default)s)")
+    parser.add_argument(
+        "--part", type=set_name, choices=SETS, default="validation", help="which set (default: %(default)s)"
+    )
     parser.add_argument(
         "--distances",
         metavar="MM",

@@ -1,4 +1,4 @@
-"""Training, selection and test sets, by patient: `python -m data_prep.split CACHE`."""
+"""Training, validation and test sets of patients; `split.json` holds them."""
 
 from __future__ import annotations
 
@@ -13,29 +13,58 @@ from data_prep.cache.manifest import CacheEntry, Manifest
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json, write_json
 
-SCHEMA = 1
-SETS = ("train", "selection", "test")
+SCHEMA = 2
+SETS = ("train", "validation", "test")
 FRACTIONS = (0.7, 0.1, 0.2)
 SPLIT = "split.json"
+_OLD_NAMES = {"selection": "validation", "manifest_sha256": "data_sha256"}  # of schema 1
+
+
+def set_name(name: str) -> str:
+    """Return the current name of a set, for options: `selection`, its name before version 0.2, is `validation`."""
+    return _OLD_NAMES.get(name, name)
+
+
+def upgraded(content: Any) -> Any:
+    """Return the content of a split file of schema 1 as schema 2; anything else unchanged."""
+    if not isinstance(content, dict) or content.get("schema") != 1:
+        return content
+    return {_OLD_NAMES.get(key, key): value for key, value in content.items()} | {"schema": SCHEMA}
 
 
 def make_split(manifest: Manifest, fractions: Sequence[float] = FRACTIONS, seed: int = 0) -> dict[str, Any]:
-    """Divide the patients that have labelled cases into train, selection and test; nothing is written.
+    """Divide the patients that have labelled cases into train, validation and test; nothing is written.
 
-    Every set gets small and large tumors alike: the patients are sorted by tumor volume (the largest of their
-    cases') and dealt out, in shuffled blocks. The seed decides who goes where, the fractions how many (at
-    least one a set). Returns the content of `split.json`; the lists hold patients, sorted. InputError for
-    fractions that are not three positive numbers with the sum 1, a negative seed, fewer than three labelled
-    patients, or one image under two patients.
+    Each set gets small and large tumors: the patients, sorted by the largest tumor volume of their cases, are dealt out
+    in shuffled blocks.
+
+    Args:
+        manifest: the cache.
+        fractions: shares of the patients; each set gets at least one.
+        seed: of the shuffling.
+
+    Returns:
+        The content of `split.json`; the lists hold patients, sorted.
+
+    Raises:
+        InputError: fractions are not three positive numbers with the sum 1, the seed is negative, fewer than three
+            patients are labelled, or two patients share an image.
     """
     fractions = check_options(fractions, seed)
-    patients = labelled_patients(manifest)
-    sets = deal(patients, fractions, np.random.default_rng(seed))
+    sets = deal(labelled_patients(manifest), fractions, np.random.default_rng(seed))
+    return split_content(manifest, sets, fractions, seed)
+
+
+def split_content(
+    manifest: Manifest, sets: Sequence[list[str]], fractions: Sequence[float], seed: int, **more: int
+) -> dict[str, Any]:
+    """Return the content of a split file, `sets` in the order of `SETS`; `more` is added to it."""
     return {
         "schema": SCHEMA,
         "seed": int(seed),
         "fractions": list(fractions),
-        "manifest_sha256": manifest.data_sha256,
+        **more,
+        "data_sha256": manifest.data_sha256,
         **dict(zip(SETS, sets, strict=True)),
     }
 
@@ -44,18 +73,18 @@ def check_options(fractions: Sequence[float], seed: int) -> tuple[float, ...]:
     """Return the fractions as floats. InputError unless they are three positive numbers of sum 1, and seed >= 0."""
     fractions = tuple(float(share) for share in fractions)
     if len(fractions) != 3 or not all(0 < share < 1 for share in fractions) or abs(sum(fractions) - 1) > 1e-6:
-        said = " ".join(f"{share:g}" for share in fractions)
-        raise InputError(f"fractions {said}: expected three positive numbers with the sum 1, such as 0.7 0.1 0.2")
+        given = " ".join(f"{share:g}" for share in fractions)
+        raise InputError(f"fractions {given}: expected three positive numbers with the sum 1, such as 0.7 0.1 0.2")
     if seed < 0:
         raise InputError(f"seed {seed}: expected 0 or more")
     return fractions
 
 
 def labelled_patients(manifest: Manifest) -> list[str]:
-    """Return the patients that have labelled cases, by tumor volume (the largest of their cases'), then by name.
+    """Return the patients that have labelled cases, by the largest tumor volume of their cases, then by name.
 
-    InputError for fewer than three, and for one image under two patients: whichever sets they come to, a network
-    could be tested on what it was trained on.
+    InputError for fewer than three, and if two patients share an image: whichever sets they are in, a network could be
+    tested on its training data.
     """
     volume_ml: dict[str, float] = {}
     for entry in manifest.entries:
@@ -63,45 +92,29 @@ def labelled_patients(manifest: Manifest) -> list[str]:
             volume_ml[entry.patient] = max(entry.tumor_ml, volume_ml.get(entry.patient, 0.0))
     if len(volume_ml) < len(SETS):
         raise InputError(
-            f"{manifest.root}: {len(volume_ml)} patients with labels; expected at least 3, "
-            f"one for each of {', '.join(SETS)}"
+            f"{len(volume_ml)} patients with labels; expected at least 3, one for each of {', '.join(SETS)}",
+            path=manifest.root,
         )
-    _refuse_same_images(manifest, {patient: patient for patient in volume_ml}, "patient", str(manifest.root))
+    _refuse_same_images(manifest, {patient: patient for patient in volume_ml}, "patient", manifest.root)
     return sorted(volume_ml, key=lambda patient: (volume_ml[patient], patient))
 
 
 def deal(patients: Sequence[str], fractions: Sequence[float], rng: np.random.Generator) -> list[list[str]]:
-    """Deal patients, sorted by what every set shall have alike, into sets of about these shares, at least one each.
+    """Deal out sorted patients, in shuffled blocks, to sets of about these shares, at least one patient per set.
 
-    In shuffled blocks, each as long as it takes to give to every set. Each set is sorted by name.
+    A block is as long as it takes to give a patient to every set. Each returned set is sorted by name.
     """
     counts = _counts(len(patients), tuple(fractions))
     block = math.ceil(1 / min(fractions))
-    dealt = _evenly(counts)
+    # set numbers in an order in which every stretch holds each set in about its share
+    places = sorted(((k + 0.5) / count, number) for number, count in enumerate(counts) for k in range(count))
+    dealt = np.array([number for _, number in places])
     for start in range(0, len(dealt), block):
         rng.shuffle(dealt[start : start + block])  # a view: in place
     return [
         sorted(patient for patient, home in zip(patients, dealt, strict=True) if home == number)
         for number in range(len(counts))
     ]
-
-
-def _refuse_same_images(manifest: Manifest, home_of: Mapping[str, str], what: str, where: str) -> None:
-    # the file's own hash finds copies; that of the slices also finds copies that were packed or converted anew
-    seen: dict[str, CacheEntry] = {}
-    for entry in manifest.entries:
-        home = home_of.get(entry.patient)
-        if not entry.labelled or home is None:
-            continue
-        for sha256 in (entry.image_sha256, entry.slices_sha256):
-            if sha256 is None:
-                continue
-            other = seen.setdefault(sha256, entry)
-            if home_of[other.patient] != home:
-                raise InputError(
-                    f"{where}: the cases {other.case} ({what} {home_of[other.patient]}) and {entry.case} "
-                    f"({what} {home}) hold the same image; leave one of them out of the source and build again"
-                )
 
 
 def _counts(n: int, fractions: tuple[float, ...]) -> list[int]:
@@ -116,55 +129,68 @@ def _counts(n: int, fractions: tuple[float, ...]) -> list[int]:
     return counts
 
 
-def _evenly(counts: list[int]) -> np.ndarray:
-    # set numbers in an order in which every stretch holds each set in about its share
-    places = [((k + 0.5) / count, number) for number, count in enumerate(counts) for k in range(count)]
-    return np.array([number for _, number in sorted(places)])
+def _refuse_same_images(manifest: Manifest, home_of: Mapping[str, str], what: str, where: Path) -> None:
+    # the file's own hash finds copies; that of the slices also finds copies that were compressed or converted again
+    seen: dict[str, CacheEntry] = {}
+    for entry in manifest.entries:
+        home = home_of.get(entry.patient)
+        if not entry.labelled or home is None:
+            continue
+        for sha256 in filter(None, (entry.image_sha256, entry.slices_sha256)):
+            other = seen.setdefault(sha256, entry)
+            if home_of[other.patient] != home:
+                raise InputError(
+                    f"the cases {other.case} ({what} {home_of[other.patient]}) and {entry.case} ({what} {home}) "
+                    "hold the same image; leave one of them out of the source and build again",
+                    path=where,
+                )
 
 
 def write_split(manifest: Manifest, split: dict[str, Any], *, force: bool = False) -> bool:
-    """Write `split.json` into the cache; return False where the same split is there already.
+    """Write `split.json` into the cache; return False if the same split exists.
 
-    InputError where another one is there, unless `force`: scores of the old and the new test set must not be
-    mixed.
+    InputError if another one exists, unless `force`: scores of the old and the new test set must not be mixed.
     """
     path = manifest.root / SPLIT
     if path.exists() and not force:
-        if read_json(path, "split") == split:
+        if upgraded(read_json(path, "split")) == split:
             return False
         raise InputError(
-            f"{path}: another split is there (other data, fractions or seed); --force replaces it, "
-            "and with it what 'test' means for models trained so far"
+            "another split exists (other data, fractions or seed); --force replaces it, "
+            "and with it what 'test' means for models trained so far",
+            path=path,
         )
     write_json(path, split)
     return True
 
 
 def read_split(path: str | Path, manifest: Manifest) -> dict[str, Any]:
-    """Read a split: `path` is a split file, or a cache folder, whose `split.json` is then meant.
+    """Read a split of schema 1 or 2, as schema 2: `path` is a split file, or a cache folder with `split.json`.
 
     InputError unless it fits this manifest's data: known patients, disjoint sets, no image in two sets.
     """
     path = Path(path)
     if path.is_dir():
         path = path / SPLIT
-    split = read_json(path, "split (of python -m data_prep.split)")
+    split = upgraded(read_json(path, "split (of python -m data_prep.split)"))
     found = split.get("schema") if isinstance(split, dict) else None
     if found != SCHEMA:
-        raise InputError(f"{path}: split of schema {found}, this version reads {SCHEMA}; make it anew")
+        raise InputError(f"split of schema {found}, this version reads up to {SCHEMA}; make it again", path=path)
     if not all(_are_names(split.get(name)) for name in SETS):
-        raise InputError(f"{path}: expected a list of patients for each of {', '.join(SETS)}; make it anew")
+        raise InputError(f"expected a list of patients for each of {', '.join(SETS)}; make it again", path=path)
     home_of: dict[str, str] = {}
     twice = {patient for name in SETS for patient in split[name] if home_of.setdefault(patient, name) != name}
     twice |= {patient for name in SETS for patient in split[name] if split[name].count(patient) > 1}
     if twice:
-        raise InputError(f"{path}: {min(twice)} is there twice ({len(twice)} such patients); sets must be disjoint")
+        raise InputError(f"{min(twice)} occurs twice ({len(twice)} such patients); sets must be disjoint", path=path)
     unknown = sorted(set(home_of) - {entry.patient for entry in manifest.entries if entry.labelled})
     if unknown:
-        raise InputError(f"{path}: {unknown[0]} is no labelled patient of the cache ({len(unknown)} such); split anew")
-    if split.get("manifest_sha256") != manifest.data_sha256:
-        raise InputError(f"{path}: was made for other data than the cache holds now; split anew with --force")
-    _refuse_same_images(manifest, home_of, "set", str(path))
+        raise InputError(
+            f"{unknown[0]} is no labelled patient of the cache ({len(unknown)} such); split again", path=path
+        )
+    if split.get("data_sha256") != manifest.data_sha256:
+        raise InputError("was made for other data than the cache holds now; split again with --force", path=path)
+    _refuse_same_images(manifest, home_of, "set", path)
     return split
 
 
@@ -174,15 +200,15 @@ def _are_names(value: object) -> bool:
 
 def patients_of(path: str | Path, part: str) -> list[str]:
     """Return the patients of one set of a split file, for commands that need no cache. InputError if it has none."""
-    content = read_json(path, "split")
+    content, part = upgraded(read_json(path, "split")), set_name(part)
     patients = content.get(part) if isinstance(content, dict) else None
     if not isinstance(patients, list) or not patients:
-        raise InputError(f"{path}: has no patients under {part!r}; expected the split.json of a cache")
+        raise InputError(f"has no patients under {part!r}; expected the split.json of a cache", path=path)
     return patients
 
 
-def table(manifest: Manifest, split: dict[str, Any]) -> str:
-    """Return what is in each set, as lines of text; the median is over the cases that have a tumor."""
+def format_split(manifest: Manifest, split: dict[str, Any]) -> str:
+    """Return the size of each set, as lines of text; the median is over the cases that have a tumor."""
     lines = [f"{'set':<10}{'patients':>10}{'cases':>8}{'slices':>9}{'with tumor':>12}{'tumor mL, median':>18}"]
     for name in SETS:
         members = set(split[name])

@@ -12,7 +12,7 @@ from typing import Any
 from data_prep.cli import command
 from data_prep.errors import InputError, require
 from data_prep.parallel.shards import parse
-from data_prep.split.sets import SETS
+from data_prep.split.sets import SETS, set_name
 from kidney_seg.config.prediction import FLIPS
 from kidney_seg.config.run_config import Config
 from kidney_seg.model.model_file import find_ensemble
@@ -75,7 +75,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--images", metavar="P", help="pattern of a folder of cases, such as imagesTr/{case}_0000.nii.gz"
     )
     parser.add_argument("--split", metavar="FILE", help="CACHE/split.json: only the patients of one set")
-    parser.add_argument("--part", choices=SETS, default="test", help="which set of --split (default: %(default)s)")
+    parser.add_argument(
+        "--part", type=set_name, choices=SETS, default="test", help="which set of --split (default: %(default)s)"
+    )
     parser.add_argument(
         "--shard", metavar="I/N", help="only every N-th scan, from the I-th on (0 to N-1): for job arrays"
     )

@@ -9,7 +9,7 @@ from data_prep.errors import InputError
 
 DEMO = Path("runs") / "demo-data"  # where the simulated patients and their cache go
 DEMO_PIXEL_MM = 4.5  # 64 pixels see 288 mm about the middle, which holds all kidneys, instead of the whole table
-DEMO_PATIENTS = {"train": 30, "selection": 6, "test": 12}
+DEMO_PATIENTS = {"train": 30, "validation": 6, "test": 12}
 
 
 def make_demo_data(size: int, say: Callable[[str], None] = print) -> Path:

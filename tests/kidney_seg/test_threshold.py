@@ -110,7 +110,7 @@ def test_command(monkeypatch, tmp_path, capsys):
     command = ["RUN", "--data", "CACHE", "--distances", "5", "40", "--figure", str(figure), "--json", str(report)]
     assert main(command) == 0
     said = capsys.readouterr().out
-    assert asked == [("RUN", "CACHE", None, "selection")]
+    assert asked == [("RUN", "CACHE", None, "validation")]
     assert [line.split()[0] for line in said.splitlines()[2:6]] == ["none", "5", "20", "40"]
     mean = (kidney_dice(2) + kidney_dice(1) + 1) / 3
     assert f"{mean:.4f}" in said
@@ -156,7 +156,7 @@ def test_command_with_a_network(tmp_path, capsys):
     content = json.loads(report.read_text())
     loaded = load_model(path)
     split = json.loads((tmp_path / "cache" / "split.json").read_text())
-    for patient in split["selection"]:
+    for patient in split["validation"]:
         volume = read_volume(tmp_path / "patients" / patient / "imaging.nii.gz")
         truth = read_labels(tmp_path / "patients" / patient / "segmentation.nii.gz")
         labels = predict_volume(make_predictor(loaded.model), volume, loaded.grid)

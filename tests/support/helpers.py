@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -19,6 +20,7 @@ from data_prep.build.builder import build
 from data_prep.cache import case_file
 from data_prep.cache import manifest as cache
 from data_prep.geometry.network_grid import GridSettings
+from data_prep.parallel.tasks import WorkerDied
 from data_prep.parallel.workers import Died
 from data_prep.phantom.cohort import write_cohort
 from data_prep.split.sets import make_split, write_split
@@ -99,6 +101,15 @@ def gave_up_the_second(function: Callable, tasks: Sequence[tuple], address: str)
     """Stand in for `in_scheduler`: the second task's workers died, the others are done here."""
     for index, task in enumerate(tasks):
         yield index, Died(None, "KilledWorker: 4 times") if index == 1 else function(*task)
+
+
+@contextmanager
+def second_worker_died(
+    function: Callable, tasks: Sequence, *, jobs: int = 1, scheduler: str | None = None, what: str | None = None
+) -> Iterator[Iterator[tuple[int, object]]]:
+    """Stand in for `parallel.tasks.run`: the second task's worker died, the others are done in this process."""
+    died = WorkerDied("its task failed (KilledWorker: 4 times); run again")
+    yield ((index, died if index == 1 else function(task)) for index, task in enumerate(tasks))
 
 
 def on_a_cluster_that_loses_a_worker(

@@ -44,8 +44,8 @@ def test_a_hundred_patients_in_five_folds() -> None:
     for number, split in enumerate(splits):
         assert [len(split[name]) for name in SETS] == [70, 10, 20]  # .7 : .1 of the 80 that are not tested
         assert split["fractions"] == pytest.approx([0.7, 0.1, 0.2])
-        assert (split["schema"], split["fold"], split["folds"], split["seed"]) == (1, number, 5, 0)
-        assert split["manifest_sha256"] == cohort(100).data_sha256
+        assert (split["schema"], split["fold"], split["folds"], split["seed"]) == (2, number, 5, 0)
+        assert split["data_sha256"] == cohort(100).data_sha256
     other = make_folds(cohort(100), 5, fractions=(0.4, 0.4, 0.2))
     assert [len(other[0][name]) for name in SETS] == [40, 40, 20]
 
@@ -94,6 +94,11 @@ def test_the_files_are_splits_and_two_divisions_never_mix(cache: Manifest) -> No
     paths[3].unlink()  # stopped in between
     write_folds(cache, splits)
     assert [path.stat().st_mtime_ns for path in paths[:3]] == times[:3] and read_split(paths[3], cache) == splits[3]
+    names = {"validation": "selection", "data_sha256": "manifest_sha256"}
+    old = {names.get(key, key): value for key, value in splits[0].items()} | {"schema": 1}
+    paths[0].write_text(json.dumps(old))  # of an earlier version: the same fold
+    write_folds(cache, splits)
+    assert json.loads(paths[0].read_text()) == old
     for other in (make_folds(cache, 5, seed=1), make_folds(cache, 4)):
         with pytest.raises(InputError, match="--force"):
             write_folds(cache, other)

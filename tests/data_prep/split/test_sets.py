@@ -14,14 +14,14 @@ from data_prep.cache.manifest import Manifest, write_manifest
 from data_prep.errors import InputError
 from data_prep.geometry.network_grid import GridSettings
 from data_prep.split.__main__ import main
-from data_prep.split.sets import SETS, make_split, read_split, write_split
+from data_prep.split.sets import SETS, make_split, patients_of, read_split, set_name, upgraded, write_split
 
 
 def test_hundred_patients_are_divided_70_10_20() -> None:
     split = make_split(cohort(100))
     assert [len(split[name]) for name in SETS] == [70, 10, 20]
-    assert split["seed"] == 0 and split["fractions"] == [0.7, 0.1, 0.2] and split["schema"] == 1
-    assert split["manifest_sha256"] == cohort(100).data_sha256
+    assert split["seed"] == 0 and split["fractions"] == [0.7, 0.1, 0.2] and split["schema"] == 2
+    assert split["data_sha256"] == cohort(100).data_sha256
 
 
 @given(st.integers(3, 60), st.integers(0, 5), st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)))
@@ -117,18 +117,31 @@ def test_a_split_is_not_replaced_silently(cache: Manifest) -> None:
     assert read_split(cache.root, cache) == other
 
 
+def test_a_split_of_schema_1_is_read_as_schema_2(cache: Manifest) -> None:
+    split = make_split(cache)
+    names = {"validation": "selection", "data_sha256": "manifest_sha256"}
+    old = {names.get(key, key): value for key, value in split.items()} | {"schema": 1}
+    path = cache.root / "split.json"
+    path.write_text(json.dumps(old))
+    assert read_split(path, cache) == upgraded(old) == upgraded(split) == split
+    assert patients_of(path, "selection") == patients_of(path, "validation") == split["validation"]
+    assert not write_split(cache, split)  # the same split: the file is kept
+    assert json.loads(path.read_text()) == old
+    assert [set_name(name) for name in ("selection", "validation", "test")] == ["validation", "validation", "test"]
+
+
 def test_a_split_of_other_data_or_a_broken_one_is_refused(cache: Manifest) -> None:
     with pytest.raises(InputError, match="no split"):
         read_split(cache.root, cache)
     good = make_split(cache)
     outsider = [*good["test"], "case_09999"]
     for change, word in [
-        ({"schema": 2}, "schema 2"),
+        ({"schema": 3}, "split of schema 3, this version reads up to 2; make it again"),
         ({"test": []}, "list of patients"),
         ({"test": "case_00000"}, "list of patients"),
         ({"test": [*good["test"], good["train"][0]]}, "disjoint"),
         ({"test": outsider}, "case_09999 is no labelled patient"),
-        ({"manifest_sha256": "1" * 64}, "other data"),
+        ({"data_sha256": "1" * 64}, "other data"),
     ]:
         (cache.root / "split.json").write_text(json.dumps({**good, **change}))
         with pytest.raises(InputError, match=word) as caught:
@@ -172,7 +185,7 @@ def test_the_command_writes_says_and_refuses(cache: Manifest, capsys: pytest.Cap
     volumes = [e.tumor_ml for e in cache.entries if e.patient in split["test"]]
     assert float(rows["test"][4]) == pytest.approx(np.median(volumes), abs=0.05)
     assert main([root]) == 0
-    assert "already" in capsys.readouterr().out
+    assert "the same split exists" in capsys.readouterr().out
     assert main([root, "--seed", "1"]) == 2
     assert "--force" in capsys.readouterr().err
     assert main([root, "--seed", "1", "--force"]) == 0
