@@ -12,6 +12,7 @@ from data_prep.errors import InputError, require
 from data_prep.volume import read_labels, read_volume
 from kidney_seg.figures import style
 from kidney_seg.figures.overlays import LABELS, overlay, telling_slice
+from kidney_seg.run import layout
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +60,7 @@ def live(run: str | Path) -> Callable[[str], None]:
     """Return what `progressive.train` takes as `say`: it shows the last lines and the run's curves as they grow."""
     from IPython.display import Image, clear_output, display
 
-    curves, lines = Path(run) / "progress.png", []
+    curves, lines = Path(run) / layout.CURVES, []
 
     def say(line: str) -> None:
         lines.append(line)

@@ -14,6 +14,7 @@ from data_prep.files.json_files import read_json
 from kidney_seg.evaluate.case_scores import AFTER
 from kidney_seg.evaluate.summary import table1
 from kidney_seg.metrics.lesion_detection import SIZE_CLASSES, size_class
+from kidney_seg.run import layout
 
 STRUCTURES = ("kidney", "tumor", "average")
 FURTHER = (  # columns of scores.json beside Table 1: heading and column
@@ -82,7 +83,7 @@ def gather(folder: str | Path, truth: str | Path | None = None, predictions: str
     """
     folder = Path(folder)
     try:
-        if (folder / "config.json").is_file():
+        if (folder / layout.CONFIG).is_file():
             return _of_run(folder)
         if (folder / "scores.json").is_file():
             return _of_evaluation(folder, truth, predictions)
@@ -97,23 +98,23 @@ def gather(folder: str | Path, truth: str | Path | None = None, predictions: str
 
 
 def _of_run(folder: Path) -> ReportData:
-    from kidney_seg.run.first_weights import told
-    from kidney_seg.run.journal import history_of, read_events, rounds_of
+    from kidney_seg.run.journal import Journal, RunStatus
+    from kidney_seg.run.recipe import describe_first_weights
 
-    events = read_events(folder)
-    if not any(event["event"] == "tested" for event in events):
+    journal = Journal(folder)
+    if journal.status is not RunStatus.FINISHED:
         raise InputError(f"{folder}: the run is not finished; run the same training command again, then the report")
-    test = folder / "evaluation" / "test"
+    test = folder / layout.TEST
     scores = read_json(test / "scores.json", "scores of the test set")
-    config = read_json(folder / "config.json", "run's settings")
-    manifest = read_json(folder / "manifest.json", "run's manifest")
+    config = read_json(folder / layout.CONFIG, "run's settings")
+    manifest = read_json(folder / layout.MANIFEST, "run's manifest")
     warnings = []
     if scores.get("stop_on") == "test":
         warnings.append("The rounds were chosen on these very patients, as the paper did: the figures are optimistic.")
     if scores["best"].get("trouble"):
         warnings.append(f"Every start of this run collapsed ({scores['best']['trouble']}).")
     versions = manifest.get("versions", {})
-    began_with = (("First weights", told(manifest)),) if manifest.get("pretrained_sha256") else ()
+    began_with = (("First weights", describe_first_weights(manifest)),) if manifest.get("pretrained_sha256") else ()
     facts = (
         ("Training", f"{config['rounds']['mode']}, seed {manifest.get('seed')}"),
         ("Best round", f"{scores['best']['round']}"),
@@ -124,7 +125,7 @@ def _of_run(folder: Path) -> ReportData:
             ", ".join(f"{name} {versions[name]}" for name in ("kidney_seg", "tensorflow") if name in versions),
         ),
     )
-    history = history_of(events)
+    history = journal.history()
     return _report(
         f"Run {folder.resolve().name}",
         scores,
@@ -132,7 +133,7 @@ def _of_run(folder: Path) -> ReportData:
         facts,
         warnings,
         history=tuple(history),
-        rounds=tuple(rounds_of(events, history)),
+        rounds=tuple(journal.rounds(history)),
         files=_files_of_run(manifest, test, [row["case"] for row in scores["cases"]]),
     )
 
