@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_prep.cli import command
 from data_prep.errors import InputError
@@ -77,23 +77,24 @@ def main(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.seed <= last <= LARGEST_SEED:
         raise InputError(f"--seed {arguments.seed}: expected 0 to {LARGEST_SEED}")
     out = Path(arguments.out or Path("runs") / (f"{preset}-seed{arguments.seed}" if arguments.seed else preset))
+    given = {"split_file": arguments.split, "pretrained": arguments.pretrained}
     if arguments.coordinator:
         manifest = read_data(arguments.data, config)
         quiet_tensorflow()
 
         def lead(group: Group) -> int:
             _log(f"{group.count} processes train together")
-            return _train(arguments.data, out, config, arguments.seed, arguments.split, arguments.pretrained, group)
+            return _train(arguments.data, out, config, arguments.seed, **given, group=group)
 
         return train_together(arguments, manifest, config, lead)
     data = arguments.data or make_demo_data(config.model.size, _log)
     if not arguments.seeds:
-        return _train(data, out, config, arguments.seed, arguments.split, arguments.pretrained)
+        return _train(data, out, config, arguments.seed, **given)
     runs = {seed: out / f"seed{seed}" for seed in range(arguments.seed, last + 1)}
     codes = []
     for seed, run in runs.items():
         _log(f"seed {seed}: {run}")
-        codes.append(_train(data, run, config, seed, arguments.split, arguments.pretrained))
+        codes.append(_train(data, run, config, seed, **given))
         if codes[-1] > 1:  # stopped
             return codes[-1]
     from kidney_seg.compare import compare, table
@@ -117,18 +118,10 @@ def _show(config: Config) -> int:
     return 0
 
 
-def _train(
-    data: str | Path,
-    out: Path,
-    config: Config,
-    seed: int,
-    split_file: str | Path | None,
-    pretrained: str | Path | None,
-    group: Group | None = None,
-) -> int:
-    """Train and return the command's exit code."""
+def _train(data: str | Path, out: Path, config: Config, seed: int, **given: Any) -> int:
+    """Train, with further arguments of `train`, and return the command's exit code."""
     try:
-        scores = train(data, out, config, seed, _log, split_file, group, pretrained)
+        scores = train(data, out, config, seed, _log, **given)
     except Stopped as stopped:
         print(f"{stopped}: run the same command again to resume", file=sys.stderr)
         return stopped.exit_code
@@ -158,12 +151,10 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     differing = check_recipe(recipe, manifest.data_sha256, sha256_of(split_file), versions)
     for line in differing:
         _log(f"differs: {line}")
-    if differing:
-        _log("with these differences the results may differ")
-    else:
-        _log("versions, data and split are those of the repeated run")
+    same = "versions, data and split are those of the repeated run"
+    _log("with these differences the results may differ" if differing else same)
     out = Path(arguments.out or Path("runs") / "reproduced")
-    return _train(data, out, recipe.config, recipe.seed, split_file, pretrained)
+    return _train(data, out, recipe.config, recipe.seed, split_file=split_file, pretrained=pretrained)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from kidney_seg.pipeline.slice_store import SliceStore
 from kidney_seg.progressive.observer import RoundObserver
 from kidney_seg.progressive.planning import Attempt, end_round, needs_another, plan_attempt
 from kidney_seg.progressive.pretrained import load_pretrained
-from kidney_seg.progressive.validation import validate_round, worst_cases
+from kidney_seg.progressive.validation import validate_round
 from kidney_seg.run import layout
 from kidney_seg.run.folder import RunFolder
 from kidney_seg.run.journal import AttemptTrained, ModelWritten, RoundPlayed
@@ -138,12 +138,11 @@ class Rounds:
             )
         except Stopped as stopped:
             raise Stopped(stopped.signal_number, f" in {attempt.name}, which is saved") from None
-        predict, cases = self.trainer.predict, self.validation_cases
         with with_odds(self.trainer.model, context.config.prediction.odds):
-            validation = validate_round(predict, context.manifest, cases)
-            observer.attempt_validated(
-                validation, worst_cases(validation, predict, context.manifest, cases, WORST_CASES)
+            validation, worst = validate_round(
+                self.trainer.predict, context.manifest, self.validation_cases, WORST_CASES
             )
+        observer.attempt_validated(validation, worst)
         result = asdict(validation)
         if rows[-1]["loss"] is None:
             result["trouble"] = "the loss is NaN"

@@ -34,44 +34,36 @@ class Validation:
     cases: tuple[dict, ...] = ()
 
 
-def validate_round(predictor: Predictor, manifest: Manifest, entries: Sequence[CacheEntry]) -> Validation:
+def validate_round(
+    predictor: Predictor, manifest: Manifest, entries: Sequence[CacheEntry], shown: int = 0
+) -> tuple[Validation, list[Example]]:
     """Predict labelled cases whole, on the network's grid and without post-processing, and score them.
 
-    The scores are those of `kits19_dice`. They compare rounds; reported scores are at the resolution of the files.
+    Returns the scores (`kits19_dice`; they compare rounds, reported scores are at the resolution of the files) and
+    pictures of the `shown` cases with the lowest Dice of the tumor, or of the kidney in cases without tumor.
     """
     cases: list[dict] = []
+    worst: list[tuple[float, Example]] = []
     true_voxels, predicted_voxels = np.zeros(3), np.zeros(3)
     for entry in entries:
         image, label = read_labelled_case(manifest, entry)
         predicted = predictor(image).argmax(axis=-1).astype(np.uint8)
-        dice = kits19_dice(label, predicted)
-        cases.append({"case": entry.case, **{name: None if np.isnan(dice[name]) else dice[name] for name in dice}})
+        dice = {name: None if np.isnan(value) else value for name, value in kits19_dice(label, predicted).items()}
+        cases.append({"case": entry.case, **dice})
+        lowest = next((dice[name] for name in ("tumor", "kidney") if dice[name] is not None), 2.0)
+        worst.append((lowest, telling_slice(image, label, predicted, entry.case, dice)))
+        worst = sorted(worst, key=lambda one: one[0])[:shown]
         voxel_mm3 = float(entry.spacing_mm[0]) * entry.pixel_mm**2
         true_voxels += voxel_mm3 * np.bincount(label.ravel(), minlength=3)[:3]
         predicted_voxels += voxel_mm3 * np.bincount(predicted.ravel(), minlength=3)[:3]
     known = {name: [case[name] for case in cases if case[name] is not None] for name in ("kidney", "tumor")}
     means = {name: float(np.mean(values)) if values else None for name, values in known.items()}
     found = [value for value in means.values() if value is not None]
-    score = float(np.mean(found)) if found else 0.0
-    return Validation(**means, score=score, trouble=find_collapse(true_voxels, predicted_voxels), cases=tuple(cases))
-
-
-def worst_cases(
-    validation: Validation, predictor: Predictor, manifest: Manifest, entries: Sequence[CacheEntry], count: int
-) -> list[Example]:
-    """Return pictures of the cases with the lowest Dice of the tumor, or of the kidney in cases without tumor."""
-
-    def dice_of(case: dict) -> float:
-        return next((case[name] for name in ("tumor", "kidney") if case[name] is not None), 2.0)
-
-    by_name = {entry.case: entry for entry in entries}
-    made = []
-    for case in sorted(validation.cases, key=dice_of)[:count]:
-        image, label = read_labelled_case(manifest, by_name[case["case"]])
-        predicted = predictor(image).argmax(axis=-1).astype(np.uint8)
-        dice = {name: case[name] for name in ("kidney", "tumor")}
-        made.append(telling_slice(image, label, predicted, case["case"], dice))
-    return made
+    trouble = find_collapse(true_voxels, predicted_voxels)
+    return (
+        Validation(**means, score=float(np.mean(found)) if found else 0.0, trouble=trouble, cases=tuple(cases)),
+        [example for _, example in worst],
+    )
 
 
 def find_collapse(true: np.ndarray, predicted: np.ndarray) -> str | None:

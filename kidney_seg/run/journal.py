@@ -33,11 +33,8 @@ class Event:
 class AttemptTrained(Event, name="attempt"):
     """A network was trained and validated: a start of round 0, or an attempt of a later round.
 
-    Attributes:
-        kidney, tumor, score, trouble, cases: see `progressive.validation.Validation`.
-        weights, sha256: the file in the run folder, and its checksum.
-        rate: peak learning rate.
-        history: one row per epoch, see `Trainer.fit_round`.
+    `kidney` to `cases`: see `progressive.validation.Validation`; `weights`, `sha256`: file in the run folder and its
+    checksum; `rate`: peak learning rate; `history`: one row per epoch, see `Trainer.fit_round`.
     """
 
     round: int
@@ -74,7 +71,7 @@ class RoundPlayed(Event, name="round"):
 
 @dataclass(frozen=True)
 class ModelWritten(Event, name="model"):
-    """The model of the best round was written, with this checksum."""
+    """The best model was written."""
 
     sha256: str
 

@@ -19,24 +19,19 @@ ROUNDS = Path("rounds")
 WORST_CASES = "*/worst*.png"  # of all attempts, below ROUNDS
 
 
-def round_folder(number: int) -> Path:
-    """Return the folder of a round."""
-    return ROUNDS / f"{number:02d}"
-
-
 def history(number: int) -> Path:
     """Return the table of a round's epochs."""
-    return round_folder(number) / "history.csv"
+    return ROUNDS / f"{number:02d}" / "history.csv"
 
 
 def weights(number: int, attempt: int) -> Path:
     """Return the weights of an attempt."""
-    return round_folder(number) / f"attempt{attempt}.weights.h5"
+    return ROUNDS / f"{number:02d}" / f"attempt{attempt}.weights.h5"
 
 
 def worst_cases(number: int, attempt: int) -> Path:
     """Return the picture of an attempt's worst validation cases."""
-    return round_folder(number) / f"worst{attempt}.png"
+    return ROUNDS / f"{number:02d}" / f"worst{attempt}.png"
 
 
 def tensorboard(number: int, attempt: int) -> Path:

@@ -203,7 +203,7 @@ def test_collapsed_rounds_are_tried_again_at_half_the_rate(cache, tmp_path, monk
     def judged(*_):
         trouble = next(answers)
         judged.score += 0.1
-        return Validation(0.5, 0.5, 0.0 if trouble else judged.score, trouble)
+        return Validation(0.5, 0.5, 0.0 if trouble else judged.score, trouble), []
 
     judged.score = 0.0
     monkeypatch.setattr(rounds, "validate_round", judged)
