@@ -27,8 +27,9 @@ from kidney_seg.figures.score_plots import plot_arms
 from kidney_seg.metrics.missing import nan_to_none
 from kidney_seg.metrics.overlap import STRUCTURES
 from kidney_seg.metrics.statistics import by_patient, mean_interval, paired, paired_difference, permutation_p
-from kidney_seg.run.first_weights import told
-from kidney_seg.run.journal import read_events
+from kidney_seg.run import layout
+from kidney_seg.run.journal import Journal, RoundPlayed
+from kidney_seg.run.recipe import describe_first_weights
 
 FIRST = "first settings"  # name of the arm that the others are compared with
 COMPARE_SCHEMA = 1  # of the file of --json
@@ -82,7 +83,8 @@ def read_arms(runs: Sequence[str | Path]) -> list[Arm]:
     for members in arms.values():
         changed = [text.replace(" -> ", " → ") for text in differences(first["config"], members[0]["config"])]
         if first["pretrained"] != members[0]["pretrained"]:
-            changed.append(f"pretrained: {told(first['manifest'])} → {told(members[0]['manifest'])}")
+            weights = [describe_first_weights(run["manifest"]) for run in (first, members[0])]
+            changed.append(f"pretrained: {weights[0]} → {weights[1]}")
         made.append(
             Arm(
                 name="; ".join(changed) or FIRST,
@@ -96,17 +98,17 @@ def read_arms(runs: Sequence[str | Path]) -> list[Arm]:
 
 
 def _read_run(path: Path) -> dict[str, Any]:
-    scores = path / "evaluation" / "test" / "scores.json"
-    if not (path / "config.json").is_file() or not scores.is_file():
+    scores = path / layout.SCORES
+    if not (path / layout.CONFIG).is_file() or not scores.is_file():
         raise InputError(f"is no finished run (no {scores.relative_to(path)}); finish it, or leave it out", path=path)
     rows = read_json(scores, "scores of the test set")["cases"]
-    manifest = read_json(path / "manifest.json", "run's manifest")
+    manifest = read_json(path / layout.MANIFEST, "run's manifest")
     return {
         "path": path,
-        "config": Config.from_dict(read_json(path / "config.json", "run's settings")),
+        "config": Config.from_dict(read_json(path / layout.CONFIG, "run's settings")),
         "manifest": manifest,
         "pretrained": manifest.get("pretrained_sha256"),
-        "steps": sum(event["steps"] for event in read_events(path) if event["event"] == "round"),
+        "steps": sum(event.steps for event in Journal(path).all_of(RoundPlayed)),
         "rows": [{**row, "run": str(path)} for row in rows],
     }
 

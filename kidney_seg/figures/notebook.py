@@ -13,6 +13,7 @@ from data_prep.labels import CLASS_NAMES
 from data_prep.volume import read_labels, read_volume
 from kidney_seg.figures import style
 from kidney_seg.figures.overlays import most_informative_slice, overlay
+from kidney_seg.run import layout
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +60,7 @@ def live(run: str | Path) -> Callable[[str], None]:
     """Return a `log` function for `progressive.train` that shows the last lines and the run's learning curves."""
     from IPython.display import Image, clear_output, display
 
-    curves, lines = Path(run) / "progress.png", []
+    curves, lines = Path(run) / layout.CURVES, []
 
     def log(line: str) -> None:
         lines.append(line)

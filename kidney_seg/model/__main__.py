@@ -20,7 +20,7 @@ def make_parser() -> argparse.ArgumentParser:
         "parameters, read off the built model.",
     )
     parser.add_argument("model", metavar="MODEL", nargs="?", help="run folder or .keras file, instead of settings")
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="paper", help="settings; default: %(default)s")
+    parser.add_argument("--preset", choices=PRESETS, default="paper", help="settings; default: %(default)s")
     add_set_option(parser, "such as size=128 gates=2,3,4")
     parser.add_argument("--figure", metavar="F", help="draw it as the paper's Figure 1, to a .png, .svg or .pdf file")
     return parser

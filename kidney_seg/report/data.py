@@ -16,6 +16,7 @@ from kidney_seg.evaluate.summary import detection_rate, table1
 from kidney_seg.metrics.lesion_detection import size_class
 from kidney_seg.metrics.overlap import AVERAGE
 from kidney_seg.metrics.overlap import STRUCTURES as MEASURED
+from kidney_seg.run import layout
 
 STRUCTURES = (*MEASURED, AVERAGE)
 FURTHER = {  # columns of scores.json beside Table 1, with their headings
@@ -88,7 +89,7 @@ def gather(folder: str | Path, truth: str | Path | None = None, predictions: str
     """
     folder = Path(folder)
     try:
-        if (folder / "config.json").is_file():
+        if (folder / layout.CONFIG).is_file():
             return _of_run(folder)
         if (folder / "scores.json").is_file():
             return _of_evaluation(folder, truth, predictions)
@@ -104,16 +105,16 @@ def gather(folder: str | Path, truth: str | Path | None = None, predictions: str
 
 
 def _of_run(folder: Path) -> ReportData:
-    from kidney_seg.run.first_weights import told
-    from kidney_seg.run.journal import history_of, read_events, rounds_of
+    from kidney_seg.run.journal import Journal, RunStatus
+    from kidney_seg.run.recipe import describe_first_weights
 
-    events = read_events(folder)
-    if not any(event["event"] == "tested" for event in events):
+    journal = Journal(folder)
+    if journal.status is not RunStatus.FINISHED:
         raise InputError("the run is not finished; run its training command again, then the report", path=folder)
-    test = folder / "evaluation" / "test"
+    test = folder / layout.TEST
     scores = read_json(test / "scores.json", "scores of the test set")
-    config = read_json(folder / "config.json", "run's settings")
-    manifest = read_json(folder / "manifest.json", "run's manifest")
+    config = read_json(folder / layout.CONFIG, "run's settings")
+    manifest = read_json(folder / layout.MANIFEST, "run's manifest")
     warnings = []
     if scores.get("stop_on") == "test":
         warnings.append("The rounds were chosen on these patients, as in the paper: the scores are optimistic.")
@@ -124,10 +125,10 @@ def _of_run(folder: Path) -> ReportData:
         "Training": f"{config['rounds']['mode']}, seed {manifest.get('seed')}",
         "Best round": f"{scores['best']['round']}",
         "Network": f"{size} x {size} pixels",
-        "First weights": told(manifest) if manifest.get("pretrained_sha256") else None,
+        "First weights": describe_first_weights(manifest) if manifest.get("pretrained_sha256") else None,
         "Versions": ", ".join(f"{name} {versions[name]}" for name in ("kidney_seg", "tensorflow") if name in versions),
     }
-    history = history_of(events)
+    history = journal.history()
     return _report(
         scores,
         POSTPROCESSED if config["prediction"]["postprocess"] else "",
@@ -135,7 +136,7 @@ def _of_run(folder: Path) -> ReportData:
         title=f"Run {folder.resolve().name}",
         warnings=tuple(warnings),
         history=tuple(history),
-        rounds=tuple(rounds_of(events, history)),
+        rounds=tuple(journal.rounds(history)),
         files=_files_of_run(manifest, test, [row["case"] for row in scores["cases"]]),
     )
 

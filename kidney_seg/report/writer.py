@@ -7,8 +7,9 @@ from pathlib import Path
 
 from data_prep.errors import InputError
 from data_prep.files.atomic import replacing
+from kidney_seg.run import layout
 
-NAME = "report.html"
+NAME = layout.REPORT.name
 
 
 def write_report(
