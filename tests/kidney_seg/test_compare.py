@@ -28,7 +28,7 @@ def write_run(
     (run / "config.json").write_text(json.dumps(Config().with_settings(settings).to_dict()))
     manifest = {"seed": seed, "data_sha256": data, "split_sha256": "s", **told}
     (run / "manifest.json").write_text(json.dumps(manifest))
-    events = [{"event": "round", "round": number, "steps": 10 + number} for number in range(3)]
+    events = [{"event": "round", "round": number, "steps": 10 + number, "accepted": True} for number in range(3)]
     (run / "journal.jsonl").write_text("\n".join(map(json.dumps, events)) + "\n")
     rows = [
         {
