@@ -1,7 +1,6 @@
-"""Time and cost on paper: `python -m benchmarks.estimates [--peak-tflops 495] [--gpu-usd 3] ...`.
+"""Estimates of time and cost: a training of the preset `paper` on KiTS23, and the prediction of many scans.
 
-Prints two tables: a training of the preset `paper` on KiTS23, and the prediction of many scans. Nothing is measured
-here; docs/howto/scale.md tells where the figures that go in are from, and each of them is an option.
+Nothing is measured here. Each input is an option; docs/howto/scale.md has their sources.
 """
 
 from __future__ import annotations
@@ -28,33 +27,33 @@ def _of(default: float, text: str) -> float:
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that the estimates follow from; each field is an option of the command, its help the field's meaning."""
+    """The inputs of the estimates, each with its help text as an option of the command."""
 
     forward_gflop: float = _of(23.94, "operations of the network for one slice of 256 x 256, in 1e9; counted")
     parameters: float = _of(5_680_016, "trained parameters; counted")
-    norms: float = _of(26, "batch normalizations, each a message on the way forward and one back; counted")
-    scans: float = _of(489, "labelled scans to train with, each of another patient; KiTS23")
-    slices: float = _of(216, "slices of a scan; the mean of KiTS19's 210 public ones")
-    feed_ms: float = _of(2.3, "ms of a core to read and change one slice for training; measured")
-    feeders: float = _of(2, "batches that one process makes at once")
-    judge_ms: float = _of(2.5, "ms of a core a slice to judge a round, without the network; measured")
+    norms: float = _of(26, "batch normalizations, each a message in the forward and in the backward pass; counted")
+    scans: float = _of(489, "labelled scans for training, one per patient; KiTS23")
+    slices: float = _of(216, "slices per scan; mean of KiTS19's 210 public scans")
+    feed_ms: float = _of(2.3, "ms of a core to read and augment one slice for training; measured")
+    feeders: float = _of(2, "batches that one process prepares at once")
+    judge_ms: float = _of(2.5, "ms of a core per slice to validate a round, without the network; measured")
     scan_s: float = _of(4.0, "s of a core to predict a scan, without the network; measured")
-    score_s: float = _of(3.9, "s of a core to score a scan before and after the rule; measured")
-    core_ms: float = _of(116.0, "ms of a core for the network on one slice by ONNX Runtime; measured")
-    label_mb: float = _of(0.32, "MB of a label file; the mean of 126 of KiTS19")
+    score_s: float = _of(3.9, "s of a core to score a scan as predicted and post-processed; measured")
+    core_ms: float = _of(116.0, "ms of a core for the network on one slice with ONNX Runtime; measured")
+    label_mb: float = _of(0.32, "MB per label file; mean of 126 of KiTS19")
     peak_tflops: float = _of(156.0, "peak of a GPU in 1e12 operations a second; A100 with TF32")
-    share: float = _of(0.2, "of the peak that is reached; assumed")
-    step_ms: float = _of(5.0, "ms of a step that do not depend on its slices; assumed")
-    gpus_per_host: float = _of(4, "GPUs of a host; assumed")
+    share: float = _of(0.2, "share of the peak that is reached; assumed")
+    step_ms: float = _of(5.0, "ms per step that do not depend on its slices; assumed")
+    gpus_per_host: float = _of(4, "GPUs per host; assumed")
     host_gb_s: float = _of(200.0, "GB/s between GPUs of a host; assumed")
     network_gb_s: float = _of(12.5, "GB/s between hosts, 100 Gbit/s; assumed")
-    host_message_ms: float = _of(0.03, "ms of a message within a host; assumed")
-    network_message_ms: float = _of(0.06, "ms of a message between hosts; assumed")
-    gpu_usd: float = _of(2.0, "price of a GPU for an hour; assumed")
-    core_usd: float = _of(0.04, "price of a core for an hour; assumed")
+    host_message_ms: float = _of(0.03, "ms per message within a host; assumed")
+    network_message_ms: float = _of(0.06, "ms per message between hosts; assumed")
+    gpu_usd: float = _of(2.0, "price per GPU and hour; assumed")
+    core_usd: float = _of(0.04, "price per core and hour; assumed")
     many: float = _of(100_000, "scans of the second table")
-    packed: float = _of(0.6, "size of a .nii.gz over that of its voxels; assumed")
-    disk_gb_s: float = _of(1.0, "GB/s of the file system that all read from; assumed")
+    packed: float = _of(0.6, "size of a .nii.gz relative to its voxels; assumed")
+    disk_gb_s: float = _of(1.0, "GB/s of the shared file system; assumed")
 
     @property
     def slice_ms(self) -> float:
@@ -69,7 +68,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Training:
-    """A training of the preset `paper` on so many GPUs, a process each; ms of a step, s of the rest, hours of all."""
+    """A training of the preset `paper` with one process per GPU: ms per step, s of the parts, hours in total."""
 
     gpus: int
     batch: int
@@ -85,10 +84,10 @@ class Training:
 
 
 def training(inputs: Inputs, gpus: int) -> Training:
-    """Return the estimate of a training that takes all its rounds, none of them twice.
+    """Return the estimate of a training that plays all its rounds, each once.
 
-    The batch is the preset's, or a slice a GPU where these are more; the steps stay the same. The parts of a step add
-    up, but slices are made meanwhile. Rounds are judged, and the test patients predicted and scored, by one process.
+    The batch is the preset's, or one slice per GPU if there are more GPUs; the steps stay the same. The parts of a step
+    add up, while slices are prepared in parallel. One process validates the rounds and scores the test patients.
     """
     config = PRESETS["paper"]
     batch = max(config.data.batch_size, gpus)
@@ -109,7 +108,7 @@ def training(inputs: Inputs, gpus: int) -> Training:
 
 
 def _exchange_ms(inputs: Inputs, gpus: int) -> float:
-    # ring all-reduce: each GPU sends and gets 2 (n - 1) / n of the float32 gradient
+    # ring all-reduce: each GPU sends and receives 2 (n - 1) / n of the float32 gradient
     if gpus == 1:
         return 0.0
     within = gpus <= inputs.gpus_per_host
@@ -125,7 +124,7 @@ def _gpu_scan_s(inputs: Inputs) -> float:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Prediction of many scans: what does it, days of computing, days of reading, days of all, and its cost."""
+    """Prediction of many scans: the processors, days of computing and of reading, days in total, and the cost."""
 
     on: str
     busy: float  # share of the time in which the network computes
@@ -136,10 +135,7 @@ class Prediction:
 
 
 def prediction(inputs: Inputs, gpus: int = 0, cores: int = 0) -> Prediction:
-    """Return the estimate for so many GPUs, one process each, or for so many cores without any.
-
-    Whatever is slower counts: computing, or reading from the file system that all share.
-    """
+    """Return the estimate for GPUs, one process each, or for cores: the slower of computing and reading."""
     network_s = inputs.slices * (inputs.slice_ms if gpus else inputs.core_ms) / 1000
     scan_s = inputs.scan_s + network_s
     compute_days = inputs.many * scan_s / (gpus or cores) / 86400
@@ -150,42 +146,40 @@ def prediction(inputs: Inputs, gpus: int = 0, cores: int = 0) -> Prediction:
     return Prediction(on, network_s / scan_s, compute_days, read_days, days, usd)
 
 
+TRAINING_COLUMNS = (  # headings and formats
+    "GPUs | batch | network, ms | exchange, ms | slices made in, ms | step, ms | all steps | judging | test | hours | "
+    "USD",
+    "{gpus} | {batch} | {compute_ms:.1f} | {exchange_ms:.1f} | {feed_ms:.1f} | {step_ms:.1f} | {steps_s:.0f} s | "
+    "{judging_s:.0f} s | {test_s:.0f} s | {hours:.2f} | {usd:.2f}",
+)
+PREDICTION_COLUMNS = (
+    "on | network computes | computing, days | reading, days | days | USD",
+    "{on} | {percent:.0f} % of the time | {compute_days:.2f} | {read_days:.2f} | {days:.2f} | {usd:.0f}",
+)
+
+
 def tables(inputs: Inputs) -> str:
-    """Return both tables, and what the scans take on disk, as Markdown."""
-    trainings = [training(inputs, gpus) for gpus in GPUS]
-    lines = _table(
-        "GPUs | batch | network, ms | exchange, ms | slices made in, ms | step, ms | all steps | judging | test | "
-        "hours | USD",
-        [
-            f"{row.gpus} | {row.batch} | {row.compute_ms:.1f} | {row.exchange_ms:.1f} | {row.feed_ms:.1f} | "
-            f"{row.step_ms:.1f} | {row.steps_s:.0f} s | {row.judging_s:.0f} s | {row.test_s:.0f} s | "
-            f"{row.hours:.2f} | {row.usd:.2f}"
-            for row in trainings
-        ],
-    )
+    """Return both tables, and the disk space of the scans, as Markdown."""
+    trainings = [vars(training(inputs, gpus)) for gpus in GPUS]
     found = [prediction(inputs, gpus=gpus) for gpus in GPUS] + [prediction(inputs, cores=cores) for cores in CORES]
-    lines += [
-        "",
-        *_table(
-            "on | network computes | computing, days | reading, days | days | USD",
-            [
-                f"{row.on} | {row.busy * 100:.0f} % of the time | {row.compute_days:.2f} | {row.read_days:.2f} | "
-                f"{row.days:.2f} | {row.usd:.0f}"
-                for row in found
-            ],
-        ),
-    ]
+    predictions = [vars(row) | {"percent": 100 * row.busy} for row in found]
     scans_tb, labels_gb = inputs.many * inputs.scan_gb / 1000, inputs.many * inputs.label_mb / 1000
-    return "\n".join([*lines, "", f"On disk: {scans_tb:.1f} TB of scans, {labels_gb:.0f} GB of labels."])
+    disk = f"On disk: {scans_tb:.1f} TB of scans, {labels_gb:.0f} GB of labels."
+    return "\n\n".join([_table(*TRAINING_COLUMNS, trainings), _table(*PREDICTION_COLUMNS, predictions), disk])
 
 
-def _table(heads: str, rows: Sequence[str]) -> list[str]:
-    return [f"| {heads} |", "| " + " | ".join("---" for _ in heads.split("|")) + " |", *(f"| {row} |" for row in rows)]
+def _table(heads: str, cells: str, rows: Sequence[dict]) -> str:
+    lines = [heads, " | ".join("---" for _ in heads.split("|")), *(cells.format(**row) for row in rows)]
+    return "\n".join(f"| {line} |" for line in lines)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.estimates", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.estimates",
+        description=__doc__,
+        epilog="example: python -m benchmarks.estimates --peak-tflops 495 --gpu-usd 3",
+    )
     for one in fields(Inputs):
         option, text = f"--{one.name.replace('_', '-')}", f"{one.metadata['help']} (default: %(default)s)"
         parser.add_argument(option, metavar="X", type=float, default=one.default, help=text)
@@ -194,7 +188,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
-    """Run the command; see the module's first line."""
+    """Run the command."""
     for name, value in vars(arguments).items():
         if not 0 < value < float("inf"):
             raise InputError(f"--{name.replace('_', '-')} {value:g}: expected a number above 0")

@@ -1,8 +1,7 @@
-"""What the network's grid can keep of real labels: `python -m benchmarks.label_round_trip DIR`.
+"""What the network's grid keeps of real labels: `python -m benchmarks.label_round_trip DIR`.
 
-Every label map goes to the network's grid as shares of area (what a perfect network would answer) and back to
-its own grid the way predictions do; Dice says what is left. Slices without labels are passed over: nothing
-comes to be there.
+Label maps are resampled to the network's grid as soft labels (the output of a perfect network) and back, as predictions
+are, and compared with the original by Dice. Slices without labels are skipped: they stay empty.
 """
 
 from __future__ import annotations
@@ -16,45 +15,46 @@ from data_prep.cli import command, progress
 from data_prep.errors import InputError
 from data_prep.geometry.network_grid import DEFAULT_SETTINGS, GridSettings, probabilities_to_labels, shares_to_network
 from data_prep.phantom.label_maps import find_label_maps
+from kidney_seg.metrics.overlap import STRUCTURES, cysts_to_kidney, kits19_dice
 
-SLAB = 32  # slices at a time: bounds the memory
+SLAB = 32  # slices at a time, to limit the memory
 
 
 def round_trip_dice(
     labels: np.ndarray, spacing_mm: tuple[float, float, float], settings: GridSettings = DEFAULT_SETTINGS
 ) -> tuple[float, float]:
-    """Return Dice of kidney (label > 0) and of tumor after the way there and back.
+    """Return the Dice of kidney (label > 0) and of tumor after the round trip; NaN for an absent structure.
 
-    labels: uint8 [z, y, x], 0 background, 1 kidney, 2 tumor; spacing (z, y, x). NaN for what is in neither.
+    labels: uint8 [z, y, x], 0 background, 1 kidney, 2 tumor; spacing (z, y, x).
     """
-    slices = np.flatnonzero(labels.any(axis=(1, 2)))
-    counts = np.zeros((2, 3), np.int64)  # kidney, tumor; both, before, after
-    for start in range(0, len(slices), SLAB):
-        before = labels[slices[start : start + SLAB]]
-        shares = shares_to_network(before, spacing_mm, settings)
-        after = probabilities_to_labels(shares, before.shape, spacing_mm, settings)
-        for row, smallest in zip(counts, (1, 2), strict=True):
-            a, b = before >= smallest, after >= smallest
-            row += [np.count_nonzero(a & b), np.count_nonzero(a), np.count_nonzero(b)]
-    kidney, tumor = (2 * both / (a + b) if a + b else float("nan") for both, a, b in counts.tolist())
-    return kidney, tumor
+    before = labels[labels.any(axis=(1, 2))]
+    after = np.zeros_like(before)
+    for start in range(0, len(before), SLAB):
+        slab = before[start : start + SLAB]
+        shares = shares_to_network(slab, spacing_mm, settings)
+        after[start : start + SLAB] = probabilities_to_labels(shares, slab.shape, spacing_mm, settings)
+    dice = kits19_dice(before, after)
+    return dice["kidney"], dice["tumor"]
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.label_round_trip",
-        description="Bring label maps to the network's grid as soft labels and back, and print what is kept as Dice.",
+        description="Resample label maps to the network's grid as soft labels and back, and print the Dice.",
+        epilog="example: python -m benchmarks.label_round_trip kits --limit 20",
     )
     parser.add_argument("labels", metavar="DIR", help="folder of case folders with segmentation.nii.gz")
-    parser.add_argument("--size", type=int, default=256, help="pixels of the network a side (default: %(default)s)")
+    parser.add_argument(
+        "--size", type=int, default=256, metavar="N", help="pixels per side of the network (default: %(default)s)"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N label maps (default: all)")
     return parser
 
 
 @command(make_parser)
 def main(options: argparse.Namespace) -> int:
-    """Print Dice by label map, and mean and minimum; see `--help`."""
+    """Print the Dice per label map, its mean and its minimum."""
     from data_prep.volume import read_labels
 
     settings = GridSettings(options.size)
@@ -64,12 +64,11 @@ def main(options: argparse.Namespace) -> int:
     rows = []
     for label_map in progress(maps, "round trip"):
         volume = read_labels(label_map.path)
-        labels = np.where(volume.voxels == 3, np.uint8(1), volume.voxels)  # cysts are kidney
-        rows.append(round_trip_dice(labels, volume.spacing_mm, settings))
+        rows.append(round_trip_dice(cysts_to_kidney(volume.voxels), volume.spacing_mm, settings))
     for label_map, (kidney, tumor) in zip(maps, rows, strict=True):
         print(f"{label_map.name}  kidney {kidney:.4f}  tumor {tumor:.4f}")
     table = np.array(rows)
-    for name, column in zip(("kidney", "tumor"), table.T, strict=True):
+    for name, column in zip(STRUCTURES, table.T, strict=True):
         known = column[np.isfinite(column)]
         if len(known):
             worst = maps[int(np.nanargmin(column))].name

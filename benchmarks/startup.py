@@ -1,4 +1,4 @@
-"""How long every command takes to say its `--help`, and both packages to be imported, beside Python itself."""
+"""Time of `--help` of every command and of importing both packages, compared with Python itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from benchmarks.support.arms import Timing
 from benchmarks.support.rows import Row, time_row
 from kidney_seg.__main__ import COMMANDS
 
-WORK = "a process each: `--help` of every command, `import` of both packages; `CPU`: seconds of processor time"
+WORK = "one process each: `--help` of every command, `import` of both packages; `CPU`: seconds of processor time"
+ROOT = Path(__file__).resolve().parents[1]
 TURNS = 9
 HELP_S, IMPORT_S = 0.5, 0.3  # goals
 PYTHON = "python -c pass"
@@ -27,7 +28,7 @@ atexit.register(lambda: print(memory_mb(), file=sys.stderr))
 
 
 def ways() -> dict[str, tuple[list[str], str, float | None]]:
-    """Return, by the row's name, Python's arguments, the code that does the same, and the goal in seconds."""
+    """Return by name of the row: Python's arguments, the equivalent code, and the goal in seconds."""
     found: dict[str, tuple[list[str], str, float | None]] = {PYTHON: (["-c", "pass"], "pass", None)}
     for package in ("data_prep", "kidney_seg"):
         found[f"import {package}"] = (["-c", f"import {package}"], f"import {package}", IMPORT_S)
@@ -38,16 +39,16 @@ def ways() -> dict[str, tuple[list[str], str, float | None]]:
 
 
 def start(arguments: Sequence[str]) -> tuple[float, float]:
-    """Run Python with these arguments; return its seconds by the clock and of processor time, all threads."""
+    """Run Python with these arguments; return its seconds of wall clock and of processor time (all threads)."""
     before, clock = _children_seconds(), time.perf_counter()
-    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True, cwd=_root())
+    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True, cwd=ROOT)
     return time.perf_counter() - clock, _children_seconds() - before
 
 
 def peak_mb(code: str, arguments: Sequence[str]) -> float:
-    """Return the most memory in MB that a process held which ran the code with these arguments."""
+    """Return the peak memory in MB of a process that runs the code with these arguments."""
     command = [sys.executable, "-c", _PEAK.format(code), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=_root())
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     return float(done.stderr.split()[-1])
 
 
@@ -56,17 +57,13 @@ def _children_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _root() -> Path:
-    return Path(__file__).resolve().parents[1]
-
-
 def rows(quick: bool) -> Iterator[Row]:
-    """Yield seconds of each way, and those of processor time as multiples of Python's own."""
+    """Yield the seconds of each way, and its processor time relative to that of Python itself."""
     every = ways()
     if quick:
         every = {name: every[name] for name in (PYTHON, "import data_prep", "data_prep.split --help")}
     for arguments, _, _ in every.values():
-        start(arguments)  # bytecode is written, files are in the system's cache
+        start(arguments)  # writes bytecode, fills the system's file cache
     turns = [{name: start(way[0]) for name, way in every.items()} for _ in range(2 if quick else TURNS)]
     python = None
     for name, (arguments, code, goal_s) in every.items():

@@ -1,6 +1,6 @@
-"""Finished runs side by side: `python -m kidney_seg.compare RUN RUN ...`.
+"""Compare finished runs: `python -m kidney_seg.compare RUN RUN ...`.
 
-Runs that differ only in their seed are one arm; arms are compared by patient, which their shared test set allows.
+Runs that differ only in their seed are one arm. Arms have the same test patients and are compared by patient.
 """
 
 from __future__ import annotations
@@ -20,15 +20,19 @@ from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json, write_json
 from kidney_seg.config.run_config import Config, differences
+from kidney_seg.evaluate.case_scores import POSTPROCESSED
 from kidney_seg.evaluate.paired import where_present
-from kidney_seg.figures.score_plots import figure
+from kidney_seg.evaluate.tables import align, format_interval
+from kidney_seg.figures.score_plots import plot_arms
+from kidney_seg.metrics.missing import nan_to_none
 from kidney_seg.metrics.overlap import STRUCTURES
 from kidney_seg.metrics.statistics import by_patient, mean_interval, paired, paired_difference, permutation_p
-from kidney_seg.run.first_weights import told
-from kidney_seg.run.journal import read_events
+from kidney_seg.run import layout
+from kidney_seg.run.journal import Journal, RoundPlayed
+from kidney_seg.run.recipe import describe_first_weights
 
-BEFORE, AFTER = "", "postprocessed_"
 FIRST = "first settings"  # name of the arm that the others are compared with
+COMPARE_SCHEMA = 1  # of the file of --json
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,9 @@ class Arm:
         return float(np.mean(values)) if values else math.nan
 
     def false_alarms(self, structure: str, stage: str) -> tuple[float, int]:
-        """Return in how many cases without the structure it was predicted, averaged over runs, and how many those are.
+        """Return in how many cases without the structure it was predicted, as the mean over runs, and their number.
 
-        Each case counts once, whatever the number of runs; (NaN, 0) where every case has the structure.
+        (NaN, 0) if every case has the structure.
         """
         absent = [row for row in self.rows if not row[f"{structure}_ml"] > 0]
         alarms = sum(row[f"{stage}predicted_{structure}_ml"] > 0 for row in absent)
@@ -60,27 +64,27 @@ class Arm:
 def read_arms(runs: Sequence[str | Path]) -> list[Arm]:
     """Read finished runs and group those that differ only in seed, in the order of their first mention.
 
-    An arm's name is what its settings have that the first arm's have not; which weights a run began with counts as a
-    setting. InputError for a folder that is no finished run, and for runs whose data or split differ: their test
-    patients are others.
+    An arm is named after its settings, first weights included, that differ from the first arm's.
+
+    Raises:
+        InputError: a folder is no finished run, or runs differ in data or split and so in their test patients.
     """
     read = [_read_run(Path(run)) for run in runs]
     first = read[0]
     for other in read[1:]:
-        for name in ("data_sha256", "split_sha256"):
-            if other["manifest"].get(name) != first["manifest"].get(name):
-                raise InputError(
-                    f"{other['path']}: its {name.removesuffix('_sha256')} is not that of {first['path']}; only runs on "
-                    "the same test patients can be compared"
-                )
+        for name in ("data", "split"):
+            if other["manifest"].get(f"{name}_sha256") != first["manifest"].get(f"{name}_sha256"):
+                remedy = "compare only runs on the same test patients"
+                raise InputError(f"its {name} differs from that of {first['path']}; {remedy}", path=other["path"])
     arms: dict[str, list[dict]] = {}
     for run in read:
-        arms.setdefault(json.dumps([run["config"].to_dict(), run["began_with"]]), []).append(run)
+        arms.setdefault(json.dumps([run["config"].to_dict(), run["pretrained"]]), []).append(run)
     made = []
     for members in arms.values():
         changed = [text.replace(" -> ", " → ") for text in differences(first["config"], members[0]["config"])]
-        if first["began_with"] != members[0]["began_with"]:
-            changed.append(f"pretrained: {told(first['manifest'])} → {told(members[0]['manifest'])}")
+        if first["pretrained"] != members[0]["pretrained"]:
+            weights = [describe_first_weights(run["manifest"]) for run in (first, members[0])]
+            changed.append(f"pretrained: {weights[0]} → {weights[1]}")
         made.append(
             Arm(
                 name="; ".join(changed) or FIRST,
@@ -94,30 +98,36 @@ def read_arms(runs: Sequence[str | Path]) -> list[Arm]:
 
 
 def _read_run(path: Path) -> dict[str, Any]:
-    scores = path / "evaluation" / "test" / "scores.json"
-    if not (path / "config.json").is_file() or not scores.is_file():
-        raise InputError(f"{path}: is no finished run (no {scores.relative_to(path)}); finish it, or leave it out")
+    scores = path / layout.SCORES
+    if not (path / layout.CONFIG).is_file() or not scores.is_file():
+        raise InputError(f"is no finished run (no {scores.relative_to(path)}); finish it, or leave it out", path=path)
     rows = read_json(scores, "scores of the test set")["cases"]
-    manifest = read_json(path / "manifest.json", "run's manifest")
+    manifest = read_json(path / layout.MANIFEST, "run's manifest")
     return {
         "path": path,
-        "config": Config.from_dict(read_json(path / "config.json", "run's settings")),
+        "config": Config.from_dict(read_json(path / layout.CONFIG, "run's settings")),
         "manifest": manifest,
-        "began_with": manifest.get("pretrained_sha256"),
-        "steps": sum(event["steps"] for event in read_events(path) if event["event"] == "round"),
+        "pretrained": manifest.get("pretrained_sha256"),
+        "steps": sum(event.steps for event in Journal(path).all_of(RoundPlayed)),
         "rows": [{**row, "run": str(path)} for row in rows],
     }
 
 
-def compare(runs: Sequence[str | Path], stage: str = AFTER) -> list[dict[str, Any]]:
-    """Return a row an arm and structure: its figures, and the paired difference to the first arm.
+def compare(runs: Sequence[str | Path], stage: str = POSTPROCESSED) -> list[dict[str, Any]]:
+    """Return one row per arm and structure with its scores and the paired difference from the first arm.
 
-    `stage`: `AFTER` or `BEFORE` the post-processing. All Dice are over the patients whose truth holds the structure, so
-    that every run and arm is of the same ones: a false alarm in another patient would be 0 in one run and no number in
-    the next. `false_alarms`, `absent`: of those other cases (`Arm.false_alarms`). `mean`, `low`, `high`: over patients,
-    each the mean of its runs, with the bootstrap interval by patient; `runs`: the mean of each run, `spread` their
-    smallest and largest; `difference`, `difference_low`, `difference_high`: by patient, against the first arm, and `p`
-    of the paired permutation test (all None for the first arm itself).
+    Dice is over the patients whose truth holds the structure, so that all runs are compared on the same ones.
+
+    Args:
+        runs: folders of finished runs.
+        stage: `POSTPROCESSED`, or "" for the labels as predicted.
+
+    Returns:
+        Rows with `arm`, `structure`, `patients`, `seeds` and `steps`; `mean`, `low`, `high`: over patients, each the
+        mean of its runs, with the bootstrap interval; `runs`: the mean of each run, their `median_of_runs` and
+        `spread` (smallest, largest); `difference`, `difference_low`, `difference_high` and `p` of the permutation
+        test: by patient, from the first arm (None for this arm itself); `false_alarms`, `absent`: see
+        `Arm.false_alarms`.
     """
     arms = read_arms(runs)
     made = []
@@ -142,9 +152,7 @@ def compare(runs: Sequence[str | Path], stage: str = AFTER) -> list[dict[str, An
                     "runs": by_run,
                     "median_of_runs": float(np.median(by_run)),
                     "spread": [min(by_run), max(by_run)],
-                    "difference": change[0],
-                    "difference_low": change[1],
-                    "difference_high": change[2],
+                    **dict(zip(("difference", "difference_low", "difference_high"), change, strict=False)),
                     "p": permutation_p(paired(first, own)) if arm is not arms[0] else None,
                     "false_alarms": alarms,
                     "absent": absent,
@@ -153,30 +161,31 @@ def compare(runs: Sequence[str | Path], stage: str = AFTER) -> list[dict[str, An
     return made
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the comparison as lines of text."""
-    width = max(12, *(len(row["arm"]) for row in rows))
-    columns = (
-        "structure",
-        "steps",
-        "runs",
-        " median of runs (spread)",
-        " mean [95 % by patient]",
-        " against the first          p",
-        " false alarms",
-    )
-    lines = [f"{'arm':{width}}  {'  '.join(columns)}"]
+def format_arms(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows of `compare` as lines of text."""
+    head = "arm|structure|steps|runs|median of runs (spread)|mean [95 % by patient]|from the first|p|false alarms"
+    cells: list[Sequence[str]] = [head.split("|")]
     for row in rows:
-        spread = f"{row['median_of_runs']:.3f} ({row['spread'][0]:.3f} to {row['spread'][1]:.3f})"
-        mean = f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-        change = ""
+        change = ("", "")
         if row["difference"] is not None:
-            change = f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
-            change += f" {row['p']:.3f}"
-        alarms = f"{row['false_alarms']:.3g} of {row['absent']}" if row["absent"] else "-"
-        cells = f"{row['structure']:9}  {row['steps']:5}  {len(row['runs']):4}   {spread:23}   {mean:22}   {change:29}"
-        lines.append(f"{row['arm']:{width}}  {cells}   {alarms}")
-    return "\n".join(lines)
+            interval = format_interval(row, "difference_low", "difference_high", "+")
+            change = f"{row['difference']:+.3f} {interval}", f"{row['p']:.3f}"
+        cells.append(
+            (
+                row["arm"],
+                row["structure"],
+                str(row["steps"]),
+                str(len(row["runs"])),
+                f"{row['median_of_runs']:.3f} ({row['spread'][0]:.3f} to {row['spread'][1]:.3f})",
+                f"{row['mean']:.3f} {format_interval(row)}",
+                *change,
+                f"{row['false_alarms']:.3g} of {row['absent']}" if row["absent"] else "-",
+            )
+        )
+    return "\n".join(align(cells, left=2))
+
+
+table, figure = format_arms, plot_arms  # the documented names in version 0.1
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -184,37 +193,31 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.compare",
         description="Compare finished runs on the same test patients. Runs that differ only in seed are one arm; the "
-        "first run's arm is what the others are compared with, by patient.",
+        "other arms are compared with the first run's, by patient.",
+        epilog="example: python -m kidney_seg.compare runs/rounds/seed* runs/plain/seed* --figure compare.png",
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders")
-    parser.add_argument("--before", action="store_true", help="compare the labels before the post-processing")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here, too")
-    parser.add_argument("--figure", metavar="F", help="draw them, to a .png, .svg or .pdf file")
+    parser.add_argument("--before", action="store_true", help="compare the labels as predicted, not post-processed")
+    parser.add_argument("--json", metavar="FILE", help="also write the comparison to this file")
+    parser.add_argument("--figure", metavar="FILE", help="also draw the comparison (.png, .svg, .pdf)")
     return parser
 
 
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
-    """The command; see the module's first lines."""
-    from kidney_seg.figures.style import check_name, save
+    """Run the command."""
+    from kidney_seg.figures.style import check_name, save_figure
 
     if arguments.figure:
         check_name(arguments.figure)
-    rows = compare(arguments.runs, BEFORE if arguments.before else AFTER)
-    print(table(rows))
+    rows = compare(arguments.runs, "" if arguments.before else POSTPROCESSED)
+    print(format_arms(rows))
     if arguments.json:
-        write_json(arguments.json, {"schema": 1, "rows": _without_nan(rows)})
+        write_json(arguments.json, nan_to_none({"schema": COMPARE_SCHEMA, "rows": rows}))
         print(arguments.json)
     if arguments.figure:
-        print(save(figure(rows), arguments.figure))
+        print(save_figure(plot_arms(rows), arguments.figure))
     return 0
-
-
-def _without_nan(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    def plain(value: Any) -> Any:
-        return None if isinstance(value, float) and math.isnan(value) else value
-
-    return [{key: plain(value) for key, value in row.items()} for row in rows]
 
 
 if __name__ == "__main__":

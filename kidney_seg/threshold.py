@@ -15,7 +15,7 @@ from data_prep.cli import command, progress
 from data_prep.errors import InputError
 from data_prep.labels import TUMOR
 from data_prep.split.sets import SETS, SPLIT, read_split, set_name
-from kidney_seg.figures.score_plots import draw_thresholds
+from kidney_seg.figures.score_plots import plot_thresholds
 from kidney_seg.metrics.overlap import AVERAGE, STRUCTURES, kits19_dice
 from kidney_seg.metrics.statistics import by_patient, paired_difference
 from kidney_seg.postprocess.distant_objects import remove_distant_objects
@@ -223,7 +223,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(arguments.json, {"part": arguments.part, "kidney_ml": settings.kidney_ml, **summary, "rows": rows})
     if arguments.figure:
-        save(draw_thresholds(summary), arguments.figure)
+        save(plot_thresholds(summary), arguments.figure)
     print(f"Dice of the {arguments.part} patients by distance of the post-processing")
     print(format_thresholds(summary))
     return 0

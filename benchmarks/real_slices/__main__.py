@@ -9,8 +9,16 @@ from pathlib import Path
 
 from benchmarks.real_slices.arms import find_arms
 from benchmarks.real_slices.results import area_table, collect, table
-from benchmarks.real_slices.teachers import cohort_cache, teach
-from benchmarks.real_slices.training import FOLDS, predict_together, prepare, run_folder, score, train_fold
+from benchmarks.real_slices.training import (
+    FOLDS,
+    TEACHER_SEED,
+    cohort_cache,
+    predict_together,
+    prepare,
+    run_folder,
+    score,
+    train_arm,
+)
 from data_prep.cache.manifest import read_manifest
 from data_prep.cli import command
 from data_prep.errors import InputError
@@ -23,41 +31,46 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.real_slices",
         description="Cross-validate arms (benchmarks/real_slices/settings) by patient: build, split into folds, train, "
-        "predict and score with the project's own commands. Finished folds are kept, so the same command goes on. "
-        "To choose without looking at what is reported, explore with --folds 1 2 3 4 and report fold 0.",
+        "predict and score with the project's own commands. The same command resumes and keeps finished folds. To "
+        "choose settings without the reported patients, explore with --folds 1 2 3 4 and report fold 0.",
+        epilog="example: python -m benchmarks.real_slices SLICES --out OUT --arms few scratch --folds 0",
     )
-    parser.add_argument("data", metavar="DATA", help="folder of cases, such as single slices of KiTS patients")
-    parser.add_argument("--out", required=True, help="folder for caches and runs")
+    parser.add_argument("data", metavar="DIR", help="folder of cases, such as single slices of KiTS patients")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for caches and runs")
     parser.add_argument(
         "--labels",
         metavar="DIR",
         help="label maps, case_NNNNN/segmentation.nii.gz, for the arms with simulated teachers",
     )
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes that simulate (default: 2)")
-    parser.add_argument("--arms", nargs="+", metavar="NAME", help="names or .json files (default: all)")
-    parser.add_argument("--against", metavar="NAME", default="paper", help="arm that the others are compared with")
-    parser.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)), metavar="K", help="default: all")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="S", help="default: 0")
     parser.add_argument(
-        "--together", action="store_true", help="also average the networks of all --seeds, as an arm of its own (xN)"
+        "--jobs", type=int, default=2, metavar="N", help="processes that simulate (default: %(default)s)"
+    )
+    parser.add_argument("--arms", nargs="+", metavar="NAME", help="names or .json files (default: all)")
+    parser.add_argument(
+        "--against", metavar="NAME", default="paper", help="arm that the others are compared with (default: paper)"
+    )
+    parser.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)), metavar="K", help="(default: all)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="S", help="(default: 0)")
+    parser.add_argument(
+        "--together", action="store_true", help="also average the networks of all --seeds, as a further arm (xN)"
     )
     parser.add_argument(
         "--choose",
         nargs="+",
         metavar="NAME",
-        help="also a row `chosen`: in each fold that of these arms which has the best mean of kidney and tumor in the "
-        "other folds, so that no choice sees what it is scored on",
+        help="also a row `chosen`: in each fold, the arm with the best mean of kidney and tumor in the other folds, so "
+        "that no choice sees the patients it is scored on",
     )
-    add_set_option(parser, "of all arms, over their own, such as precision=mixed_bfloat16")
-    parser.add_argument("--quick", action="store_true", help="fold 1 alone, a quarter of the steps: to explore")
-    parser.add_argument("--results", action="store_true", help="train nothing, print the table of what is there")
-    parser.add_argument("--json", metavar="FILE", help="write the table's figures here, too")
+    add_set_option(parser, "settings of all arms, over their own, such as precision=mixed_bfloat16")
+    parser.add_argument("--quick", action="store_true", help="fold 1 alone and a quarter of the steps, to explore")
+    parser.add_argument("--results", action="store_true", help="train nothing, print the table of the finished runs")
+    parser.add_argument("--json", metavar="FILE", help="also write the results to this file")
     return parser
 
 
 @command(make_parser)
 def main(options: argparse.Namespace) -> int:
-    """Train what is missing, fold by fold and arm by arm, and print what all finished folds say."""
+    """Train what is missing, per fold and arm, and print the results of all finished folds."""
     folds = [1] if options.quick else options.folds
     if not all(0 <= fold < FOLDS for fold in folds):
         raise InputError(f"--folds {' '.join(map(str, folds))}: expected numbers from 0 to {FOLDS - 1}")
@@ -79,18 +92,18 @@ def main(options: argparse.Namespace) -> int:
         for teacher in teachers.values():
             run = run_folder(teacher, out, 0, 0)
             cache = cohort_cache(teacher, options.labels, known, Path(options.out), options.jobs)
-            teach(teacher, cache, run, short=options.quick)
+            train_arm(teacher, cache, out, 0, TEACHER_SEED, short=options.quick)
             score(options.data, [str(run)], run, teacher=True)
         pupils = [arm for arm in trained.values() if not arm.cohort]
         for seed, fold, arm in itertools.product(options.seeds, folds, pupils):
-            train_fold(arm, caches[arm.grid], out, fold, seed, short=options.quick)
+            train_arm(arm, caches[arm.grid], out, fold, seed, short=options.quick)
         averages = [(arm, seed) for arm in arms for seed in options.seeds if arm.networks]
         averages += [(group, options.seeds[0]) for group in groups]
         for fold, (arm, seed) in itertools.product(folds, averages):
             predict_together(arm, options.data, caches[arm.grid], out, fold, seed)
     rows = collect([*arms, *groups], Path(options.out), out, folds, options.seeds, choices)
     if not rows:
-        raise InputError(f"{out}: no finished run of these arms, folds and seeds is here; leave out --results")
+        raise InputError(f"{out}: there is no finished run of these arms, folds and seeds; leave out --results")
     print(table(rows))
     print(f"\n{area_table(rows)}")
     if choices and rows[-1]["arm"] == "chosen":

@@ -2,9 +2,9 @@
 
 An arm is trained on every fold, from random weights or from those of its `teacher`, another arm. A teacher is an arm
 with a `cohort`: it is trained once, on simulated patients, and scored on the real slices of the folds. Seeds repeat the
-arms; their teacher stays the same, as a network that was downloaded would. An arm with `networks` trains none: it
-averages those of other arms, and its settings say how it predicts. An arm that is `like` another one has all of it but
-what its own file says; its settings come after the other's.
+arms; their teacher stays the same. An arm with `networks` trains none: it averages those of other arms, and predicts by
+its own settings. An arm that is `like` another one has its content, except what its own file states; its settings
+follow the other's.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class CohortSettings:
 
 @dataclass(frozen=True)
 class Arm:
-    """What is tried. name: of its file; why: a sentence; grid: of its cache; settings: as of `--set`, over `preset`.
+    """One arm: its file's `name`, a sentence `why`, the `grid` of its cache, and `settings` (`--set`) over `preset`.
 
-    cohort: what it is trained on, if not on the real slices; teacher: the arm whose weights it begins with. networks:
-    arms whose networks predict together; members: seeds whose networks do. Nothing is trained for either.
+    cohort: simulated training patients, instead of the real slices; teacher: the arm with its initial weights;
+    networks: arms whose networks are averaged; members: seeds whose networks are. The last two train nothing.
     """
 
     name: str
@@ -87,8 +87,8 @@ class Arm:
 def read_arm(path: Path, more: Sequence[str] = ()) -> Arm:
     """Read an arm's file: `why`, `preset`, `size`, `pixel_mm` (null: the whole field), `settings`; InputError else.
 
-    `like`, `cohort`, `teacher` and `networks` may be there, too; all but the cohort name arms' files beside this one
-    without their `.json`; null is as good as nothing. more: settings over those of the file, and of the files it names.
+    Optional are `like`, `cohort`, `teacher` and `networks`; all but the cohort name the files of arms beside this one,
+    without `.json`; null counts as absent. more: settings over those of the file and of the files it names.
     """
     content = _read_content(path)
     try:
@@ -100,8 +100,8 @@ def read_arm(path: Path, more: Sequence[str] = ()) -> Arm:
         arm = Arm(path.stem, content["why"], grid, content["preset"], settings, cohort, teacher, networks)
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: is no arm ({error!r}); expected why, preset, size, pixel_mm and settings, with a cohort of "
-            "appearance, looks, size and thickness_mm, or the name of a teacher, or names of networks, or none of them"
+            f"{path}: not an arm ({error!r}); expected why, preset, size, pixel_mm and settings, with a cohort of "
+            "appearance, looks, size and thickness_mm, or the name of a teacher, or names of networks"
         ) from None
     if arm.preset not in PRESETS:
         raise InputError(f"{path}: preset {arm.preset!r}; expected one of {', '.join(PRESETS)}")
@@ -118,13 +118,13 @@ def _read_content(path: Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
     if "like" not in content:
         return content
     if path.stem in above:
-        raise InputError(f"{path}: is like itself, by way of {', '.join(above)}; expected another arm that is not")
+        raise InputError(f"{path}: is like itself, through {', '.join(above)}; name another arm")
     whole = _read_content(path.with_name(f"{content['like']}.json"), (*above, path.stem))
     return {**whole, **content, "settings": [*whole.get("settings", ()), *content.get("settings", ())]}
 
 
 def find_arms(names: Sequence[str] | None, first: str, more: Sequence[str] = ()) -> list[Arm]:
-    """Return the arms of these names or files (all, without any), the one called `first` at the head of them.
+    """Return the arms of these names or files (default: all), after the one called `first`.
 
     more: settings over those of each.
     """
@@ -134,6 +134,6 @@ def find_arms(names: Sequence[str] | None, first: str, more: Sequence[str] = ())
     for name in chosen:
         path = known.get(name, Path(name))
         if path.suffix != ".json" or not path.is_file():
-            raise InputError(f"{name}: there is no such arm; expected a .json file or one of {', '.join(known)}")
+            raise InputError(f"{name}: no such arm; expected a .json file or one of {', '.join(known)}")
         paths.append(path)
     return [read_arm(path, more) for path in paths]

@@ -1,4 +1,4 @@
-"""What finished runs of the cross-validation say: one row an arm, compared by patient with the first."""
+"""Results of the finished runs of the cross-validation: one row per arm, compared by patient with the first."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from data_prep.files.json_files import read_json
 from data_prep.split.sets import read_split
 from kidney_seg.metrics.statistics import by_patient, mean_interval, paired_difference
 
-FALSE_ALARM_MM2 = 50.0  # of a structure in a slice that has none
-MISSED = 0.05  # a Dice below it
+FALSE_ALARM_MM2 = 50.0  # smallest area of a false alarm: a structure in a slice that has none
+MISSED_DICE = 0.05  # a structure with a lower Dice is missed
 STRUCTURES = ("kidney", "tumor")
 Slices = list[dict[str, Any]]  # of a run, as `slices_of` returns them
 AREAS_MM2 = (0, 500, 1500, 4000)  # of the kidney in a slice, from which on it belongs to the next group
 
 
 def slices_of(arm: Arm, root: Path, out: Path, fold: int, seed: int) -> Slices | None:
-    """Return the scored slices of a fold's test patients, None if they are not scored yet.
+    """Return the scored slices of a fold's test patients; None if they are not scored yet.
 
-    Each has `patient`, `kidney`, `tumor` (Dice, None where the truth has none), `false_kidney`, `false_tumor` (None
-    where the slice holds it) and `truth_mm2`, the area of kidney and tumor. `root` holds the caches.
+    Each has `patient`, `kidney`, `tumor` (Dice, None if the truth has none), `false_kidney`, `false_tumor` (None if the
+    slice holds it) and `truth_mm2`, the area of kidney and tumor. `root` holds the caches.
     """
     cache = cache_folder(root, arm.grid)
     path = scores_file(run_folder(arm, out, fold, seed), teacher=bool(arm.cohort))
@@ -65,10 +65,10 @@ def collect(
     seeds: Sequence[int],
     choose: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Return a row for each arm with finished runs: mean Dice over slices, its interval and difference by patient.
+    """Return a row per arm with finished runs: mean Dice over slices, its interval and difference by patient.
 
-    With `choose`, titles of arms, a row `chosen` follows: in each fold the slices of that one of them which does best
-    in the other folds (`_best`). So the choice does not see what it is scored on. It needs all runs of all of them.
+    `choose`: titles of arms for a further row `chosen`: in each fold the slices of the arm that is best in the other
+    folds (`_best`), so that the choice does not see what it is scored on. It needs all runs of these arms.
     """
     runs: dict[str, dict[int, list[Slices | None]]] = {}
     for arm in arms:
@@ -98,7 +98,7 @@ def collect(
                 "mean": fmean(values) if values else None,
                 "slices": len(values),
                 "interval": None if low != low else [low, high],
-                "missed": fmean(value < MISSED for value in values) if values else None,
+                "missed": fmean(value < MISSED_DICE for value in values) if values else None,
                 "false": fmean(alarms) if alarms else None,
                 "difference": None if means is first else paired_difference(first[name], means[name])[:3],
             }

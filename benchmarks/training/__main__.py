@@ -1,4 +1,4 @@
-"""What a training costs: `python -m benchmarks.training CACHE [--preset P] [--set ...]`."""
+"""Cost of a training: `python -m benchmarks.training CACHE [--preset P] [--set ...]`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WAITING = "<= 3"  # percent
 
 
 def epochs_of(cache: str, preset: str, settings: list[str], epochs: int, steps: int) -> Callable[[], Parts]:
-    """Return a training on all labelled patients of a cache, one round, which gives `summary` of it."""
+    """Return a function that trains one round on all labelled patients of a cache and returns its `summary`."""
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     manifest = read_manifest(cache)
@@ -63,8 +63,9 @@ def epochs_of(cache: str, preset: str, settings: list[str], epochs: int, steps: 
 
 
 def summary(rows: Sequence[dict], memory: Sequence[float], steps: int) -> Parts:
-    """Return, from the epochs after the warm-up (all but the first, of few): the median time of a step in ms, the share
-    that waits for data in percent, memory at the end and its growth in MB.
+    """Return median time of a step (ms), share of waiting for data (%), memory at the end and its growth (MB).
+
+    The first epochs, or at least one, are warm-up and do not count.
 
     >>> rows = [{"seconds": 9.0, "waited": 1.0}, {"seconds": 2.0, "waited": 0.0}, {"seconds": 3.0, "waited": 0.1}]
     >>> dict(summary(rows, [100.0, 110.0, 115.0], steps=10))
@@ -84,7 +85,7 @@ def summary(rows: Sequence[dict], memory: Sequence[float], steps: int) -> Parts:
 def measured(
     cache: str, preset: str, settings: list[str], arms: Sequence[str], epochs: int, steps: int
 ) -> Iterator[Row]:
-    """Yield the rows of these arms, each in a process of its own."""
+    """Yield the rows of these arms, each measured in its own process."""
     same = {"cache": cache, "preset": preset, "epochs": epochs, "steps": steps}
     for arm in arms:
         given = {**same, "settings": [*settings, *ARMS[arm]]}
@@ -98,7 +99,7 @@ def measured(
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Yield the demo's rows, of a cache of simulated patients."""
+    """Yield the rows of the demo, trained on a cache of simulated patients."""
     settings, cohort = (TINY, {"size": 32, "slices": 8}) if quick else ([], {})
     epochs, steps = (3, 2) if quick else (EPOCHS, STEPS)
     with tempfile.TemporaryDirectory() as scratch:
@@ -108,14 +109,18 @@ def rows(quick: bool) -> Iterator[Row]:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=f"Train {WORK}.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.training",
+        description=f"Train {WORK}.",
+        epilog="example: python -m benchmarks.training cache --preset demo",
+    )
     parser.add_argument("cache", metavar="CACHE", help="cache folder; its size is the network's")
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="demo", help="default: %(default)s")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="further settings, for all arms")
-    parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), default=USUAL, help="default: %(default)s")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=STEPS, help="steps an epoch (default: %(default)s)")
-    parser.add_argument("--json", metavar="FILE", help="write the rows here, too")
+    parser.add_argument("--preset", choices=PRESETS, default="demo", help="(default: %(default)s)")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="further settings of all arms")
+    parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), default=USUAL, help="(default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help="per epoch (default: %(default)s)")
+    parser.add_argument("--json", metavar="FILE", help="also write the rows to this file")
     return parser
 
 
@@ -124,10 +129,9 @@ def main(options: argparse.Namespace) -> int:
     """The command; see the module's first line."""
     if options.epochs < 3 or options.steps < 1:
         raise InputError(f"--epochs {options.epochs} --steps {options.steps}: expected at least 3 epochs and 1 step")
-    read_manifest(options.cache)  # bad input is named here, not by a process of an arm
+    read_manifest(options.cache)  # bad input is reported here, not by the process of an arm
     PRESETS[options.preset].with_settings(options.set)
-    arguments = (options.cache, options.preset, options.set, options.arms, options.epochs, options.steps)
-    found = list(measured(*arguments))
+    found = list(measured(options.cache, options.preset, options.set, options.arms, options.epochs, options.steps))
     print(table(found))
     if options.json:
         write_json(Path(options.json), [asdict(row) for row in found])

@@ -1,4 +1,4 @@
-"""The demo as a whole: what share of its time goes into steps of training."""
+"""The whole demo: the share of its time spent in training steps."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ GOAL = ">= 0.7"
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Yield the seconds of the job, of its epochs, and of waiting for data."""
-    from kidney_seg.run.journal import history_of, read_events
+    """Yield the seconds of the whole job, of its epochs, and of waiting for data."""
+    from kidney_seg.run.journal import Journal, RunStatus
 
     root = Path(__file__).resolve().parents[1]
     work, run = QUICK if quick else DEMO
@@ -36,10 +36,10 @@ def rows(quick: bool) -> Iterator[Row]:
         start = time.perf_counter()
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         seconds = time.perf_counter() - start
-        events = read_events(Path(folder) / run)
-        if not any(event["event"] == "tested" for event in events):
+        journal = Journal(Path(folder) / run)
+        if journal.status is not RunStatus.FINISHED:
             raise RuntimeError(f"the demo: {(done.stderr.strip().splitlines() or [str(done.returncode)])[-1]}")
-    epochs = history_of(events)
+    epochs = journal.history()
     trained, waited = (sum(row[name] for row in epochs) for name in ("seconds", "waited"))
     job, steps = "demo, the whole job", "demo, steps of training"
     yield Row(job, seconds, "s")

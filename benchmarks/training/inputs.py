@@ -1,4 +1,4 @@
-"""The input pipeline: slices a second from a cache, beside a plain copy of the same bytes and a step of training."""
+"""The input pipeline: slices per second from a cache, compared with a copy of the same bytes and training steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.support.rows import Row, speed_row
 from benchmarks.training.step import TINY
 
 WORK = (
-    "batches of `training_dataset` from a cache of simulated patients, thrown away as they come; copy: the bytes of all"
+    "batches of `training_dataset` from a cache of simulated patients, discarded at once; copy: the bytes of all"
     " these batches by numpy, one thread; training: steps on one batch that is there already, in the same turns"
 )
 STILL = "shift=0 scale=0 rotation_deg=0 flip=0 contrast=0 brightness_hu=0".split()
@@ -30,9 +30,9 @@ FROM = {  # settings, and whether the files' pages are dropped from the system's
 
 
 def make_cache(root: Path, preset: str, settings: list[str], patients: int, **cohort: int) -> Path:
-    """Simulate patients below `root`, unless they are there, and build their cache for a preset; return its folder.
+    """Simulate and build what is missing below `root` for a preset; returns the cache folder.
 
-    `cohort`: `size` and `slices` of the simulated scans, where others than usual.
+    `cohort`: `size` and `slices` of the simulated scans.
     """
     from data_prep.build.builder import build
     from data_prep.geometry.network_grid import GridSettings
@@ -50,7 +50,7 @@ def make_cache(root: Path, preset: str, settings: list[str], patients: int, **co
 
 
 def batches(cache: str, preset: str, settings: list[str], steps: int, cold: bool = False) -> Callable[[], object]:
-    """Return the making of an epoch's batches from a cache, consumed in a graph as `fit` does."""
+    """Return a function that makes an epoch's batches from a cache and consumes them in a graph, as `fit` does."""
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     quiet_tensorflow()
@@ -77,7 +77,7 @@ def batches(cache: str, preset: str, settings: list[str], steps: int, cold: bool
 
 
 def copy_batches(cache: str, preset: str, settings: list[str], steps: int) -> Callable[[], object]:
-    """Return the copy of the bytes of an epoch's batches: images and targets, array by array."""
+    """Return a function that copies the images and targets of an epoch's batches, array by array."""
     from kidney_seg.pipeline.targets import targets
 
     store, samples, config = _plan(cache, preset, settings, steps)
@@ -112,7 +112,7 @@ def _drop(files: list[Path]) -> None:
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Yield slices a second of each preset by where they come from, beside the copy and the training."""
+    """Yield slices per second of each preset and source, compared with the copy and the training."""
     turns, patients = (1, QUICK_PATIENTS) if quick else (TURNS, PATIENTS)
     sizes, places = ({"demo": (4, 1)}, {"memory": FROM["memory"]}) if quick else (SIZES, FROM)
     settings, cohort = (TINY, {"size": 32, "slices": 8}) if quick else ([], {})

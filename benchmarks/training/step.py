@@ -1,4 +1,4 @@
-"""A step of training, beside the same network in PyTorch and the rate of matrix products."""
+"""A training step, compared with the same network in PyTorch and with the rate of matrix products."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.support.operations import training_operations
 from benchmarks.support.rows import Row, speed_row
 
 WORK = "forward, loss of all heads, backward, Adam, on batches of 8 slices; PyTorch eager, channels last"
-# the fewest layers: TensorFlow traces for 10 s what PyTorch just runs
+# the fewest layers, since TensorFlow traces the full network for 10 s
 TINY = "width_factor=0.1 size=32 gates= multi_scale_input=false deep_supervision=false".split()
 SIZES = {"demo": ([], 20), "paper": ([], 1)}  # settings, steps a turn
 TURNS = 7
@@ -18,7 +18,7 @@ NEEDS = ("torch",)
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Yield slices a second of each preset by engine, and the share of the matrix product's rate."""
+    """Yield slices per second of each preset and engine, and the share of the matrix product's rate."""
     from kidney_seg.model.attention_unet import build_model
 
     sizes, turns, edge = ({"demo": (TINY, 1)}, 1, 256) if quick else (SIZES, TURNS, 3072)

@@ -4,52 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kidney_seg.config.validation import check
+from kidney_seg.config.validation import Section, check, setting
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """What a training batch holds. `kidney_seg.pipeline.dataset` and `kidney_seg.pipeline.augmentation` make it."""
+class DataConfig(Section):
+    """Content of a training batch, drawn by `kidney_seg.pipeline.sampling`, changed by `.augmentation`."""
 
-    batch_size: int = 8
-    """Slices a step. [J: the authors used 16 of 128 x 128]"""
-    shares: tuple[float, ...] = (1 / 3, 1 / 3, 1 / 3)
-    """Of slices with tumor, with kidney only, with neither. [J: two thirds of all slices hold nothing]"""
-    shift: float = 0.1
-    """Slices are moved by this share of the field at most, in x and in y. [J]"""
-    scale: float = 0.15
-    """Slices are resized to between 1 - scale and 1 + scale. [J]"""
-    rotation_deg: float = 15.0
-    """Slices are turned by this at most, either way. [J]"""
-    flip: float = 0.5
-    """Share of slices mirrored left to right. [J]"""
-    tumor_paste: float = 0.0
-    """Share of slices into whose kidneys the tumor of another training slice is pasted. [J: TumorCP, Yang 2021]"""
-    elastic_px: float = 0.0
-    """Half of the slices are bent by a smooth field of this standard deviation at most, in pixels. [J]"""
-    contrast: float = 0.1
-    """HU around the middle of the window times 1 - contrast to 1 + contrast. [J]"""
-    brightness_hu: float = 20.0
-    """HU added, at most, either way. [J]"""
-    blur_px: float = 0.0
-    """Half of the slices are blurred by a Gaussian of this standard deviation at most, in pixels. [J]"""
-    gamma_change: float = 0.0
-    """Gray values in the window are raised to a power from 1 / (1 + this) to 1 + this. [J]"""
-    noise_hu: float = 0.0
-    """Half of the slices get Gaussian noise of this standard deviation at most. [J]"""
-    memory_gb: float = 4.0
-    """Cases are kept decoded in memory up to this; the others are read slice by slice. [J]"""
+    batch_size: int = setting(8, "slices per step", "J: the authors used 16 of 128 x 128", 1)
+    shares: tuple[float, ...] = setting((1 / 3,) * 3, "share of slices with tumor, with kidney only, with neither", "J")
+    shift: float = setting(0.1, "largest shift in x and in y, as a share of the field", "J")
+    scale: float = setting(0.15, "slices are resized by 1 - scale to 1 + scale", "J")
+    rotation_deg: float = setting(15.0, "largest rotation in either direction", "J")
+    flip: float = setting(0.5, "share of slices mirrored left to right", "J")
+    tumor_paste: float = setting(0.0, "share of slices with a pasted tumor of another slice", "J: TumorCP, Yang 2021")
+    elastic_px: float = setting(0.0, "largest SD of the elastic deformation of half of the slices, in pixels", "J", 0)
+    contrast: float = setting(0.1, "HU about the window's middle, times 1 - contrast to 1 + contrast", "J")
+    brightness_hu: float = setting(20.0, "largest offset in HU in either direction", "J", 0)
+    blur_px: float = setting(0.0, "largest SD of the Gaussian blur of half of the slices, in pixels", "J", 0)
+    gamma_change: float = setting(0.0, "gray values in the window, to a power from 1 / (1 + this) to 1 + this", "J", 0)
+    noise_hu: float = setting(0.0, "largest SD of the Gaussian noise of half of the slices, in HU", "J", 0)
+    memory_gb: float = setting(4.0, "decoded slices kept in memory; the others are read from disk", "J", 0)
 
     def __post_init__(self) -> None:
-        check(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        super().__post_init__()
         shares_fit = len(self.shares) == 3 and min(self.shares) >= 0 < sum(self.shares)
         check(shares_fit, "shares", self.shares, "three shares (tumor, kidney only, neither), not all 0")
         for name in ("shift", "scale", "flip", "tumor_paste", "contrast"):
             value = getattr(self, name)
             check(0 <= value <= 1 and (name != "scale" or value < 1), name, value, "a share between 0 and 1")
         check(0 <= self.rotation_deg <= 180, "rotation_deg", self.rotation_deg, "degrees between 0 and 180")
-        check(self.brightness_hu >= 0, "brightness_hu", self.brightness_hu, "0 HU or more")
-        limits = {"elastic_px": "0 pixels", "blur_px": "0 pixels", "gamma_change": "0", "noise_hu": "0 HU"}
-        for name, least in limits.items():
-            check(getattr(self, name) >= 0, name, getattr(self, name), f"{least} or more")
-        check(self.memory_gb >= 0, "memory_gb", self.memory_gb, "0 GB or more")

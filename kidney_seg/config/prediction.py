@@ -4,36 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kidney_seg.config.validation import check, check_choice
+from kidney_seg.config.validation import Section, check, choice, setting
 
-FLIPS = ("none", "left_right", "both")  # which mirrored copies of a slice are predicted, too
+FLIPS = ("none", "left_right", "both")  # mirrored copies of a slice that are also predicted
 
 
 @dataclass(frozen=True)
-class PredictionConfig:
+class PredictionConfig(Section):
     """From network outputs to labels (paper, last paragraph of section 1)."""
 
-    postprocess: bool = True
-    """Apply the paper's rule. [paper]"""
-    distance_mm: float = 20.0
-    """Objects farther than this from both kidneys are removed. [J; paper: "a threshold"]"""
-    kidney_ml: float = 20.0
-    """A body smaller than this is no kidney. [J: the smallest second kidney of 210 patients had 42.7 mL]"""
-    odds: tuple[float, ...] = (1.0, 1.0, 1.0)
-    """The odds of background, kidney and tumor are multiplied by these in the saved model. [J; paper: nothing]"""
-    slices_per_batch: int = 16
-    """Slices that go through the network at once. [J]"""
-    flips: str = "none"
-    """Mirrored slices are predicted, too, and averaged: `none`, `left_right`, or `both`: up-down as well. [J]"""
-    zooms: tuple[float, ...] = (1.0,)
-    """Slices are predicted resized by these, too, and averaged; 1 is as they are. [J]"""
+    postprocess: bool = setting(True, "apply the paper's post-processing", "paper")
+    distance_mm: float = setting(20.0, "objects farther from both kidneys are removed", 'J; paper: "a threshold"', 0)
+    kidney_ml: float = setting(20.0, "smallest volume of a kidney", "J: of 210 second kidneys the smallest had 42.7 mL")
+    odds: tuple[float, ...] = setting((1.0,) * 3, "factors on the class odds in the saved model", "J; paper: none")
+    slices_per_batch: int = setting(16, "slices per batch", "J", 1)
+    flips: str = choice(FLIPS, "mirrored slices that are also predicted and averaged; both: also up-down", "J")
+    zooms: tuple[float, ...] = setting((1.0,), "factors of resized slices, predicted and averaged; 1: unchanged", "J")
 
     def __post_init__(self) -> None:
-        check(self.distance_mm >= 0, "distance_mm", self.distance_mm, "0 mm or more")
+        super().__post_init__()
         check(self.kidney_ml > 0, "kidney_ml", self.kidney_ml, "a positive volume in mL")
         odds_fit = len(self.odds) == 3 and min(self.odds) > 0
         check(odds_fit, "odds", self.odds, "three positive factors: background, kidney, tumor")
-        check(self.slices_per_batch >= 1, "slices_per_batch", self.slices_per_batch, "at least 1")
-        check_choice("flips", self.flips, FLIPS)
         sizes = len(set(self.zooms)) == len(self.zooms) and all(0.5 <= zoom <= 2 for zoom in self.zooms)
         check(sizes and 1 in self.zooms, "zooms", self.zooms, "factors from 0.5 to 2, each once, 1 among them")

@@ -4,70 +4,50 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kidney_seg.config.validation import check, check_choice
+from kidney_seg.config.validation import Section, check, choice, setting
 
 
 @dataclass(frozen=True)
-class RoundsConfig:
-    """Progressive training (paper, Figure 2). The loop is the paper's; its numbers are ours, it gives none."""
+class RoundsConfig(Section):
+    """Progressive training (paper, Figure 2). The loop is the paper's; the paper gives no numbers, these are ours."""
 
-    mode: str = "progressive"
-    """`progressive`; to compare with: `restarts`: its rounds on all patients; `plain`: one long one on all. [paper]"""
-    starts: int = 3
-    """Fresh networks in round 0, of which the best goes on. [J: single starts collapse now and then]"""
-    start_steps: int = 500
-    """Optimizer steps of each start. [J]"""
-    steps: int = 1000
-    """Optimizer steps of each later round. [J]"""
-    max_rounds: int = 10
-    """Later rounds at most. [J; paper: until no improvement]"""
-    patience: int = 2
-    """Rounds without improvement before the end; 1 is the paper's words taken literally. [J]"""
-    min_delta: float = 0.002
-    """What counts as an improvement of the score. [J: scores of few patients are noisy]"""
-    patient_share: float = 0.5
-    """Training patients drawn for a round. [J; paper: "randomly selected training dataset"]"""
-    warm_start: str = "best"
-    """Weights that a round starts from: of the `best` round so far, or of the `last`. [J]"""
-    stop_on: str = "selection"
-    """Patients that judge a round; `test` is the paper's protocol, and is optimistic. [J]"""
-    optimizer: str = "adam"
-    """`adam`, or the authors' `sgd` with momentum 0.9. [J]"""
-    peak_rate: float = 1e-3
-    """Learning rate after the warm-up of round 0; falls as a cosine to 1 % within a round. [J]"""
-    rate_decay: float = 0.7
-    """The peak of round n is peak_rate * rate_decay**n. [J; paper: "fine-tuned"]"""
-    warmup_share: float = 0.05
-    """Of a round's steps, in which the rate rises from 0. [J]"""
-    clipnorm: float = 1.0
-    """Largest global norm of the gradients. [J: the loss is steep near TI = 1]"""
-    retries: int = 2
-    """A collapsed round is tried again this often, with a new draw and half the rate. [J]"""
-    checkpoint_seconds: float = 60.0
-    """A running round is saved this often, and after every epoch. [J: what a crash may cost]"""
-    jit_compile: str = "auto"
-    """Training steps compiled by XLA: `on`, `off`, or `auto`: on where there is one GPU. [J: the default of Keras]"""
-    devices: str = "one"
-    """Devices that share a batch, of each process: `one`, or `all`; may change when a run goes on. [J]"""
+    mode: str = choice(
+        ("progressive", "restarts", "plain"),
+        "`restarts`: rounds on all patients; `plain`: one long round on all",
+        "paper",
+    )
+    starts: int = setting(3, "networks trained in round 0; the best is kept", "J: single starts sometimes collapse", 1)
+    start_steps: int = setting(500, "optimizer steps of each start", "J", 1)
+    steps: int = setting(1000, "optimizer steps of each later round", "J", 1)
+    max_rounds: int = setting(10, "largest number of later rounds", "J; paper: until no improvement", 0)
+    patience: int = setting(2, "rounds without improvement before training ends", "J; paper, taken literally: 1", 1)
+    min_delta: float = setting(0.002, "smallest improvement of the score", "J: scores of few patients are noisy", 0)
+    patient_share: float = setting(
+        0.5, "share of the training patients drawn for a round", 'J; paper: "randomly selected training dataset"'
+    )
+    warm_start: str = choice(("best", "last"), "the round whose weights the next one starts from", "J")
+    stop_on: str = choice(("validation", "test"), "patients that validate a round; paper: test, optimistic", "J")
+    optimizer: str = choice(("adam", "sgd"), "sgd: the authors', with momentum 0.9", "J")
+    peak_rate: float = setting(1e-3, "learning rate after the warm-up; falls as a cosine to 1 % within a round", "J")
+    rate_decay: float = setting(0.7, "the peak of round n is peak_rate * rate_decay**n", 'J; paper: "fine-tuned"')
+    warmup_share: float = setting(0.05, "share of a round's steps in which the rate rises from 0", "J")
+    clipnorm: float = setting(1.0, "largest global norm of the gradients", "J: the loss is steep near TI = 1")
+    retries: int = setting(2, "retries of a collapsed round, each with a new draw and half the rate", "J", 0)
+    checkpoint_seconds: float = setting(60.0, "seconds between checkpoints; also one after every epoch", "J", 0)
+    jit_compile: str = choice(("auto", "on", "off"), "XLA for training steps; auto: with one GPU", "J: Keras' default")
+    devices: str = choice(("one", "all"), "devices per process that share a batch; may change on resuming", "J")
 
     def __post_init__(self) -> None:
-        for name in ("starts", "start_steps", "steps", "patience"):
-            check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("max_rounds", "min_delta", "retries", "checkpoint_seconds"):
-            check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        if self.stop_on == "selection":  # the set's name up to version 0.1
+            object.__setattr__(self, "stop_on", "validation")
+        super().__post_init__()
         check(0 < self.patient_share <= 1, "patient_share", self.patient_share, "a share above 0, at most 1")
-        check_choice("mode", self.mode, ("progressive", "restarts", "plain"))
-        check_choice("warm_start", self.warm_start, ("best", "last"))
-        check_choice("stop_on", self.stop_on, ("selection", "test"))
-        check_choice("optimizer", self.optimizer, ("adam", "sgd"))
-        check_choice("jit_compile", self.jit_compile, ("auto", "on", "off"))
-        check_choice("devices", self.devices, ("one", "all"))
         for name in ("peak_rate", "rate_decay", "clipnorm"):
             check(getattr(self, name) > 0, name, getattr(self, name), "a positive number")
         check(0 <= self.warmup_share < 1, "warmup_share", self.warmup_share, "a share from 0 to below 1")
 
     def later_rounds(self) -> tuple[int, int, float]:
-        """Return what the mode makes of the rounds after round 0: how many, of how many steps, on which share."""
+        """Return number, steps and share of patients of the rounds after round 0, which depend on `mode`."""
         if self.mode == "plain":
             return min(self.max_rounds, 1), self.max_rounds * self.steps, 1.0
         return self.max_rounds, self.steps, self.patient_share if self.mode == "progressive" else 1.0

@@ -1,14 +1,8 @@
-"""All settings of a run in one place: `Config`, its presets `demo`, `few` and `paper`, `--set`, and its JSON.
-
-The sections, and where every default comes from, are in `kidney_seg.config.model`.
-"""
+"""All settings of a run: `Config`, its JSON, and `--set`. The sections beside this file hold the settings."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
-import itertools
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -25,7 +19,7 @@ from kidney_seg.config.validation import check, check_choice, refuse_gamma
 
 @dataclass(frozen=True)
 class Config:
-    """All settings of a run. Field names are unique over the sections, so `--set rotation_deg=10` needs no prefix."""
+    """All settings of a run. Names are unique over the sections, so `--set rotation_deg=10` needs no prefix."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -38,13 +32,13 @@ class Config:
             self.model.classes == 3,
             "classes",
             self.model.classes,
-            "3 in a run: the caches hold background, kidney and tumor (`build_model` makes networks of other numbers)",
+            "3 in a run: the caches hold background, kidney and tumor (`build_model` takes other numbers)",
         )
         regions_fit = self.loss.target == "classes" or self.model.activation == "softmax"
         check(regions_fit, "target", self.loss.target, "classes with sigmoid heads: regions add softmax classes up")
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Return the settings as nested dictionaries that JSON can hold (tuples become lists)."""
+        """Return the settings by section, ready for JSON (tuples become lists)."""
         return {
             section: {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
             for section, values in dataclasses.asdict(self).items()
@@ -52,7 +46,11 @@ class Config:
 
     @classmethod
     def from_dict(cls, content: dict[str, dict[str, Any]]) -> Config:
-        """Rebuild what `to_dict` gave. InputError names the first unknown section or field."""
+        """Return the Config of a `to_dict`; settings that it lacks have their defaults.
+
+        Raises:
+            InputError: for an unknown section or setting, or a bad value.
+        """
         sections = {}
         for section, values in content.items():
             check(section in _section_types(), "section", section, "one of " + ", ".join(_section_types()))
@@ -66,7 +64,7 @@ class Config:
         return cls(**sections)
 
     def with_settings(self, assignments: Iterable[str]) -> Config:
-        """Return a copy with `key=value` texts applied, as `--set` takes them; tuples are written `1,2,3`.
+        """Return a copy with the `key=value` texts of `--set` applied; tuples are written `1,2,3`.
 
         >>> Config().with_settings(["steps=20", "hu_window=0,255"]).model.hu_window
         (0.0, 255.0)
@@ -92,18 +90,15 @@ def _section_types() -> dict[str, type]:
 
 
 def explanations() -> dict[str, str]:
-    """Return what every setting means and where its default comes from: the text under its field, by name.
+    """Return, by setting, its help and the source of its default.
 
     >>> explanations()["size"]
-    'Height and width of the input in pixels, a multiple of 16. [J: common for KiTS19]'
+    'height and width of the input in pixels, a multiple of 16 [J: common for KiTS19]'
     """
     texts = {}
-    for kind in _section_types().values():
-        tree = next(node for node in ast.walk(ast.parse(inspect.getsource(kind))) if isinstance(node, ast.ClassDef))
-        for named, below in itertools.pairwise(tree.body):
-            match named, below:
-                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
-                    texts[name] = text
+    for item in (item for kind in _section_types().values() for item in dataclasses.fields(kind)):
+        help, source, choices = (item.metadata[name] for name in ("help", "source", "choices"))
+        texts[item.name] = help + (f" ({', '.join(choices)})" if choices else "") + f" [{source}]"
     return texts
 
 
@@ -125,10 +120,11 @@ def _parse(key: str, text: str, kind: Any) -> Any:
 
 
 def differences(old: Config, new: Config) -> list[str]:
-    """Return one text a setting that differs, `key: old -> new`."""
+    """Return one text per setting that differs, `key: old -> new`."""
+    others = new.to_dict()
     return [
-        f"{name}: {value!r} -> {new.to_dict()[section][name]!r}"
+        f"{name}: {value!r} -> {others[section][name]!r}"
         for section, values in old.to_dict().items()
         for name, value in values.items()
-        if value != new.to_dict()[section][name]
+        if value != others[section][name]
     ]

@@ -1,4 +1,4 @@
-"""The option `--set` of several commands: settings as key=value, with their names for Tab."""
+"""The option `--set` of several commands: settings as KEY=VALUE, with completion of their names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def add_set_option(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def complete_setting(prefix: str, **_: object) -> list[str]:
-    """Return the words that may stand where `prefix` was typed: `key=`, then true and false where these are the values.
+    """Return the completions of `prefix`: names as `key=`, then true and false for a setting that is either.
 
     >>> [word for word in complete_setting("ba") if word.startswith("ba")]
     ['batch_norm_momentum=', 'background=', 'batch_size=']

@@ -1,36 +1,61 @@
-"""Checks that the settings share."""
+"""Settings as dataclass fields: default, help, source, and the checks shared by all sections."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import field, fields
 from typing import Any
 
 from data_prep.errors import InputError
 
 
-def check(valid: bool, setting: str, found: Any, expected: str) -> None:
-    """Raise the InputError of a bad setting unless it is `valid`."""
+def setting(default: Any, help: str, source: str, least: float | None = None, choices: Sequence[str] = ()) -> Any:
+    """Return a dataclass field with its help, the source of its default, and what `Section` checks.
+
+    `source`: `paper`, `C` (the authors' code) or `J` (our judgment), with a remark or without.
+    """
+    return field(default=default, metadata={"help": help, "source": source, "least": least, "choices": choices})
+
+
+def choice(choices: Sequence[str], help: str, source: str) -> Any:
+    """Return the `setting` of one of some names; the default is the first."""
+    return setting(choices[0], help, source, choices=choices)
+
+
+class Section:
+    """Base of the settings' dataclasses: checks the values against the metadata of their fields."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            value, choices, least = getattr(self, item.name), item.metadata["choices"], item.metadata["least"]
+            if choices:
+                check_choice(item.name, value, choices)
+            if least is not None:
+                check(value >= least, item.name, value, f"{least} or more")
+
+
+def check(valid: bool, name: str, found: Any, expected: str) -> None:
+    """Raise InputError for the setting `name` unless it is `valid`."""
     if not valid:
-        raise InputError(f"setting {setting}: found {found!r}, expected {expected}")
+        raise InputError(f"setting {name}: found {found!r}, expected {expected}")
 
 
-def check_choice(setting: str, found: Any, choices: Iterable[str]) -> None:
-    """Raise the InputError of an unknown name, with the known ones and the nearest of them."""
+def check_choice(name: str, found: Any, choices: Iterable[str]) -> None:
+    """Raise InputError for an unknown value, with the known ones and the one closest to it."""
     choices = list(choices)
     near = difflib.get_close_matches(str(found), choices, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    check(found in choices, setting, found, "one of " + ", ".join(choices) + hint)
+    check(found in choices, name, found, "one of " + ", ".join(choices) + hint)
 
 
 def refuse_gamma(gamma: Any) -> None:
-    """Raise the InputError that `gamma` gets: half of the world's code means the power by it, half its inverse."""
+    """Raise InputError for `gamma`, which some publications define as the exponent and others as its inverse."""
     try:
-        power = f"exponent={1 / float(gamma):.4g}"
-        itself = f"exponent={float(gamma):.4g}"
+        inverse, same = f"exponent={1 / float(gamma):.4g}", f"exponent={float(gamma):.4g}"
     except (TypeError, ValueError, ZeroDivisionError):
-        power, itself = "exponent=1/gamma", "exponent"
+        inverse, same = "exponent=1/gamma", "exponent=gamma"
     raise InputError(
-        f"setting gamma: found {gamma!r}, expected exponent, the power of 1 - TI itself; the gamma of the Focal "
-        f"Tversky paper is its inverse, (1 - TI)^(1/gamma): give {power} for that, or {itself} if the power is meant"
+        f"setting gamma: found {gamma!r}, expected exponent, the power of 1 - TI; the gamma of the Focal Tversky paper "
+        f"is its inverse, (1 - TI)^(1/gamma): give {inverse} for that, or {same} if the power is meant"
     )

@@ -1,4 +1,4 @@
-"""Scores of a folder of predictions by the rules of KiTS: Table 1, tumors found by size, CSV and JSON."""
+"""Command line of `python -m kidney_seg.evaluate`."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Any
 from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.parallel.shards import parse
-from data_prep.split.sets import SETS, patients_of
-from kidney_seg.evaluate.case_scores import AFTER
-from kidney_seg.evaluate.folders import Evaluation, default_out, details, score_folders
+from data_prep.split.sets import SETS, patients_of, set_name
+from kidney_seg.evaluate.case_scores import POSTPROCESSED
+from kidney_seg.evaluate.folders import Evaluation, score_folders, score_parts
 from kidney_seg.evaluate.paired import compare_rows, find_scores, format_comparison, read_rows
-from kidney_seg.evaluate.parts import score_parts
-from kidney_seg.evaluate.score_files import scores_of, write_comparison, write_scores
-from kidney_seg.evaluate.tables import format_detection, format_table1
+from kidney_seg.evaluate.score_files import default_out, scores_of, write_comparison, write_scores
+from kidney_seg.evaluate.tables import format_scores
 from kidney_seg.postprocess.distant_objects import DISTANCE_MM, KIDNEY_ML, check_limits
 
-MOST_NAMES = 20  # of cases without any hit, on the screen; scores.json has them all
+MOST_NAMES = 20  # of cases with tumor Dice 0 on the screen; scores.json has all
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.evaluate",
-        description="Score predicted label files against the true ones by the rules of KiTS19 and KiTS23. Prints "
-        "Table 1 with 95 % intervals and the tumors found by size, writes cases.csv and scores.json. A missing "
+        description="Score predicted label files against the true ones by the rules of KiTS19 and KiTS23. Print "
+        "Table 1 with 95 % intervals and the tumors found by size, write cases.csv and scores.json. A missing "
         "prediction counts as empty.",
+        epilog="example: python -m kidney_seg.evaluate predictions kits --split CACHE/split.json --postprocess",
     )
     parser.add_argument(
         "predictions",
@@ -38,65 +38,62 @@ def make_parser() -> argparse.ArgumentParser:
         help="folder of NAME.nii.gz, prediction_NAME.nii.gz, NAME.dcm (DICOM Segmentation) or "
         "NAME/segmentation.nii.gz; or one file",
     )
-    parser.add_argument(
-        "truth", metavar="TRUTH", type=Path, help="KiTS folder, or a folder of NAME.nii.gz; or one file"
-    )
-    parser.add_argument("--out", type=Path, help="folder for the scores (default: PREDICTIONS/evaluation)")
-    parser.add_argument("--split", metavar="FILE", type=Path, help="CACHE/split.json: score one set only")
-    parser.add_argument("--part", choices=SETS, default="test", help="which set of --split (default: %(default)s)")
-    parser.add_argument(
-        "--postprocess", action="store_true", help="score also after removal of objects far from the kidneys"
-    )
-    parser.add_argument(
-        "--distance-mm", type=float, default=DISTANCE_MM, help="with --postprocess (default: %(default)s)"
-    )
-    parser.add_argument("--kidney-ml", type=float, default=KIDNEY_ML, help="with --postprocess (default: %(default)s)")
-    parser.add_argument(
+    option = parser.add_argument
+    option("truth", metavar="TRUTH", type=Path, help="KiTS folder, or a folder of NAME.nii.gz; or one file")
+    option("--out", metavar="DIR", type=Path, help="folder for the scores (default: PREDICTIONS/evaluation)")
+    option("--split", metavar="FILE", type=Path, help="CACHE/split.json: score one set only (default: all cases)")
+    option("--part", type=set_name, choices=SETS, default="test", help="set of --split to score (default: %(default)s)")
+    option("--postprocess", action="store_true", help="also score after removing objects far from the kidneys")
+    for name, value, text in (
+        ("distance-mm", DISTANCE_MM, "remove objects farther than this from both kidneys"),
+        ("kidney-ml", KIDNEY_ML, "objects of this volume or more are kidneys"),
+    ):
+        text = f"with --postprocess: {text} (default: %(default)s)"
+        option(f"--{name}", metavar=name[-2:].upper(), type=float, default=value, help=text)
+    option(
         "--against",
         metavar="OTHER",
         type=Path,
         help="compare by patient with other predictions (a folder like PREDICTIONS) or their scores.json",
     )
-    parser.add_argument("--jobs", metavar="N", type=int, default=1, help="processes (default: %(default)s)")
-    parser.add_argument(
+    option("--jobs", metavar="N", type=int, default=1, help="number of processes (default: %(default)s)")
+    option(
         "--shard",
         metavar="I/N",
-        help="score the I-th of N parts of the cases, I from 0; the others may be scored at the same time, anywhere "
-        "with the same folders, and the last one writes the scores",
+        help="score part I of N of the cases, I from 0; the other parts can run at the same time, on any machine with "
+        "the same folders, and the last one writes the scores",
     )
-    parser.add_argument(
-        "--scheduler", metavar="ADDRESS", help="score on the workers of this Dask scheduler, such as tcp://node1:8786"
-    )
-    parser.add_argument("--force", action="store_true", help="replace other scores in --out")
+    option("--scheduler", metavar="ADDRESS", help="run on the workers of this Dask scheduler, e.g. tcp://node1:8786")
+    option("--force", action="store_true", help="replace other scores in --out")
     return parser
 
 
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
-    """Run the command: exit code 0, or 2 where a prediction could not be read (the others are scored)."""
+    """Run the command; exit code 2 if a prediction is unreadable (the others are scored)."""
     check_limits(arguments.distance_mm, arguments.kidney_ml)
     options: dict[str, Any] = {}
     if arguments.split:
         options["patients"] = patients_of(arguments.split, arguments.part)
     if arguments.postprocess:
         options |= {"distance_mm": arguments.distance_mm, "kidney_ml": arguments.kidney_ml}
-    others = _read_others(arguments.against)  # a mistake there is better known before the minutes of scoring
+    others = _read_others(arguments.against)  # report an error there before the minutes of scoring
     out = arguments.out or default_out(arguments.predictions)
     if arguments.shard or arguments.scheduler:
         if arguments.against and others is None:
             raise InputError(
-                f"--against {arguments.against}: in parts only with scores, found other predictions; score these "
-                "by themselves first, and give their scores.json"
+                f"--against {arguments.against}: --shard and --scheduler compare with scores only, found predictions; "
+                "score these first and give their scores.json"
             )
-        code, result = _in_parts(arguments, out, options)
-        if result is None:
-            return code
+        result = _score_parts(arguments, out, options)
+        if isinstance(result, int):
+            return result
     else:
         result = score_folders(arguments.predictions, arguments.truth, jobs=arguments.jobs, **options)
     print(_tables(result, options))
     for line in _findings(result):
         print(line, file=sys.stderr)
-    for path in write_scores(result.rows, out, details(result, options), arguments.force):
+    for path in write_scores(result.rows, out, result.details(options), arguments.force):
         print(f"wrote {path}")
     if arguments.against:
         if others is None:
@@ -110,7 +107,8 @@ def main(arguments: argparse.Namespace) -> int:
     return 2 if result.unreadable else 0
 
 
-def _in_parts(arguments: argparse.Namespace, out: Path, options: Mapping[str, Any]) -> tuple[int, Evaluation | None]:
+def _score_parts(arguments: argparse.Namespace, out: Path, options: Mapping[str, Any]) -> Evaluation | int:
+    """Return the scores of all cases, or the exit code if they are not complete."""
     parts = score_parts(
         arguments.predictions,
         arguments.truth,
@@ -123,7 +121,7 @@ def _in_parts(arguments: argparse.Namespace, out: Path, options: Mapping[str, An
     for line in parts.failures:
         print(f"error: {line}", file=sys.stderr)
     if parts.evaluation is not None:
-        return 0, parts.evaluation
+        return parts.evaluation
     for line in parts.unreadable:
         print(f"error: {line} (counted as empty)", file=sys.stderr)
     what = f"shard {arguments.shard} is done" if arguments.shard else "the scores are not complete"
@@ -131,29 +129,23 @@ def _in_parts(arguments: argparse.Namespace, out: Path, options: Mapping[str, An
         f"{out}: {what} ({parts.made} scored, {parts.kept} kept, {len(parts.failures)} failed); "
         "cases.csv and scores.json are written when all cases are scored"
     )
-    return (2 if parts.failures or parts.unreadable else 0), None
+    return 2 if parts.failures or parts.unreadable else 0
 
 
 def _read_others(against: Path | None) -> list[dict[str, Any]] | None:
     if against is None:
         return None
     if not against.exists():
-        raise InputError(f"--against {against}: there is no such file or folder")
+        raise InputError(f"--against {against}: no such file or folder", code="no_such_file")
     scores = find_scores(against)
     return None if scores is None else read_rows(scores)
 
 
 def _tables(result: Evaluation, options: Mapping[str, Any]) -> str:
-    scores = scores_of(result.rows)
-    summary, count = scores["summary"], len(result.rows)
-    titles = {
-        "all": f"Table 1, {count} case{'s' * (count != 1)}; left out is what truth and prediction both lack",
-        "where_present": "Only cases whose truth holds the structure",
-    }
-    tables = [format_table1(summary[key], title, summary.get(AFTER + key)) for key, title in titles.items()]
-    title = "Tumors found, by their largest diameter"
-    tables.append(format_detection(scores["detection"], title, scores.get(f"{AFTER}detection")))
-    for prefix, when in (("", ""), (AFTER, " after the rule")):
+    scores, count = scores_of(result.rows), len(result.rows)
+    title = f"Table 1, {count} case{'s' * (count != 1)}; structures absent in truth and prediction are left out"
+    tables = [format_scores(scores, title)]
+    for prefix, when in (("", ""), (POSTPROCESSED, ", post-processed,")):
         names = scores.get(f"{prefix}zero_tumor_dice")
         if names:
             more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
@@ -161,17 +153,17 @@ def _tables(result: Evaluation, options: Mapping[str, Any]) -> str:
             tables.append(f"Tumor Dice 0{when} in {len(names)} of {count} cases: {shown}{more}")
     if "distance_mm" in options:
         rule = f"farther than {options['distance_mm']:g} mm, kidneys from {options['kidney_ml']:g} mL"
-        tables.append(f"The rule removes objects {rule}.")
+        tables.append(f"Post-processing removes objects {rule}.")
     return "\n\n".join(tables)
 
 
 def _findings(result: Evaluation) -> list[str]:
-    """Say what did not fit: a line for each unreadable file, one for all missing, one for all extra ones."""
+    """Return one line per unreadable file, one for all missing predictions, and one for all extra ones."""
     lines = [f"error: {line} (counted as empty)" for line in result.unreadable]
     if result.missing:
         lines.append(f"missing, counted as empty: {', '.join(result.missing)}")
     if result.extra:
-        lines.append(f"left out, of no case to score: {', '.join(result.extra)}")
+        lines.append(f"left out, without a case to score: {', '.join(result.extra)}")
     return lines
 
 

@@ -1,98 +1,155 @@
-"""A folder of predictions against a folder of truths, case by case, in one process or several."""
+"""Score a folder of predictions against a folder of true labels: plan, score and join, at once or in parts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from data_prep.cli import progress
 from data_prep.datasets.kits import patient_of
 from data_prep.datasets.label_files import find_label_files
 from data_prep.errors import InputError
-from data_prep.parallel.workers import Died, in_workers
-from kidney_seg.evaluate.case_scores import score_case
+from data_prep.files.atomic import remove_leftovers
+from data_prep.parallel.shards import PARTS, Shard
+from data_prep.parallel.tasks import WorkerDied, check_jobs, run
+from kidney_seg.evaluate.case_scores import check_same_grid, score_case
+from kidney_seg.evaluate.parts import made_of, read_note, write_note
+from kidney_seg.evaluate.score_files import default_out, write_scores
 from kidney_seg.postprocess.distant_objects import KIDNEY_ML, remove_distant_objects
-
-if TYPE_CHECKING:
-    from data_prep.geometry.volume import Volume
-from collections.abc import Mapping
-
-from kidney_seg.evaluate.score_files import write_scores
 
 
 @dataclass
 class Evaluation:
-    """Scores by case, and what did not fit. Missing and unreadable predictions count as empty in `rows`."""
+    """Scores per case, and what did not match. Missing and unreadable predictions count as empty in `rows`."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)  # cases without a prediction
-    unreadable: list[str] = field(default_factory=list)  # predictions; one line each, file and reason
-    extra: list[str] = field(default_factory=list)  # predictions of no case to score; left out
+    unreadable: list[str] = field(default_factory=list)  # one line per prediction: file and reason
+    extra: list[str] = field(default_factory=list)  # predictions without a case to score; left out
+
+    def details(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return what `scores.json` holds besides the scores; `options` as for `score_folders`."""
+        distance_mm, kidney_ml = options.get("distance_mm"), options.get("kidney_ml", KIDNEY_ML)
+        return {
+            "protocol": "Table 1 by KiTS19: kidney is label > 0, tumor label > 1, cysts are kidney",
+            "rule": None if distance_mm is None else {"distance_mm": distance_mm, "kidney_ml": kidney_ml},
+            "missing": self.missing,
+            "unreadable": self.unreadable,
+            "extra": self.extra,
+        }
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be scored: `tasks` are arguments of `score_task`, by case; missing, extra: as of `Evaluation`."""
+class Parts:
+    """Result of scoring a part of the cases: the evaluation of all, and how this part went."""
 
-    tasks: list[tuple]
-    missing: list[str]
-    extra: list[str]
+    evaluation: Evaluation | None  # None until all cases are scored
+    failures: list[str]  # one line per case that cannot be scored
+    unreadable: list[str]  # one line per prediction that counts as empty
+    made: int  # cases scored now
+    kept: int  # cases scored before
 
-    def join(self, scored: Sequence[Scored]) -> Evaluation:
-        """Return the evaluation, given what every task gave, in the tasks' order."""
-        return Evaluation(
-            rows=[result.row for result in scored if result.row is not None],
-            missing=self.missing,
-            unreadable=[result.unreadable for result in scored if result.unreadable is not None],
-            extra=self.extra,
-        )
+
+@dataclass(frozen=True)
+class Task:
+    """One case to score. predicted: None counts as empty; distance_mm: None for no post-processing."""
+
+    case: str
+    truth: Path
+    predicted: Path | None
+    distance_mm: float | None
+    kidney_ml: float
+    note: Path | None = None  # the file that keeps the scores, see `parts`
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What one case gave: its row, and why its prediction could not be read; or why it could not be scored.
-
-    kept: it was not scored now, but had been before (`score_parts`).
-    """
+    """Result of a task: its row, or the error; why its prediction is unreadable; kept: read from a note."""
 
     row: dict[str, Any] | None = None
     unreadable: str | None = None
-    error: str | None = None
+    error: InputError | None = None
     kept: bool = False
 
 
-def score_folders(
+Results = dict[Task, Scored]
+
+
+def evaluate_folders(
+    predictions: str | Path, truth: str | Path, out: str | Path | None = None, *, force: bool = False, **options: Any
+) -> Evaluation:
+    """Score predictions (`options` as for `score_folders`) and write `cases.csv` and `scores.json` into `out`.
+
+    `out` is a folder (default: `evaluation` beside the label files); `force` replaces other scores in it.
+    """
+    result = score_folders(predictions, truth, **options)
+    write_scores(result.rows, out or default_out(predictions), result.details(options), force)
+    return result
+
+
+def score_folders(predictions: str | Path, truth: str | Path, *, jobs: int = 1, **options: Any) -> Evaluation:
+    """Score the prediction of every case with true labels.
+
+    A missing or unreadable prediction counts as empty, as on the challenge's server.
+
+    Args:
+        predictions, truth: folder of label files, or one file.
+        jobs: number of processes; the result is the same for any number.
+        options: `patients`: whose cases to score (default: all); `distance_mm`, `kidney_ml`: also score after
+            `postprocess.remove_distant_objects`.
+
+    Raises:
+        InputError: truth and prediction lie on different grids, a truth is unreadable, one of `patients` has none, no
+            prediction belongs to a case to score, or a process died.
+    """
+    check_jobs(jobs)
+    joined, tasks = plan_scores(predictions, truth, **options)
+    return _join(joined, _run(score_task, tasks, "scoring", stop=True, jobs=jobs))
+
+
+def score_parts(
     predictions: str | Path,
     truth: str | Path,
+    out: str | Path,
     *,
-    patients: Collection[str] | None = None,
-    distance_mm: float | None = None,
-    kidney_ml: float = KIDNEY_ML,
+    shard: Shard | None = None,
+    scheduler: str | None = None,
     jobs: int = 1,
-) -> Evaluation:
-    """Score the predictions, as the files are, of every case with true labels, or only of `patients`.
+    **options: Any,
+) -> Parts:
+    """Score the cases of a shard, or all, keep a note of each in `out`, and join all cases once all have notes.
 
-    With `distance_mm` the rows also hold the scores after `postprocess.remove_distant_objects`. A missing or
-    unreadable prediction counts as empty, as on the challenge's server, and is listed; so is one without a
-    truth, which is left out. `jobs` processes share the cases; the result is the same for any number.
-    InputError where truth and prediction lie on different grids, a truth cannot be read, one of `patients` has no
-    truth, no prediction is of a case to score, and where a process dies under its case.
+    The joined evaluation, and the other arguments, are those of `score_folders`. A note, which another process may have
+    written, counts only for the same bytes of truth and prediction, the same rule and version. An error costs only its
+    case. `scheduler`: address of a Dask scheduler whose workers, with the same paths, score instead of processes here.
     """
-    if jobs < 1:
-        raise InputError(f"jobs {jobs}: expected 1 or more")
-    plan = plan_scores(predictions, truth, patients=patients, distance_mm=distance_mm, kidney_ml=kidney_ml)
-    scored: dict[int, Scored] = {}
-    with closing(in_processes(score_task, plan.tasks, jobs)) as results:
-        for index, result in progress(results, "scoring", total=len(plan.tasks)):
-            if result.error is not None:
-                raise InputError(result.error)
-            scored[index] = result
-    return plan.join([scored[index] for index in range(len(plan.tasks))])
+    check_jobs(jobs, scheduler)
+    joined, tasks = plan_scores(predictions, truth, **options)
+    notes = Path(out) / PARTS
+    tasks = [replace(task, note=notes / f"{task.case}.json") for task in tasks]
+    own = tasks if shard is None else shard.pick(tasks)
+    notes.mkdir(parents=True, exist_ok=True)
+    try:
+        found = _run(score_task, own, "scoring", jobs=jobs, scheduler=scheduler)
+    finally:
+        remove_leftovers(notes)  # of processes that died
+    failures = [str(result.error) for result in found.values() if result.error is not None]
+    kept = sum(result.kept for result in found.values())
+    others = [task for task in tasks if task not in found]
+    complete = not failures and all(task.note is not None and task.note.is_file() for task in others)
+    noted = _run(partial(score_task, only_noted=True), others, "joining", jobs=jobs) if complete and others else {}
+    complete = complete and all(result.row is not None for result in noted.values())
+    return Parts(
+        _join(joined, {task: (found | noted)[task] for task in tasks}) if complete else None,
+        failures,
+        _unreadable(found),
+        made=len(found) - kept - len(failures),
+        kept=kept,
+    )
 
 
 def plan_scores(
@@ -102,133 +159,90 @@ def plan_scores(
     patients: Collection[str] | None = None,
     distance_mm: float | None = None,
     kidney_ml: float = KIDNEY_ML,
-) -> Plan:
-    """Return what `score_folders` scores; arguments and InputError as there."""
+) -> tuple[Evaluation, list[Task]]:
+    """Return an evaluation without rows, and one task per case; arguments and errors as of `score_folders`."""
     files, truths = find_label_files(predictions), find_label_files(truth)
-    if Path(predictions).is_file() and len(truths) == 1:  # one file against one: their names need not agree
+    if Path(predictions).is_file() and len(truths) == 1:  # one file against one: their names may differ
         files = dict(zip(truths, files.values(), strict=True))
     if patients is not None:
-        truths = _only(truths, set(patients), truth)
+        absent = set(patients) - {patient_of(name) for name in truths}
+        if absent:
+            raise InputError(
+                f"has no labels of {len(absent)} of {len(patients)} patients to score ({_some(sorted(absent))}); "
+                "expected the folder that the cache was built from",
+                path=truth,
+            )
+        truths = {name: path for name, path in truths.items() if patient_of(name) in patients}
     if not set(files) & set(truths):
         raise InputError(
-            f"{predictions}: none of {len(files)} predictions ({_some(files)}) is of a case to score "
-            f"({_some(truths)}); expected the same names in both"
+            f"none of {len(files)} predictions ({_some(files)}) belongs to a case to score ({_some(truths)}); "
+            "expected the same names in both",
+            path=predictions,
         )
-    return Plan(
-        tasks=[(name, path, files.get(name), distance_mm, kidney_ml) for name, path in truths.items()],
-        missing=[name for name in truths if name not in files],
-        extra=[name for name in files if name not in truths],
-    )
+    missing, extra = ([name for name in one if name not in other] for one, other in ((truths, files), (files, truths)))
+    tasks = [Task(name, path, files.get(name), distance_mm, kidney_ml) for name, path in truths.items()]
+    return Evaluation(missing=missing, extra=extra), tasks
 
 
-def in_processes(function: Callable[..., Scored], tasks: Sequence[tuple], jobs: int) -> Generator[tuple[int, Scored]]:
-    """Call `function(*task)`, the task's first item the case's name, in `jobs` processes; 1: in this one.
+def score_task(task: Task, only_noted: bool = False) -> Scored:
+    """Score one case, or return what its note holds (with `only_noted` nothing else). An InputError is returned."""
+    try:
+        if task.note is None:
+            return _score(task)
+        rule = None if task.distance_mm is None else [task.distance_mm, task.kidney_ml]
+        key = made_of(task.case, task.truth, task.predicted, rule)
+        if noted := read_note(task.note, key):
+            return Scored(*noted, kept=True)
+        scored = Scored() if only_noted else _score(task)
+    except InputError as error:
+        return Scored(error=error)
+    if scored.row is not None:
+        write_note(task.note, key, scored.row, scored.unreadable)
+    return scored
 
-    Yields (index of the task, result) as they finish; a process that dies is its case's error.
-    """
-    if jobs == 1:
-        yield from ((index, function(*task)) for index, task in enumerate(tasks))
-        return
-    with closing(in_workers(function, tasks, jobs)) as results:
-        for index, result in results:
-            if isinstance(result, Died):
-                result = Scored(
-                    error=f"{tasks[index][0]}: the process that scored it {result}, mostly for lack of memory; "
-                    "run again with fewer --jobs"
-                )
-            yield index, result
 
-
-def score_task(
-    name: str, truth_path: Path, predicted_path: Path | None, distance_mm: float | None, kidney_ml: float
-) -> Scored:
-    """Score one case; arguments as of `score_folders`, by case. Never raises InputError: it is part of the result."""
+def _score(task: Task) -> Scored:
     from data_prep.volume import read_labels
 
-    unreadable = None
-    try:
-        true = read_labels(truth_path)
-        predicted = np.zeros_like(true.voxels)
-        if predicted_path is not None:
-            try:
-                found = read_labels(predicted_path)
-            except InputError as error:
-                unreadable = str(error)
-            else:
-                _check_grid(found, true)
-                predicted = found.voxels
-    except InputError as error:  # said by the process that waits for this one
-        return Scored(error=str(error))
-    cleaned = None
-    if distance_mm is not None:
-        cleaned = remove_distant_objects(predicted, true.spacing_mm, distance_mm, kidney_ml)
-    return Scored(score_case(name, true.voxels, predicted, true.spacing_mm, cleaned), unreadable)
+    true, unreadable, cleaned = read_labels(task.truth), None, None
+    predicted = np.zeros_like(true.voxels)
+    if task.predicted is not None:
+        try:
+            found = read_labels(task.predicted)
+        except InputError as error:
+            unreadable = error.detail
+        else:
+            check_same_grid(found, true)
+            predicted = found.voxels
+    if task.distance_mm is not None:
+        cleaned = remove_distant_objects(predicted, true.spacing_mm, task.distance_mm, task.kidney_ml)
+    return Scored(score_case(task.case, true.voxels, predicted, true.spacing_mm, cleaned), unreadable)
 
 
-def _only(truths: dict[str, Path], patients: set[str], where: str | Path) -> dict[str, Path]:
-    absent = patients - {patient_of(name) for name in truths}
-    if absent:
-        raise InputError(
-            f"{where}: has no labels of {len(absent)} of {len(patients)} patients to score "
-            f"({_some(sorted(absent))}); expected the folder that the cache was built from"
-        )
-    return {name: path for name, path in truths.items() if patient_of(name) in patients}
+def _run(
+    function: Callable[[Task], Scored], tasks: Sequence[Task], what: str, *, stop: bool = False, **how: Any
+) -> Results:
+    """Return the results of all tasks; `stop` raises the first error. `how`: jobs and scheduler."""
+    found: Results = {}
+    with run(function, tasks, what=what, **how) as results:
+        for index, result in results:
+            if isinstance(result, WorkerDied):
+                kept = ": scored cases are kept" if tasks[index].note else ""
+                result = Scored(error=InputError(f"{tasks[index].case}: {result}{kept}", code="worker_died"))
+            if stop and result.error is not None:
+                raise result.error
+            found[tasks[index]] = result
+    return {task: found[task] for task in tasks}
 
 
-def _check_grid(found: Volume, true: Volume) -> None:
-    from data_prep.geometry.source_grid import same_grid
-
-    mine, theirs = found.source.axial, true.source.axial  # a DICOM SEG has other axes than a KiTS file
-    if same_grid(theirs, mine):
-        return
-    differences = ", ".join(
-        f"{key} {_numbers(getattr(mine, key))} instead of {_numbers(getattr(theirs, key))}"
-        for key in ("size", "spacing", "origin", "direction")
-        if getattr(mine, key) != getattr(theirs, key)
-    )
-    raise InputError(
-        f"{found.path}: lies on another grid than its truth {true.path}: {differences}; "
-        "expected labels on the grid of the case's own files"
-    )
+def _join(joined: Evaluation, scored: Results) -> Evaluation:
+    rows = [result.row for result in scored.values() if result.row is not None]
+    return replace(joined, rows=rows, unreadable=_unreadable(scored))
 
 
-def _numbers(values: Collection[float]) -> str:
-    return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"
+def _unreadable(scored: Results) -> list[str]:
+    return [f"{task.predicted}: {one.unreadable}" for task, one in scored.items() if one.unreadable is not None]
 
 
 def _some(names: Collection[str]) -> str:
     return ", ".join(list(names)[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def evaluate_folders(
-    predictions: str | Path,
-    truth: str | Path,
-    out: str | Path | None = None,
-    *,
-    force: bool = False,
-    **options: Any,
-) -> Evaluation:
-    """Score (see `score_folders` for `options`) and write `cases.csv` and `scores.json` into `out`, a folder.
-
-    `out` is `evaluation` in (or, for one file, beside) `predictions` where it is not given.
-    """
-    result = score_folders(predictions, truth, **options)
-    write_scores(result.rows, out or default_out(predictions), details(result, options), force)
-    return result
-
-
-def default_out(predictions: str | Path) -> Path:
-    predictions = Path(predictions)
-    return (predictions.parent if predictions.is_file() else predictions) / "evaluation"
-
-
-def details(result: Evaluation, options: Mapping[str, Any]) -> dict[str, Any]:
-    rule = None
-    if options.get("distance_mm") is not None:
-        rule = {"distance_mm": options["distance_mm"], "kidney_ml": options.get("kidney_ml", KIDNEY_ML)}
-    kept = {"missing": result.missing, "unreadable": result.unreadable, "extra": result.extra}
-    return {
-        "protocol": "Table 1 by KiTS19: kidney is label > 0, tumor label > 1, cysts are kidney",
-        "rule": rule,
-        **kept,
-    }

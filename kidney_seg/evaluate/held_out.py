@@ -1,4 +1,4 @@
-"""The last step of a run: the test patients, predicted at their own resolution and scored once."""
+"""The labelled cases of a set, with the source files at whose resolution they are scored."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ class HeldOut:
 
 
 def held_out_cases(manifest: Manifest, split: Mapping[str, Sequence[str]], part: str = "test") -> list[HeldOut]:
-    """Return the labelled cases of a set. InputError if a source file is gone: better now than after hours of work.
-
-    Only looks whether the files are there; nothing of a patient is read.
-    """
+    """Return the labelled cases of a set. InputError if a source file does not exist; no file is read."""
     patients = set(split[part])
     cases = []
     for entry in manifest.entries:
@@ -32,12 +29,13 @@ def held_out_cases(manifest: Manifest, split: Mapping[str, Sequence[str]], part:
             continue
         if entry.image_path is None or entry.label_path is None:
             raise InputError(
-                f"{manifest.root / SOURCES}: does not tell where the files of {part} case {entry.case} are; it is "
-                "scored at its own resolution; bring this file along with the cache, or build the cache again"
+                f"does not name the files of {part} case {entry.case}, which is scored at their resolution; copy this "
+                "file along with the cache, or build the cache again",
+                path=manifest.root / SOURCES,
             )
-        cases.append(HeldOut(entry.case, entry.patient, Path(entry.image_path), Path(entry.label_path)))
-    for case in cases:
+        case = HeldOut(entry.case, entry.patient, Path(entry.image_path), Path(entry.label_path))
         for path in (case.image, case.labels):
             if not path.exists():
-                raise InputError(f"{path}: {part} case {case.case} was built from this, which is gone; put it back")
+                raise InputError(f"no such file; {part} case {case.case} was built from it; restore it", path=path)
+        cases.append(case)
     return cases

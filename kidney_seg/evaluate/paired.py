@@ -11,18 +11,20 @@ import numpy as np
 
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json
-from kidney_seg.evaluate.case_scores import AFTER, OF_PREDICTION
-from kidney_seg.metrics.statistics import by_patient, mean_interval, paired, permutation_p
+from kidney_seg.evaluate.case_scores import OF_PREDICTION, POSTPROCESSED
+from kidney_seg.evaluate.tables import align, format_interval
+from kidney_seg.metrics.missing import format_score
+from kidney_seg.metrics.statistics import by_patient, paired, paired_difference, permutation_p
 
 Row = Mapping[str, Any]
-SAME_ML = 1e-3  # true volumes of a case in two files of scores may differ by this share: rounding of spacings
+SAME_ML = 1e-3  # relative tolerance of a case's true volume in two files of scores: spacings are rounded
 
 
 def where_present(rows: Sequence[Row], key: str) -> list[Row]:
-    """Return the rows whose truth holds the structure that a column is about (tumor and masses: the tumor).
+    """Return the rows whose truth holds the structure of a column (tumor and masses: the tumor).
 
-    With these only, every figure exists in every prediction, so that two of them are compared on the same cases. False
-    alarms in the other cases are for columns of their own. All rows for `false_tumors`.
+    Every prediction has a score in these cases, so that two predictions are compared on the same ones. All rows for
+    `false_tumors`.
     """
     if key.endswith("false_tumors"):
         return list(rows)
@@ -31,12 +33,14 @@ def where_present(rows: Sequence[Row], key: str) -> list[Row]:
 
 
 def compare_rows(rows: Sequence[Row], others: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return a dict for every figure that both sets of rows have: `rows` against `others`, by patient.
+    """Return one dict per score that both sets of rows have: `rows` against `others`, paired by patient.
 
-    {"figure", "patients", "mean", "other_mean", "difference" (mean - other_mean), "low", "high", "p"}: over the
-    patients whose truth holds the structure (`where_present`), a patient's cases averaged; 95 % bootstrap interval
-    and two-sided p of the permutation test of the paired differences. Figures over no patient are left out. InputError
-    where they share no case, or a shared case has other true volumes.
+    Each has `figure` (the column), `patients`, `mean`, `other_mean`, `difference` (mean - other_mean), its 95 %
+    bootstrap interval `low`, `high`, and `p` of the permutation test; over patients whose truth holds the structure,
+    with a patient's cases averaged. Scores of no patient are left out.
+
+    Raises:
+        InputError: they share no case, or a shared case has different true volumes.
     """
     found = {row["case"]: row for row in others}
     pairs = [(row, found[row["case"]]) for row in rows if row["case"] in found]
@@ -50,64 +54,61 @@ def compare_rows(rows: Sequence[Row], others: Sequence[Row]) -> list[dict[str, A
                     "expected scores against the same truth"
                 )
     made = []
-    for key in (prefix + key for prefix in ("", AFTER) for key in OF_PREDICTION):
+    for key in (prefix + key for prefix in ("", POSTPROCESSED) for key in OF_PREDICTION):
         if not (key in pairs[0][0] and key in pairs[0][1]) or "predicted" in key:
             continue
         first = by_patient(where_present([other for _, other in pairs], key), key)
         second = by_patient(where_present([row for row, _ in pairs], key), key)
-        differences = paired(first, second)
-        if not differences:
+        difference, low, high, patients = paired_difference(first, second)
+        if not patients:
             continue
-        low, high = mean_interval(differences)
         shared = sorted(set(first) & set(second))
         made.append(
             {
                 "figure": key,
-                "patients": len(differences),
+                "patients": patients,
                 "mean": float(np.mean([second[patient] for patient in shared])),
                 "other_mean": float(np.mean([first[patient] for patient in shared])),
-                "difference": float(np.mean(differences)),
+                "difference": difference,
                 "low": low,
                 "high": high,
-                "p": permutation_p(differences),
+                "p": permutation_p(paired(first, second)),
             }
         )
     return made
 
 
 def format_comparison(compared: Sequence[Row], other: str) -> str:
-    """Return `compare_rows` as lines for the screen; `other` names what was compared with."""
-    width = max(len(row["figure"]) for row in compared)
-    lines = [
-        f"Against {other}, by patient, where the truth holds the structure",
-        f"{'':{width}} patients     here    there  difference [95 % interval]         p",
-    ]
-    for row in compared:
-        interval = "" if math.isnan(row["low"]) else f"[{row['low']:+.3f}, {row['high']:+.3f}]"
-        lines.append(
-            f"{row['figure']:{width}} {row['patients']:8d} {row['mean']:8.3f} {row['other_mean']:8.3f}  "
-            f"{row['difference']:+10.3f} {interval:20} {row['p']:6.4f}"
+    """Return `compare_rows` as lines of text; `other` names what was compared with."""
+    head = ("", "patients", "here", "there", "difference", "[95 % interval]", "p")
+    cells = [
+        (
+            row["figure"],
+            str(row["patients"]),
+            *(format_score(row[key]) for key in ("mean", "other_mean")),
+            f"{row['difference']:+.3f}",
+            format_interval(row, sign="+"),
+            f"{row['p']:.4f}",
         )
-    return "\n".join(lines)
+        for row in compared
+    ]
+    title = f"Against {other}, by patient, where the truth holds the structure"
+    return "\n".join([title, *align([head, *cells])])
 
 
 def find_scores(path: str | Path) -> Path | None:
-    """Return the `scores.json` that a path is or holds; None for a folder without, such as one of predictions."""
-    path = Path(path)
-    if path.is_file():
-        return path if path.suffix == ".json" else None
-    return path / "scores.json" if (path / "scores.json").is_file() else None
+    """Return the `scores.json` that a path is or holds; None for a folder without one, such as predictions."""
+    found = Path(path) if Path(path).suffix == ".json" else Path(path) / "scores.json"
+    return found if found.is_file() else None
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """Return the cases of a `scores.json`. InputError where it is none."""
+    """Return the cases of a `scores.json`. InputError if it is none."""
     content = read_json(path, "file of scores")
     rows = content.get("cases") if isinstance(content, dict) else None
-    needed = ("case", "patient", "kidney_ml", "tumor_ml")
-    if not isinstance(rows, list) or not all(
-        isinstance(row, dict) and all(key in row for key in needed) for row in rows
-    ):
+    needed = {"case", "patient", "kidney_ml", "tumor_ml"}
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and needed <= set(row) for row in rows):
         raise InputError(
-            f"{path}: is no file of scores (no list of cases); expected a scores.json of evaluate or of a run"
+            "is no file of scores (no list of cases); expected a scores.json of evaluate or of a run", path=path
         )
     return rows

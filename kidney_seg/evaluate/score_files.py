@@ -1,9 +1,8 @@
-"""The files and the table of scores: cases.csv, scores.json, and Table 1 as text."""
+"""The files of scores: cases.csv, scores.json and against.json."""
 
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,19 +12,27 @@ from data_prep.files.atomic import replacing
 from data_prep.files.json_files import read_json, write_json
 from kidney_seg.evaluate.case_scores import COLUMNS, LESIONS
 from kidney_seg.evaluate.summary import detections, summarize, zero_tumor_dice
+from kidney_seg.metrics.missing import nan_to_none
 
-SCHEMA = 2  # of scores.json; docs/howto/scores.md tells what is in it
+SCORES_SCHEMA = 2  # of scores.json, see docs/howto/scores.md
+COMPARISON_SCHEMA = 1  # of against.json
+
+
+def default_out(predictions: str | Path) -> Path:
+    """Return the default folder for the scores of a folder of predictions, or of one file."""
+    predictions = Path(predictions)
+    return (predictions.parent if predictions.is_file() else predictions) / "evaluation"
 
 
 def scores_of(rows: Sequence[Mapping[str, Any]], details: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the content of `scores.json` for rows of `case_scores.score_case`; see docs/howto/scores.md.
+    """Return the content of `scores.json` for rows of `case_scores.score_case`; `details` are added to it.
 
-    The rows' `LESIONS` go into a list of their own; `details` join.
+    The rows' `LESIONS` go into a list of their own.
     """
     lesions = [lesion for row in rows for lesion in row[LESIONS]]
     rows = [{key: value for key, value in row.items() if key != LESIONS} for row in rows]
     return {
-        "schema": SCHEMA,
+        "schema": SCORES_SCHEMA,
         "summary": summarize(rows),
         **detections(rows, lesions),
         **zero_tumor_dice(rows),
@@ -36,19 +43,15 @@ def scores_of(rows: Sequence[Mapping[str, Any]], details: Mapping[str, Any] | No
 
 
 def write_scores(
-    rows: Sequence[Mapping[str, Any]],
-    out: str | Path,
-    details: Mapping[str, Any] | None = None,
-    force: bool = False,
+    rows: Sequence[Mapping[str, Any]], out: str | Path, details: Mapping[str, Any] | None = None, force: bool = False
 ) -> list[Path]:
-    """Write `cases.csv` and `scores.json` (see `scores_of`) into the folder `out`; return both.
+    """Write `cases.csv` and `scores.json` (see `scores_of`) into the folder `out`; return both paths.
 
-    The CSV has `COLUMNS` and further ones in the order of the first row. NaN is an empty field there (it has six
-    decimals) and null in the JSON. InputError where `out` holds other scores already, unless `force`; the very same
-    are no conflict.
+    The CSV has `COLUMNS`, then further ones in the order of the first row; floats have six decimals. NaN is an empty
+    field there and null in the JSON. InputError if `out` holds different scores, unless `force`.
     """
     table, report = Path(out) / "cases.csv", Path(out) / "scores.json"
-    content = without_nan(scores_of(rows, details))
+    content = nan_to_none(scores_of(rows, details))
     _refuse_other(report, content, force)
     rows = content["cases"]
     columns = list(dict.fromkeys([*COLUMNS, *(rows[0] if rows else ())]))
@@ -62,12 +65,12 @@ def write_scores(
 
 
 def write_comparison(compared: Sequence[Mapping[str, Any]], other: str, out: str | Path, force: bool = False) -> Path:
-    """Write `against.json` (`against.compare_rows`, and what was compared with) into the folder `out`; return it.
+    """Write `paired.compare_rows`, and what was compared with, as `against.json` into the folder `out`; return it.
 
-    InputError where it holds another comparison already, unless `force`.
+    InputError if it holds another comparison, unless `force`.
     """
     path = Path(out) / "against.json"
-    content = without_nan({"schema": 1, "against": other, "figures": compared})
+    content = nan_to_none({"schema": COMPARISON_SCHEMA, "against": other, "figures": compared})
     _refuse_other(path, content, force)
     write_json(path, content)
     return path
@@ -75,15 +78,4 @@ def write_comparison(compared: Sequence[Mapping[str, Any]], other: str, out: str
 
 def _refuse_other(path: Path, content: Any, force: bool) -> None:
     if path.exists() and not force and read_json(path, "file of scores") != content:
-        raise InputError(f"{path}: holds other scores already; choose another --out, or replace them with --force")
-
-
-def without_nan(content: Any) -> Any:
-    """Return a copy as JSON would give it back: NaN is None, tuples are lists, paths are text."""
-    if isinstance(content, Mapping):
-        return {key: without_nan(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [without_nan(value) for value in content]
-    if isinstance(content, float) and math.isnan(content):
-        return None
-    return str(content) if isinstance(content, Path) else content
+        raise InputError("exists with different scores; choose another --out, or replace it with --force", path=path)

@@ -1,15 +1,15 @@
-"""Rows of scores put together: Table 1 with intervals, every column, tumors found by size, tumors missed whole."""
+"""Summary of the rows of all cases: Table 1 with intervals, every column, detection by size, missed tumors."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from kidney_seg.evaluate.case_scores import AFTER, COLUMNS, OF_PREDICTION
-from kidney_seg.metrics.lesion_detection import HIT_IOU, SIZE_CLASSES, TUMOR_ML
+from kidney_seg.evaluate.case_scores import COLUMNS, OF_PREDICTION, POSTPROCESSED
+from kidney_seg.metrics.lesion_detection import HIT_IOU, SIZE_CLASSES, SPECK_ML
 from kidney_seg.metrics.overlap import STRUCTURES
 from kidney_seg.metrics.statistics import CONFIDENCE, ratio_interval
 
@@ -20,8 +20,7 @@ Summary = dict[str, Any]
 def summarize(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Return Table 1 over `all` cases and over those `where_present` (see `table1`), and every column in `columns`.
 
-    Rows that hold scores after the rule give `postprocessed_all` and `postprocessed_where_present` as well, and their
-    `postprocessed_` columns stand among the others.
+    Rows with post-processed scores also give `postprocessed_all`, `postprocessed_where_present`, and their columns.
     """
     stages = _stages(rows)
     tables = {
@@ -29,22 +28,26 @@ def summarize(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
         for prefix in stages
         for key, present in (("all", False), ("where_present", True))
     }
-    columns = [*COLUMNS[2:], *(AFTER + key for key in OF_PREDICTION if AFTER in stages)]
+    columns = [*COLUMNS[2:], *(POSTPROCESSED + key for key in OF_PREDICTION if POSTPROCESSED in stages)]
     return tables | {"columns": {key: describe(rows, key) for key in columns if all(key in row for row in rows)}}
 
 
 def table1(rows: Sequence[Row], *, prefix: str = "", where_present: bool = False) -> dict[str, Summary]:
     """Summarize cases as the paper's Table 1: kidney, tumor and average, each as `describe` gives it.
 
-    A row has `kidney_dice` and `tumor_dice` (with `prefix` before them, to choose another pair of columns).
-    NaN, a structure absent in truth and prediction alike, is left out and counted in `left_out`. With
-    `where_present` only the cases whose truth holds the structure count (`kidney_ml`, `tumor_ml` > 0), so a
-    false alarm where there is no tumor, 0 in the mean over all cases, is left out too.
+    The mean of "average" is the mean of the two means, as the paper's .763 is of .953 and .572; its median and n are of
+    the cases' own averages, if both scores exist.
 
-    The mean of "average" is the mean of the two means, as the paper's .763 is of .953 and .572; its median
-    and n are of the cases' own averages, where both figures exist.
+    Rows have `kidney_dice` and `tumor_dice`, after the `prefix`; NaN, a structure absent in truth and prediction, is
+    left out. `where_present` takes only cases whose truth holds the structure (`kidney_ml`, `tumor_ml` > 0), and so no
+    false alarms, which are 0 in the mean over all cases.
     """
-    scores = {name: np.array([_score(row, name, prefix, where_present) for row in rows], float) for name in STRUCTURES}
+    scores = {}
+    for name in STRUCTURES:
+        counted = [not where_present or row[f"{name}_ml"] > 0 for row in rows]
+        scores[name] = _column(
+            row[f"{prefix}{name}_dice"] if ok else None for row, ok in zip(rows, counted, strict=True)
+        )
     groups = _groups(rows)
     summary = {name: _describe([values], groups) for name, values in scores.items()}
     return summary | {"average": _describe(list(scores.values()), groups)}
@@ -53,36 +56,24 @@ def table1(rows: Sequence[Row], *, prefix: str = "", where_present: bool = False
 def describe(rows: Sequence[Row], key: str) -> Summary:
     """Return mean, median, n and left_out (NaN) of a column, and the 95 % interval of its mean, `low` and `high`.
 
-    The interval is of patients (`intervals.ratio_interval`): cases of one patient are drawn together. Figures over
-    nothing, and intervals of fewer than two patients, are NaN.
+    The interval is over patients (`statistics.ratio_interval`): cases of one patient are resampled together. Without a
+    value all are NaN, and so is the interval of fewer than two patients.
     """
-    return _describe([np.array([_number(row[key]) for row in rows], float)], _groups(rows))
+    return _describe([_column(row[key] for row in rows)], _groups(rows))
 
 
 def detection(rows: Sequence[Row], lesions: Sequence[Row], prefix: str = "") -> Summary:
-    """Return how many tumors were found by size, and the false ones.
+    """Return how many tumors were found by size, and the number of false ones.
 
-    `sizes`: a row for each of `SIZE_CLASSES` and one for "all", with `n`, `found`, `sensitivity` and its 95 % interval
-    (Wilson's, over tumors; NaN for none). `false_tumors`: their number; `false_per_patient` with `low` and
-    `high`, by bootstrap. `prefix` chooses the figures after the rule.
+    `sizes`: the rows of `detection_rate`. `false_tumors`: their number; `false_per_patient` with `low` and `high`, by
+    bootstrap. `prefix` chooses post-processed scores.
     """
-    from scipy.stats import binomtest
-
-    sizes = []
-    for name in (*SIZE_CLASSES, "all"):
-        found = [bool(lesion[f"{prefix}found"]) for lesion in lesions if name in ("all", lesion["size_class"])]
-        figures = {"size_class": name, "n": len(found), "found": sum(found)}
-        figures |= {"sensitivity": math.nan, "low": math.nan, "high": math.nan}
-        if found:
-            tested = binomtest(sum(found), len(found))
-            interval = tested.proportion_ci(CONFIDENCE, method="wilson")
-            figures |= {"sensitivity": tested.statistic, "low": interval.low, "high": interval.high}
-        sizes.append(figures)
+    sizes = detection_rate([(lesion["size_class"], bool(lesion[f"{prefix}found"])) for lesion in lesions])
     groups = _groups(rows)
     false = np.bincount(groups, [row[f"{prefix}false_tumors"] for row in rows]) if rows else np.zeros(0)
     low, high = ratio_interval([false], [np.ones_like(false)])
     return {
-        "found_means": f"intersection over union of at least {HIT_IOU:g}; objects below {TUMOR_ML:g} mL do not count",
+        "found_means": f"intersection over union of at least {HIT_IOU:g}; objects below {SPECK_ML:g} mL do not count",
         "sizes": sizes,
         "false_tumors": int(false.sum()),
         "false_per_patient": float(false.mean()) if len(false) else math.nan,
@@ -91,13 +82,32 @@ def detection(rows: Sequence[Row], lesions: Sequence[Row], prefix: str = "") -> 
     }
 
 
+def detection_rate(lesions: Sequence[tuple[str, bool]]) -> list[Summary]:
+    """Return one row per size class, and one for "all", of tumors given as (size class, found).
+
+    Rows have `size_class`, `n`, `found`, `sensitivity` and Wilson's 95 % interval `low`, `high`; NaN for no tumor.
+    """
+    from scipy.stats import binomtest
+
+    sizes: list[Summary] = []
+    for name in (*SIZE_CLASSES, "all"):
+        found = [hit for size, hit in lesions if name in ("all", size)]
+        row = {"size_class": name, "n": len(found), "found": sum(found), "sensitivity": math.nan}
+        sizes.append(row | {"low": math.nan, "high": math.nan})
+        if found:
+            tested = binomtest(sum(found), len(found))
+            interval = tested.proportion_ci(CONFIDENCE, method="wilson")
+            sizes[-1] |= {"sensitivity": tested.statistic, "low": interval.low, "high": interval.high}
+    return sizes
+
+
 def detections(rows: Sequence[Row], lesions: Sequence[Row]) -> dict[str, Summary]:
-    """Return {"detection": ...} and, where the rows have scores after the rule, "postprocessed_detection"."""
+    """Return {"detection": ...} and, if the rows have post-processed scores, "postprocessed_detection"."""
     return {f"{prefix}detection": detection(rows, lesions, prefix) for prefix in _stages(rows)}
 
 
 def zero_tumor_dice(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """Return the cases whose true tumor the prediction does not touch at all, before (and after) the rule."""
+    """Return the cases whose true tumor the prediction does not touch, as predicted and post-processed."""
     return {
         f"{prefix}zero_tumor_dice": [
             row["case"] for row in rows if row["tumor_ml"] > 0 and row[f"{prefix}tumor_dice"] == 0
@@ -107,16 +117,11 @@ def zero_tumor_dice(rows: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def _stages(rows: Sequence[Row]) -> tuple[str, ...]:
-    return ("", AFTER) if rows and AFTER + "kidney_dice" in rows[0] else ("",)
+    return ("", POSTPROCESSED) if rows and POSTPROCESSED + "kidney_dice" in rows[0] else ("",)
 
 
-def _score(row: Row, name: str, prefix: str, where_present: bool) -> float:
-    absent = where_present and not row[f"{name}_ml"] > 0
-    return math.nan if absent else _number(row[f"{prefix}{name}_dice"])
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)  # None: NaN that went through JSON
+def _column(values: Iterable[float | None]) -> np.ndarray:
+    return np.array(list(values), float)  # numpy turns None, which JSON has for NaN, into NaN
 
 
 def _groups(rows: Sequence[Row]) -> np.ndarray:
@@ -125,11 +130,10 @@ def _groups(rows: Sequence[Row]) -> np.ndarray:
 
 
 def _describe(columns: Sequence[np.ndarray], groups: np.ndarray) -> Summary:
-    """Describe one figure, or the average of several: float [cases] each, with the patient of each case."""
+    """Describe one score, or the average of several: float [cases] each, with the patient of each case."""
     known = [~np.isnan(column) for column in columns]
     if not all(mask.any() for mask in known):
-        nothing = dict.fromkeys(("mean", "median"), math.nan) | {"n": 0, "left_out": len(groups)}
-        return nothing | {"low": math.nan, "high": math.nan}
+        return dict.fromkeys(("mean", "median", "low", "high"), math.nan) | {"n": 0, "left_out": len(groups)}
     each = np.mean(columns, axis=0)
     each = each[~np.isnan(each)]
     held = np.any(known, axis=0)

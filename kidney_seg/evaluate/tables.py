@@ -1,85 +1,107 @@
-"""Table 1 and the table of detected tumors, as text."""
+"""Table 1 and the table of detected tumors as text, and aligned columns for other tables."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kidney_seg.evaluate.case_scores import AFTER
+from kidney_seg.evaluate.case_scores import POSTPROCESSED, STAGES
+from kidney_seg.metrics.missing import format_score
 from kidney_seg.metrics.overlap import STRUCTURES
 
+Row = Mapping[str, Any]
 
-def table(result: Mapping) -> str:
-    """Return Table 1 of a run's `scores.json`, before and after post-processing, as lines of text."""
+
+def align(rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:
+    """Return rows of cells as lines of text with aligned columns, the first `left` of them to the left.
+
+    >>> align([("case", "dice"), ("a", "0.5")])
+    ['case  dice', 'a      0.5']
+    """
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = (
+        [cell.ljust(width) if place < left else cell.rjust(width) for place, (cell, width) in enumerate(cells)]
+        for cells in (zip(row, widths, strict=True) for row in rows)
+    )
+    return ["  ".join(row).rstrip() for row in padded]
+
+
+def format_interval(row: Row, low: str = "low", high: str = "high", sign: str = "") -> str:
+    """Return "[low, high]" with three decimals; nothing if there is no interval, as in files of older versions."""
+    ends = [format_score(row.get(end)) for end in (low, high)]
+    return "" if "-" in ends else f"[{row[low]:{sign}.3f}, {row[high]:{sign}.3f}]"
+
+
+def format_run(result: Row) -> str:
+    """Return the tables of a run's `scores.json` as lines of text (see `format_scores`)."""
     count = len({row["patient"] for row in result["cases"]})
     title = f"Table 1: Dice of {count} test patients, at the resolution of their CT"
     if result["stop_on"] == "test":
-        title += "\n(the rounds were chosen on these very patients, as the paper did: the figures are optimistic)"
-    summary = result["summary"]
-    text = format_table1(summary["all"], title, summary[AFTER + "all"])
-    present = summary["where_present"]
-    if any(present[name]["n"] < len(result["cases"]) for name in STRUCTURES):
-        title = "Only the cases that hold the structure (a false alarm elsewhere counts 0 above, and not here)"
-        text += "\n\n" + format_table1(present, title, summary[AFTER + "where_present"])
-    if "detection" in result:  # not in runs of older versions
-        found = result["detection"], result[AFTER + "detection"]
-        text += "\n\n" + format_detection(found[0], "Tumors found, by their largest diameter", found[1])
-    return text
+        title += "\n(the rounds were chosen on these patients, as in the paper: the scores are optimistic)"
+    return format_scores(result, title)
 
 
-def format_table1(
-    summary: Mapping[str, Mapping[str, float]],
-    title: str,
-    after: Mapping[str, Mapping[str, float]] | None = None,
-) -> str:
-    """Return a summary of `summary.table1` as lines for the screen; `after` adds columns after the rule.
+table = format_run  # the documented name in version 0.1
 
-    Means stand with their 95 % intervals (none in the files of older versions). A figure over no case is printed as
-    "-"; cases that a mean leaves out are counted beside it.
+
+def format_scores(scores: Row, title: str) -> str:
+    """Return Table 1, also over the cases that hold the structure if some do not, and the tumors found by size."""
+    summary, titles = scores["summary"], {"all": title}
+    if any(summary["where_present"][name]["n"] < len(scores["cases"]) for name in STRUCTURES):
+        present = "Only the cases that hold the structure (a false alarm in another case counts 0 above, not here)"
+        titles["where_present"] = present
+    tables = [format_table1(summary[key], text, summary.get(POSTPROCESSED + key)) for key, text in titles.items()]
+    if "detection" in scores:  # not in runs of older versions
+        found = scores["detection"], scores.get(POSTPROCESSED + "detection")
+        tables.append(format_detection(found[0], "Tumors found, by their largest diameter", found[1]))
+    return "\n\n".join(tables)
+
+
+def format_table1(summary: Mapping[str, Row], title: str, processed: Mapping[str, Row] | None = None) -> str:
+    """Return a summary of `summary.table1` as lines of text; `processed` adds post-processed scores.
+
+    Means have their 95 % intervals (none in files of older versions). A score over no case is "-"; cases that a mean
+    leaves out are counted at the end of the line.
     """
-    columns = [summary] if after is None else [summary, after]
-    lines = [title]
-    if after is not None:
-        lines.append(f"{'':9}{'as predicted':<40}{'after the rule':<40}".rstrip())
-    lines.append("Dice     " + "  ".join(f"{'mean':>7} {'[95 % interval]':16}{'median':>8}{'n':>6}" for _ in columns))
-    for name in summary:
-        cells = [
-            f"{_figure(column[name]['mean']):>7} {_interval(column[name]):16}"
-            f"{_figure(column[name]['median']):>8}{column[name]['n']:>6}"
-            for column in columns
-        ]
-        left_out = summary[name]["left_out"]
-        note = f"   ({left_out} left out)" if left_out else ""
-        lines.append(f"{name.capitalize():9}" + "  ".join(cells) + note)
-    return "\n".join(lines)
-
-
-def format_detection(found: Mapping[str, Any], title: str, after: Mapping[str, Any] | None = None) -> str:
-    """Return a `summary.detection` as lines for the screen; `after` adds columns after the rule."""
-    stages = [found] if after is None else [found, after]
-    lines = [title]
-    if after is not None:
-        lines.append(f"{'':14}{'as predicted':<42}{'after the rule':<42}".rstrip())
-    head = f"{'tumors':>7}{'found':>7}{'missed':>8}  {'share':>5} {'[95 % interval]':16}"
-    lines.append((f"{'diameter':12}" + "  ".join(head for _ in stages)).rstrip())
-    for rows in zip(*(stage["sizes"] for stage in stages), strict=True):
-        cells = [
-            f"{row['n']:>7}{row['found']:>7}{row['n'] - row['found']:>8}  "
-            f"{_figure(row['sensitivity']):>5} {_interval(row):16}"
+    left_out = [row["left_out"] for row in summary.values()]
+    cells = [
+        [
+            (*(format_score(row["mean"]), format_interval(row), format_score(row["median"])), str(row["n"]))
             for row in rows
         ]
-        lines.append((f"{rows[0]['size_class']:12}" + "  ".join(cells)).rstrip())
-    for stage, when in zip(stages, ("", " after the rule"), strict=False):
-        rate = f"{_figure(stage['false_per_patient'])} {_interval(stage)}".strip()
-        lines.append(f"false tumors{when}: {stage['false_tumors']}, {rate} a patient")
-    return "\n".join(lines)
+        for rows in ([one.values() for one in (summary, processed) if one is not None])
+    ]
+    names = ["Dice", *(name.capitalize() for name in summary)]
+    notes = ["", *(f" ({count} left out)" if count else "" for count in left_out)]
+    return "\n".join([title, *_stages(names, ("mean", "[95 % interval]", "median", "n"), cells, notes)])
 
 
-def _figure(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.3f}"  # None: NaN that went through JSON
+def format_detection(found: Row, title: str, processed: Row | None = None) -> str:
+    """Return a `summary.detection` as lines of text; `processed` adds post-processed scores."""
+    stages = [found] if processed is None else [found, processed]
+    cells = [
+        [
+            (*map(str, (n, hits, n - hits)), format_score(row["sensitivity"]), format_interval(row))
+            for row in stage["sizes"]
+            for n, hits in [(row["n"], row["found"])]
+        ]
+        for stage in stages
+    ]
+    names = ["diameter", *(row["size_class"] for row in found["sizes"])]
+    lines = _stages(names, ("tumors", "found", "missed", "share", "[95 % interval]"), cells)
+    for stage, name in zip(stages, ("", ", post-processed"), strict=False):
+        rate = f"{format_score(stage['false_per_patient'])} {format_interval(stage)}".strip()
+        lines.append(f"false tumors{name}: {stage['false_tumors']}, {rate} per patient")
+    return "\n".join([title, *lines])
 
 
-def _interval(row: Mapping[str, float | None]) -> str:
-    low, high = row.get("low"), row.get("high")
-    return "" if _figure(low) == "-" else f"[{_figure(low)}, {_figure(high)}]"
+def _stages(
+    names: Sequence[str], head: tuple[str, ...], cells: Sequence[Sequence[tuple[str, ...]]], notes: Sequence[str] = ()
+) -> list[str]:
+    """Return lines with the scores as predicted, and post-processed if there are two stages, side by side."""
+    blocks = [["", *names]]
+    for stage, rows in zip(STAGES.values(), cells, strict=False):
+        blocks += [[""] * len(blocks[0]), [stage, *align([head, *rows], left=0)]]
+    lines = align(zip(*blocks, ["", *(notes or [""] * len(names))], strict=True), left=len(blocks) + 1)
+    return lines if len(cells) > 1 else lines[1:]

@@ -17,6 +17,7 @@ from kidney_seg.export import examples, verification, versions, warmup
 from kidney_seg.export import tensorflow_graph as served_graph
 from kidney_seg.export.contract import CLASSES, make_contract
 from kidney_seg.export.model_card import write_card
+from kidney_seg.run import layout
 
 if TYPE_CHECKING:
     from kidney_seg.model.model_file import ModelFile
@@ -42,8 +43,8 @@ def export_saved_model(model: str | Path, root: str | Path, ensemble: Sequence[s
         extra = folder / EXTRA
         extra.mkdir()
         write_json(extra / "contract.json", promise)
-        write_json(extra / "config.json", loaded.config.to_dict())
-        write_json(extra / "manifest.json", _manifest(run, promise))
+        write_json(extra / layout.CONFIG, loaded.config.to_dict())
+        write_json(extra / layout.MANIFEST, _manifest(run, promise))
         examples.save(loaded, extra / "examples.npz")
         warmup.write(extra / warmup.FILE, Path(root).name)
         (folder / "README.md").write_text(write_card(loaded.config, promise, run, "SavedModel"), encoding="utf-8")
@@ -88,14 +89,14 @@ def _open(model: str | Path, ensemble: Sequence[str]) -> tuple[ModelFile, dict[s
     if loaded.config.model.classes != len(CLASSES):
         raise InputError(f"{loaded.path}: has {loaded.config.model.classes} classes, served are {', '.join(CLASSES)}")
     folder = loaded.path.parent
-    run = folder if loaded.path.name == "best.keras" and (folder / "manifest.json").is_file() else None
+    run = folder if loaded.path.name == layout.BEST_MODEL.name and (folder / layout.MANIFEST).is_file() else None
     return loaded, make_contract(loaded), run
 
 
 def _manifest(run: Path | None, promise: dict[str, Any]) -> dict[str, Any]:
     from kidney_seg.run.environment import environment
 
-    trained = read_json(run / "manifest.json", "run's manifest") if run else {}
+    trained = read_json(run / layout.MANIFEST, "run's manifest") if run else {}
     for path in ("data", "split", "pretrained"):  # on the machine of the training
         trained.pop(path, None)
     return {**trained, "model_sha256": promise["model_sha256"], "exported_with": environment()}

@@ -5,4 +5,5 @@ from .score_plots import dice_by_patient as dice_by_patient
 from .score_plots import dice_by_size as dice_by_size
 from .score_plots import volume_agreement as volume_agreement
 from .style import save as save
+from .style import save_figure as save_figure
 from .training_curves import learning_curves as learning_curves

@@ -1,4 +1,4 @@
-"""What notebooks show: a volume to scroll through, a figure with sliders, a training as it goes on."""
+"""Displays for notebooks: a volume viewer, a figure with sliders, the live curves of a training."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError, require
+from data_prep.labels import CLASS_NAMES
 from data_prep.volume import read_labels, read_volume
 from kidney_seg.figures import style
-from kidney_seg.figures.overlays import LABELS, overlay, telling_slice
+from kidney_seg.figures.overlays import most_informative_slice, overlay
+from kidney_seg.run import layout
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,25 +23,24 @@ OPACITY = 0.5
 
 
 def show_volume(image: str | Path, labels: str | Path | None = None, *, widget: bool = True) -> Any:
-    """Return an interactive viewer of a CT file with its labels on it, for the last line of a cell.
+    """Return an interactive viewer of a CT file with its labels, for the last line of a cell.
 
     It is ipyniivue's (extra `notebooks`): three planes, the patient's right on the left; the mouse wheel scrolls, the
-    right button changes the window. Without that package, or with `widget=False`, it is a matplotlib figure of the
-    slice that tells most.
+    right button changes the window. Without that package, or with `widget=False`, it is a matplotlib figure of the most
+    informative slice.
     """
     if widget:
         try:
             return _widget(Path(image), None if labels is None else Path(labels))
         except InputError:
-            pass  # the package is not there
+            pass  # the package is not installed
     return _slice(Path(image), None if labels is None else Path(labels))
 
 
 def slider(draw: Callable[..., Figure], **ranges: tuple[float, float, float]) -> Any:
-    """Show the figure that `draw` makes, with a slider (lowest, highest, step) for each of its arguments in `ranges`.
+    """Show the figure of `draw` with one slider (lowest, highest, step) per argument in `ranges`.
 
-    Each begins where `draw` has its default. Without ipywidgets (extra `notebooks`) the figure is shown once, as
-    `draw()` makes it.
+    Sliders start at the defaults of `draw`. Without ipywidgets (extra `notebooks`) `draw()` is shown once.
     """
     from IPython.display import display
 
@@ -56,19 +57,19 @@ def slider(draw: Callable[..., Figure], **ranges: tuple[float, float, float]) ->
 
 
 def live(run: str | Path) -> Callable[[str], None]:
-    """Return what `progressive.train` takes as `say`: it shows the last lines and the run's curves as they grow."""
+    """Return a `log` function for `progressive.train` that shows the last lines and the run's learning curves."""
     from IPython.display import Image, clear_output, display
 
-    curves, lines = Path(run) / "progress.png", []
+    curves, lines = Path(run) / layout.CURVES, []
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         lines.append(line)
         clear_output(wait=True)
         print("\n".join(lines[-12:]))
         if curves.is_file():
             display(Image(filename=str(curves), width=640))
 
-    return say
+    return log
 
 
 def _widget(image: Path, labels: Path | None) -> Any:
@@ -78,10 +79,9 @@ def _widget(image: Path, labels: Path | None) -> Any:
     volumes = [niivue.Volume(path=image, colormap="gray", cal_min=low, cal_max=high)]
     if labels is not None:
         overlay = niivue.Volume(path=labels, opacity=OPACITY)
-        names = ("background", *LABELS)
-        channels = zip(*[_rgb("#000000"), *(_rgb(style.COLORS[name]) for name in LABELS)], strict=True)
+        channels = zip(*(bytes.fromhex(style.COLORS.get(name, "#000000")[1:]) for name in CLASS_NAMES), strict=True)
         colors = dict(zip("RGB", map(list, channels), strict=True))
-        overlay.set_colormap_label({**colors, "A": [0, 255, 255], "I": [0, 1, 2], "labels": list(names)})
+        overlay.set_colormap_label({**colors, "A": [0, 255, 255], "I": [0, 1, 2], "labels": list(CLASS_NAMES)})
         volumes.append(overlay)
     viewer.load_volumes(volumes)
     return viewer
@@ -92,12 +92,8 @@ def _slice(image: Path, labels: Path | None) -> Figure:
     if labels is None:
         return overlay(ct.voxels[len(ct.voxels) // 2], None, None, title=image.name)
     truth = read_labels(labels).voxels
-    example = telling_slice(ct.voxels, truth, truth, image.parent.name, {})
+    example = most_informative_slice(ct.voxels, truth, truth, image.parent.name, {})
     return overlay(example.image_hu, example.truth, None, title=f"{image.name}, {labels.name}")
-
-
-def _rgb(color: str) -> tuple[int, int, int]:
-    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
 def _png(figure: Figure) -> Any:

@@ -1,8 +1,7 @@
-"""Pictures: CT with truth and prediction, and learning curves by round. Arrays in, matplotlib figures out."""
+"""CT slices with true and predicted labels: arrays in, matplotlib figures out."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,27 +9,36 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data_prep.geometry.components import bounding_box
+from kidney_seg.figures.style import COLORS, DPI, WINDOW_HU, windowed
+from kidney_seg.metrics.missing import exists
+from kidney_seg.metrics.overlap import tissue_masks, tumor_mask
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-from kidney_seg.figures.style import COLORS, DPI, WINDOW_HU
 
-LABELS = {"kidney": 1, "tumor": 2}
 PANEL_INCHES = 2.7
 
 
 @dataclass(frozen=True)
 class Example:
-    """One slice: `image_hu` [y, x] in HU; `truth` and `prediction`: labels [y, x], None if there is none."""
+    """One slice: `image_hu` [y, x] in HU; `truth` and `prediction`: labels [y, x] or None."""
 
     image_hu: np.ndarray
     truth: np.ndarray | None
     prediction: np.ndarray | None
     title: str = ""
-    aspect: float = 1.0  # height of a pixel in mm over its width
+    aspect: float = 1.0  # height of a pixel over its width
 
 
-def telling_slice(
+def most_informative_z(truth: np.ndarray, predicted: np.ndarray) -> int:
+    """Return the slice with most of the true tumor, else of the true kidney, else of the prediction; 0 without any."""
+    masks = (mask for mask in (tumor_mask(truth), truth > 0, predicted > 0) if mask.any())
+    return int(next(masks, truth > 0).sum(axis=(1, 2)).argmax())
+
+
+def most_informative_slice(
     image_hu: np.ndarray,
     truth: np.ndarray,
     predicted: np.ndarray,
@@ -38,16 +46,15 @@ def telling_slice(
     dice: Mapping[str, float | None],
     aspect: float = 1.0,
 ) -> Example:
-    """Return the slice with most of the true tumor (else kidney, else prediction) as a row of overlays.
+    """Return the slice of `most_informative_z` as an example for `overlay_grid`.
 
-    Arrays are [z, y, x]; the title has the case, the slice and `dice` by structure, without what is None or NaN.
+    Arrays are [z, y, x]; the title has the case, the slice and `dice` by structure, without None and NaN.
     """
-    shown = next((labels for labels in (truth == 2, truth > 0, predicted > 0) if labels.any()), truth)
-    z = int(shown.sum(axis=(1, 2)).argmax())
-    known = [f"{name} {value:.2f}" for name, value in dice.items() if value is not None and not math.isnan(value)]
-    said = ", ".join(known) or "neither kidney nor tumor, in truth or prediction"
-    hu, drawn, found = (volume[z].copy() for volume in (image_hu, truth, predicted))  # a view would keep the volume
-    return Example(hu, drawn, found, f"{case}, slice {z}: {said}", aspect)
+    z = most_informative_z(truth, predicted)
+    known = [f"{name} {value:.2f}" for name, value in dice.items() if exists(value)]
+    scores = ", ".join(known) or "neither kidney nor tumor, in truth or prediction"
+    hu, true, found = (volume[z].copy() for volume in (image_hu, truth, predicted))  # a view would keep the volume
+    return Example(hu, true, found, f"{case}, slice {z}: {scores}", aspect)
 
 
 def overlay(
@@ -63,17 +70,20 @@ def overlay(
 
 
 def overlay_grid(
-    examples: Sequence[Example],
-    window: tuple[float, float] = WINDOW_HU,
-    margin_px: int | None = None,
+    examples: Sequence[Example], window: tuple[float, float] = WINDOW_HU, margin_px: int | None = None
 ) -> Figure:
-    """Return one row per example: CT, CT with truth, CT with prediction; gray is `window` in HU, low to high.
+    """Return one row per example: CT, CT with truth, CT with prediction; a column that no example has is left out.
 
-    Structures are tinted and outlined: kidney (label 1, and 3) blue, tumor (2) orange. Slices are in LPS
-    axial order, so the patient's right is on the left, marked R. With `margin_px` a row shows only the box
-    around its labels with that margin (all of it where there are none). A column that no example has is left
-    out.
-    ValueError without examples and where shapes within one differ.
+    Structures are tinted and outlined: kidney (label 1 and 3) blue, tumor (2) orange. Slices are in LPS axial order, so
+    the patient's right is on the left, marked R.
+
+    Args:
+        examples: at least one.
+        window: black and white in HU.
+        margin_px: show only the box around the labels with this margin; the whole slice without labels.
+
+    Raises:
+        ValueError: there is no example, or shapes within one differ.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -91,9 +101,7 @@ def overlay_grid(
     for row, view in zip(axes, views, strict=True):
         for ax, name in zip(row, columns, strict=True):
             _draw_slice(ax, view, name, window)
-        row[0].set_title(
-            " ", fontsize=9, pad=3, loc="right"
-        )  # keeps a line free; a long title itself would shift the panels
+        row[0].set_title(" ", fontsize=9, pad=3, loc="right")  # reserves a line: a long title would shift the panels
         place = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 3), "textcoords": "offset points"}
         row[0].annotate(view.title, fontsize=9, va="baseline", **place).set_in_layout(False)
     handles = [Patch(facecolor=color, label=name) for name, color in COLORS.items()]
@@ -102,20 +110,15 @@ def overlay_grid(
 
 
 def _cropped(example: Example, margin_px: int | None) -> Example:
-    maps = {name: getattr(example, name) for name in ("truth", "prediction")}
-    shape = np.shape(example.image_hu)
-    for name, labels in maps.items():
-        if len(shape) != 2 or (labels is not None and np.shape(labels) != shape):
-            raise ValueError(f"{example.title or 'example'}: image {shape}, {name} {np.shape(labels)}; one [y, x] each")
-    found = np.argwhere(sum((np.asarray(labels) > 0 for labels in maps.values() if labels is not None), start=False))
-    if margin_px is None or found.size == 0:
+    arrays = {name: getattr(example, name) for name in ("image_hu", "truth", "prediction")}
+    arrays = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if set(shapes.values()) != {shapes["image_hu"]} or len(shapes["image_hu"]) != 2:
+        raise ValueError(f"{example.title or 'example'}: found shapes {shapes}; expected one [y, x]")
+    labels = [array[np.newaxis] for name, array in arrays.items() if name != "image_hu"]
+    if margin_px is None or not labels or (box := bounding_box(*labels, margin=(0, margin_px, margin_px))) is None:
         return example
-    low = np.maximum(found.min(axis=0) - margin_px, 0)
-    high = found.max(axis=0) + margin_px + 1
-    box = (slice(low[0], high[0]), slice(low[1], high[1]))
-    cut = {name: None if labels is None else np.asarray(labels)[box] for name, labels in maps.items()}
-    image_hu = np.asarray(example.image_hu)[box]
-    return replace(example, image_hu=image_hu, truth=cut["truth"], prediction=cut["prediction"])
+    return replace(example, **{name: array[box[1:]] for name, array in arrays.items()})
 
 
 def _height_over_width(view: Example) -> float:
@@ -129,18 +132,15 @@ def _draw_slice(ax: Axes, view: Example, name: str, window: tuple[float, float])
 
     ax.set_axis_off()
     labels = None if name == "CT" else getattr(view, name)
-    gray = np.clip((np.asarray(view.image_hu, np.float32) - window[0]) / (window[1] - window[0]), 0, 1)
+    gray = windowed(view.image_hu, window)
     picture = np.repeat(gray[:, :, np.newaxis], 3, axis=2)  # [y, x, rgb]
-    masks = {}
-    if labels is not None:
-        tumor = np.asarray(labels) == LABELS["tumor"]
-        masks = {"kidney": (np.asarray(labels) > 0) & ~tumor, "tumor": tumor}
+    masks = {} if labels is None else tissue_masks(labels)
     for structure, mask in masks.items():
         picture[mask] = 0.7 * picture[mask] + 0.3 * np.array(to_rgb(COLORS[structure]))
     ax.imshow(picture, aspect=view.aspect, interpolation="nearest")
     height, width = gray.shape
     for structure, mask in masks.items():
-        if mask.any():  # a rim of zeros closes outlines at the border of the picture
+        if mask.any():  # a rim of zeros closes outlines at the border
             x, y = np.arange(-1, width + 1), np.arange(-1, height + 1)
             ax.contour(x, y, np.pad(mask, 1).astype(np.float32), [0.5], colors=COLORS[structure], linewidths=1.1)
     ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))

@@ -1,17 +1,19 @@
-"""Loss and Dice over the steps of a run."""
+"""Learning curves: loss and Dice over the steps of a run."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kidney_seg.figures.style import CURVE_COLORS, DPI, MARKERS, legend, plain, structure_entries
+from kidney_seg.metrics.overlap import STRUCTURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-from kidney_seg.figures.style import CURVE_COLORS, DPI
 
 
 def learning_curves(
@@ -19,50 +21,44 @@ def learning_curves(
     rounds: Iterable[Mapping[str, Any]],
     size_inches: tuple[float, float] = (7.2, 5.0),
 ) -> Figure:
-    """Return the training loss by step over the Dice of the selection patients after each round.
+    """Return the training loss by step, above the Dice of the validation patients after each round.
 
-    `history`: rows with `round`, `step`, `loss` (and `start`, where a round has several networks; each is a
-    line of its own). `rounds`: rows with `round`, `step`, `accepted`, `kidney`, `tumor`; accepted rounds have
-    filled markers, rejected ones hollow. None and NaN are gaps. Either may be empty.
+    Args:
+        history: rows with `round`, `step`, `loss`, and `start` if a round has several networks, one line each. None and
+            NaN are gaps; may be empty.
+        rounds: rows with `round`, `step`, `accepted`, `kidney`, `tumor`; accepted rounds have filled markers, rejected
+            ones hollow. None and NaN are gaps; may be empty.
+        size_inches: width and height of the figure.
     """
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
     history, rounds = list(history), sorted(rounds, key=lambda row: row["step"])
     figure = Figure(figsize=size_inches, dpi=DPI, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.2))
     _draw_loss(upper, history)
-    for name, marker in (("kidney", "o"), ("tumor", "s")):
-        steps, values = [row["step"] for row in rounds], [_number(row.get(name)) for row in rounds]
+    for name, marker in MARKERS.items():
+        steps, values = [row["step"] for row in rounds], np.array([row.get(name) for row in rounds], float)
         color = CURVE_COLORS[name]
         lower.plot(steps, values, color=color, linewidth=1, alpha=0.6, zorder=2)
         for step, value, row in zip(steps, values, rounds, strict=True):
             face = color if row["accepted"] else "white"
             lower.plot(step, value, marker, color=color, markerfacecolor=face, markersize=7, zorder=3, clip_on=False)
-    lower.set(ylim=(0, 1), xlabel="training step", ylabel="Dice,\nselection patients")
-    lower.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    lower.set(ylim=(0, 1), xlabel="training step", ylabel="Dice,\nvalidation patients")
     _mark_rounds((upper, lower), history or rounds)
-    mark = partial(Line2D, [], [], linestyle="none", markersize=7)
     black = CURVE_COLORS["loss"]
-    handles = [
-        mark(color=CURVE_COLORS["kidney"], marker="o", label="kidney"),
-        mark(color=CURVE_COLORS["tumor"], marker="s", label="tumor"),
-        mark(color=black, marker="D", label="accepted"),
-        mark(color=black, marker="D", markerfacecolor="white", label="rejected"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    accepted = ("accepted", "D", black, black), ("rejected", "D", black, "white")
+    legend(figure, [*structure_entries(STRUCTURES), *accepted])
     for ax in (upper, lower):
-        ax.spines[["top", "right"]].set_visible(False)
+        plain(ax)
     return figure
 
 
 def _draw_loss(ax: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     for _, group in itertools.groupby(history, key=lambda row: (row["round"], row.get("start"))):
         rows = list(group)
-        steps, losses = [row["step"] for row in rows], [_number(row["loss"]) for row in rows]
+        steps, losses = [row["step"] for row in rows], np.array([row["loss"] for row in rows], float)
         ax.plot(steps, losses, color=CURVE_COLORS["loss"], linewidth=1.3, marker=".", markersize=4)
     ax.set_ylabel("training loss")
-    ax.grid(axis="y", color="#DDDDDD", linewidth=0.6)
 
 
 def _mark_rounds(axes: Sequence[Axes], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -72,22 +68,12 @@ def _mark_rounds(axes: Sequence[Axes], rows: Sequence[Mapping[str, Any]]) -> Non
         last[row["round"]] = max(row["step"], last.get(row["round"], row["step"]))
     start = 0.0
     for number, end in sorted(last.items()):
-        axes[0].annotate(
-            f"round {number}" if start == 0 or len(last) <= 8 else str(number),
-            ((start + end) / 2, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 4),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-            color="#555555",
-        )
+        text = f"round {number}" if start == 0 or len(last) <= 8 else str(number)
+        place = {"xy": ((start + end) / 2, 1.0), "xycoords": ("data", "axes fraction")}
+        above = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center"}
+        axes[0].annotate(text, **place, **above, fontsize=8, color="#555555")  # type: ignore[arg-type]
         for ax in axes:
             ax.axvline(end, color="#BBBBBB", linewidth=0.8, linestyle=":", zorder=0)
         start = end
-    if start:  # else the number of a round of one report would lie outside, and take the room of the axes
+    if start:  # else the label of a round with one report would lie outside and shrink the axes
         axes[-1].set_xlim(-0.03 * start, 1.03 * start)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)

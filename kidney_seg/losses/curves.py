@@ -1,4 +1,4 @@
-"""A look at Focal Tversky Loss: its value and slope from a blank to a perfect prediction, and the original's NaN."""
+"""Curves of the Focal Tversky Loss: value and slope from an empty to a perfect prediction; the original's NaN."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from kidney_seg.losses.functional import Tensor, focal_tversky, tversky_index
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VOXELS = 1000  # of a tumor, in an image of ten times as many
+VOXELS = 1000  # of the tumor, in an image of 11 times as many
 POINTS = 200
 
 
 def original_focal_tversky(
     y_true: Tensor, y_pred: Tensor, alpha: float = 0.7, exponent: float = 0.75, smoothing: float = 1.0
 ) -> Tensor:
-    """Return the loss as the public code has it, (1 - TI) ** exponent, whose slope at TI = 1 is no number.
+    """Return the loss of the authors' public code, (1 - TI) ** exponent, whose slope at TI = 1 is NaN.
 
-    Arguments and result as of `kidney_seg.losses.functional.focal_tversky`. To be looked at, never for training.
+    Arguments and result as of `focal_tversky`. For comparison, not for training.
     """
     from keras import ops
 
@@ -29,7 +29,7 @@ def original_focal_tversky(
 
 
 def value_and_slope(loss: Callable, y_true: np.ndarray, y_pred: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the loss and its derivative by every predicted probability, under TensorFlow."""
+    """Return the loss and its derivative with respect to `y_pred`, under TensorFlow."""
     import tensorflow as tf
 
     predicted = tf.convert_to_tensor(y_pred, tf.float32)
@@ -40,10 +40,10 @@ def value_and_slope(loss: Callable, y_true: np.ndarray, y_pred: np.ndarray) -> t
 
 
 def along_a_training(alpha: float, exponent: float, smoothing: float = 1.0) -> dict[str, np.ndarray]:
-    """Return what the loss does while a tumor of 1000 voxels is found, from nothing to all of it.
+    """Return the loss while a tumor of 1000 voxels is found, from nothing to all of it; float64 [200] each.
 
-    `found`: share of the tumor's probability, float64 [200] in 0..1. `missing`: the loss while only that share is found
-    and nothing else; `spilling`: the loss while all is found, and as much outside of it as is missing in the other.
+    `found`: probability in the tumor, 0..1. `missing`: the loss with this probability in the tumor and 0 outside;
+    `spilling`: the loss with 1 in the tumor and 1 - `found` in as many voxels outside.
     """
     found = np.linspace(0.0, 1.0, POINTS)
     truth = np.zeros((1, 11 * VOXELS, 1, 1), np.float32)
@@ -61,22 +61,20 @@ def along_a_training(alpha: float, exponent: float, smoothing: float = 1.0) -> d
     }
 
 
-def draw(alpha: float = 0.7, exponent: float = 0.75) -> Figure:
-    """Return the loss on the way to a perfect prediction, and how steep it is there."""
+def plot_loss(alpha: float = 0.7, exponent: float = 0.75) -> Figure:
+    """Return a figure of the loss on the way to a perfect prediction, and of its slope."""
     from matplotlib.figure import Figure
 
     curves = along_a_training(alpha, exponent)
     figure = Figure(figsize=(8.5, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for name, what in (
-        ("missing", "a share of the tumor is missed"),
-        ("spilling", "as much beside it is called tumor"),
-    ):
+    for name, what in (("missing", "a share of the tumor is missed"), ("spilling", "the same share outside is found")):
         left.plot(curves["found"], curves[name], label=what)
         right.plot(curves["found"], -np.gradient(curves[name], curves["found"]))
-    left.set(
-        xlabel="share that is right", ylabel="loss", ylim=(0, 1.02), title=f"alpha {alpha:g}, exponent {exponent:g}"
-    )
-    right.set(xlabel="share that is right", ylabel="fall of the loss by share", ylim=(0, 6))
+    left.set(ylabel="loss", ylim=(0, 1.02), title=f"alpha {alpha:g}, exponent {exponent:g}", xlabel="correct share")
+    right.set(ylabel="decrease of the loss per share", ylim=(0, 6), xlabel="correct share")
     left.legend(frameon=False, fontsize=8)
     return figure
+
+
+draw = plot_loss  # the documented name in version 0.1

@@ -1,12 +1,11 @@
-"""Focal Tversky Loss, safe at every corner, and the losses to compare it with.
+"""Focal Tversky Loss, with finite gradients everywhere, and the losses to compare it with.
 
-Pure functions on `keras.ops`, and classes around them that serialize. Source: Abraham and Khan, "A Novel Focal Tversky
-Loss Function with Improved Attention U-Net for Lesion Segmentation" (reference 1 of the paper) and its public code; the
-paper takes it at all four heads.
+Pure functions on `keras.ops`; `heads` has the Keras classes. Source: Abraham and Khan, "A Novel Focal Tversky Loss
+Function with Improved Attention U-Net for Lesion Segmentation" (reference 1 of the paper) and its public code; the
+paper uses it at all four heads.
 
 In all functions `y_true` and `y_pred` are [batch, height, width, classes] (or any shape with the samples first and the
-classes last), shares and probabilities in 0..1 of any float type. They are cast to float32, where sums over a large
-batch cannot overflow.
+classes last), in 0..1, of any float type. They are cast to float32, so that sums over a large batch do not overflow.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from kidney_seg.losses.replicas import sum_over_replicas
 
 Tensor = Any  # of any backend, or a numpy array: Keras has no types for them
 
-FLOOR = 1e-6  # below this 1 - TI goes on linearly: the power's slope has no bound at 0 (NaN in the original code)
-SMALLEST = 1e-7  # probability below which -log(p) goes on as its tangent
+FLOOR = 1e-6  # below this the power of 1 - TI is linear: its slope is infinite at 0 (NaN in the original code)
+SMALLEST = 1e-7  # probability below which -log(p) continues as its tangent
 
 
 def tversky_complement(
     y_true: Tensor, y_pred: Tensor, alpha: float = 0.7, smoothing: float = 1.0, sums: str = "batch"
 ) -> Tensor:
-    """Return 1 - TI of every class, in 0..1: float32 [classes], or [batch, classes] with `sums="sample"`.
+    """Return 1 - TI per class, in 0..1: float32 [classes], or [batch, classes] with `sums="sample"`.
 
-    TI = (TP + s) / (TP + alpha * FN + (1 - alpha) * FP + s), the sums over the batch and both axes together, or over
-    each sample; s, `smoothing`, is above 0. A class absent in both gives 0. Where several devices share a batch, it is
-    the sums over all of it. Written as the ratio of the errors, so that nothing cancels near TI = 1.
+    TI = (TP + s) / (TP + alpha * FN + (1 - alpha) * FP + s), computed as a ratio of errors, so that nothing cancels
+    near TI = 1. A class absent in both gives 0. `smoothing` is s, above 0; `sums`: over the whole "batch", on all
+    devices that share it, or over each "sample".
     """
     y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
     axes = tuple(range(0 if sums == "batch" else 1, len(y_pred.shape) - 1))
@@ -48,7 +47,7 @@ def tversky_complement(
 def tversky_index(
     y_true: Tensor, y_pred: Tensor, alpha: float = 0.7, smoothing: float = 1.0, sums: str = "batch"
 ) -> Tensor:
-    """Return the Tversky index TI of every class; arguments and shape as of `tversky_complement`."""
+    """Return the Tversky index TI per class; arguments and shape as of `tversky_complement`."""
     return 1.0 - tversky_complement(y_true, y_pred, alpha, smoothing, sums)
 
 
@@ -64,10 +63,13 @@ def focal_tversky(
 ) -> Tensor:
     """Return the Focal Tversky Loss (1 - TI) ** exponent, the mean over classes; a float32 scalar in 0..1.
 
-    Arguments as for `tversky_complement`. `exponent` is the power itself, 1/gamma of the authors' paper: 0.75 for their
-    gamma = 4/3; 1 gives the Tversky loss. `gamma` is refused with an InputError that says what to give instead.
-    Below 1e-6 the power is replaced by its chord to 0, so that the gradient stays finite at a perfect prediction and
-    never vanishes where a voxel is wrong.
+    Below 1e-6 the power is replaced by its chord to 0, so that the gradient is finite at a perfect prediction and
+    nonzero if any voxel is wrong.
+
+    Args:
+        y_true, y_pred, alpha, smoothing, sums: as for `tversky_complement`.
+        exponent: the power itself, 1/gamma of the authors' paper: 0.75 for their gamma = 4/3; 1 is the Tversky loss.
+        gamma: refused with an InputError that names the exponent to give instead.
 
     >>> import numpy as np
     >>> truth = np.array([1.0, 1.0, 0.0, 0.0]).reshape(1, 2, 2, 1)
@@ -85,7 +87,7 @@ def focal_tversky(
 def soft_dice_loss(y_true: Tensor, y_pred: Tensor, smoothing: float = 1.0, sums: str = "batch") -> Tensor:
     """Return 1 - (2 TP + s) / (2 TP + FN + FP + s), the mean over classes; a float32 scalar in 0..1.
 
-    That is the Tversky loss with alpha 0.5 and half the smoothing. A class absent in both gives 0.
+    It is the Tversky loss with alpha 0.5 and half the smoothing. A class absent in both gives 0.
     """
     return ops.mean(tversky_complement(y_true, y_pred, alpha=0.5, smoothing=smoothing / 2, sums=sums))
 
@@ -93,8 +95,8 @@ def soft_dice_loss(y_true: Tensor, y_pred: Tensor, smoothing: float = 1.0, sums:
 def cross_entropy(y_true: Tensor, y_pred: Tensor, activation: str = "softmax") -> Tensor:
     """Return the cross-entropy, the mean over pixels; a float32 scalar, 0 or more.
 
-    `activation`: what made `y_pred`; `softmax`: one sum over the classes, `sigmoid`: each class by itself (and the mean
-    over classes). Below 1e-7 the logarithm goes on as its tangent: large, but finite, and never without a slope.
+    `activation` of `y_pred`: `softmax` sums over the classes, `sigmoid` takes the mean of binary cross-entropies. Below
+    1e-7 the logarithm continues as its tangent: large, but finite, with a nonzero slope.
     """
     y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
     bits = y_true * _minus_log(y_pred)
@@ -109,5 +111,5 @@ def _minus_log(probability: Tensor) -> Tensor:
 
 
 def as_regions(classes: Tensor) -> Tensor:
-    """Turn [..., background, kidney, tumor] into the nested regions [..., kidney+tumor, tumor] of the KiTS scores."""
+    """Return the nested regions [..., kidney+tumor, tumor] of the KiTS scores for [..., background, kidney, tumor]."""
     return ops.stack([classes[..., 1] + classes[..., 2], classes[..., 2]], axis=-1)

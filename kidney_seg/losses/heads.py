@@ -1,4 +1,4 @@
-"""The losses at the four supervised outputs, as Keras losses."""
+"""The losses at the four supervised outputs (heads), as Keras losses."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from kidney_seg.losses.replicas import replicas
 
 
 class _HeadLoss(keras.losses.Loss):
-    """The loss of one head, for `model.compile`: one number for the whole batch, in float32 whatever comes in.
+    """The loss of one head, for `model.compile`: one float32 number for the whole batch.
 
     `y_true`: one-hot (or soft) classes, `y_pred`: probabilities, both [batch, height, width, classes]. `activation`,
-    `target`, `background`, `sums` as in `ModelConfig` and `LossConfig`. A head of one class (the authors' sigmoid) is
-    taken as it is.
+    `target`, `background`, `sums` as in `ModelConfig` and `LossConfig`; a head of one class (the authors' sigmoid)
+    ignores `target` and `background`.
     """
 
     def __init__(
@@ -30,22 +30,17 @@ class _HeadLoss(keras.losses.Loss):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        # One number for the batch: there is nothing left to reduce.
-        super().__init__(name=name, **{"reduction": None, "dtype": "float32", **kwargs})
-        self.settings: dict[str, Any] = {
-            "activation": activation,
-            "target": target,
-            "background": background,
-            "sums": sums,
-        }
+        super().__init__(name=name, **{"reduction": None, "dtype": "float32", **kwargs})  # a scalar: nothing to reduce
+        self.settings: dict[str, Any] = {"activation": activation, "target": target, "sums": sums}
+        self.settings["background"] = background
 
     def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor = None) -> Tensor:
         loss = super().__call__(y_true, y_pred, sample_weight)
         shared = replicas()
-        return loss if shared == 1 else loss / shared  # Keras adds up the devices' losses and gradients
+        return loss if shared == 1 else loss / shared  # Keras sums the devices' losses and gradients
 
     def compared(self, classes: Tensor) -> Tensor:
-        """Return of [..., classes] what enters an overlap measure, one channel each."""
+        """Return the channels of [..., classes] that an overlap measure compares."""
         if classes.shape[-1] == 1:
             return classes
         if self.settings["target"] == "regions":
@@ -60,8 +55,7 @@ class _HeadLoss(keras.losses.Loss):
 class FocalTversky(_HeadLoss):
     """`focal_tversky` of one head, plus `weight_cross_entropy` times `cross_entropy`; exponent 1 is the Tversky loss.
 
-    `alpha`, `exponent`, `smoothing` as in `LossConfig`, the others as in every loss of a head. `gamma` is refused, see
-    `focal_tversky`.
+    `alpha`, `exponent`, `smoothing` as in `LossConfig`; `gamma` is refused, see `focal_tversky`.
     """
 
     def __init__(
@@ -78,12 +72,8 @@ class FocalTversky(_HeadLoss):
         if gamma is not None:
             refuse_gamma(gamma)
         super().__init__(name=name, **kwargs)
-        self.settings |= {
-            "alpha": alpha,
-            "exponent": exponent,
-            "smoothing": smoothing,
-            "weight_cross_entropy": weight_cross_entropy,
-        }
+        self.settings |= {"alpha": alpha, "exponent": exponent, "smoothing": smoothing}
+        self.settings["weight_cross_entropy"] = weight_cross_entropy
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return the scalar loss of the batch."""
@@ -112,7 +102,7 @@ class DiceCrossEntropy(_HeadLoss):
 
 @keras.saving.register_keras_serializable(package="kidney_seg")
 class CrossEntropy(_HeadLoss):
-    """`cross_entropy` of one head, over all classes whatever `target` and `background` say; to compare with."""
+    """`cross_entropy` of one head, over all classes regardless of `target` and `background`; to compare with."""
 
     def __init__(self, name: str = "cross_entropy", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
@@ -125,13 +115,9 @@ class CrossEntropy(_HeadLoss):
 def build_losses(config: LossConfig, model: ModelConfig) -> tuple[dict[str, keras.losses.Loss], dict[str, float]]:
     """Return the loss and the weight of every head, by the names of the model's outputs."""
     weights = dict(zip(HEADS, config.head_weights, strict=True))
-    common = {
-        "activation": model.activation,
-        "target": config.target,
-        "background": config.background,
-        "sums": config.sums,
-    }
-    losses = {}
+    common: dict[str, Any] = {key: getattr(config, key) for key in ("target", "background", "sums")}
+    common["activation"] = model.activation
+    losses: dict[str, keras.losses.Loss] = {}
     for head in model.heads:
         name = f"{config.loss_function}_{head}"
         if config.loss_function == "cross_entropy":

@@ -9,10 +9,7 @@ import keras
 
 
 def replicas() -> int:
-    """Return how many devices share a batch here, inside a training step, so that each sees a part of it.
-
-    1 under JAX, where a step is written as for the whole batch.
-    """
+    """Return how many devices share the batch of this training step; 1 under JAX, where a step sees the whole batch."""
     if keras.backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf
@@ -21,7 +18,7 @@ def replicas() -> int:
 
 
 def sum_over_replicas(values: Sequence[Any]) -> list[Any]:
-    """Return each tensor's sum over the devices that share a batch: itself where it sees the whole batch."""
+    """Return each tensor's sum over the devices that share the batch; the tensors themselves for one device."""
     if replicas() == 1:
         return list(values)
     import tensorflow as tf

@@ -1,9 +1,9 @@
-"""Areas of the pieces of surface between voxels, by how the eight voxels about a corner are filled.
+"""Areas of the surface pieces between voxels, by which of the eight voxels around a corner are filled.
 
 The surface of a mask passes between its voxel centers. Every corner where eight voxels meet, some in the mask and some
 not, carries one piece of it ("surfel"): the marching-cubes polygons through the midpoints of the edges from filled to
-empty voxel centers. This is the surface on which DeepMind's surface-distance, and with it KiTS21 and KiTS23, weigh
-distances; here its areas are worked out from geometry.
+empty voxel centers. DeepMind's surface-distance, and with it KiTS21 and KiTS23, weight distances by this surface; here
+its areas are computed from geometry.
 """
 
 from __future__ import annotations
@@ -19,16 +19,14 @@ from data_prep.geometry.types import triple
 Point = tuple[float, float, float]
 Triangle = tuple[Point, Point, Point]
 
-CORNERS = tuple(
-    itertools.product((0, 1), repeat=3)
-)  # (z, y, x) of the eight voxel centers; the bit of each is its place
+CORNERS = tuple(itertools.product((0, 1), repeat=3))  # (z, y, x) of the eight voxel centers, by bit of the code
 FULL = 255
 
 
 def surfel_areas_mm2(spacing_mm: Sequence[float]) -> np.ndarray:
     """Return the area in mm2 of the surfel of each of the 256 codes: float64 [256], 0 for codes 0 and 255.
 
-    Bit number n of a code is set where the voxel `CORNERS[n]` of the 2 x 2 x 2 is filled; `spacing_mm` is (z, y, x).
+    Bit n of a code is set if the voxel `CORNERS[n]` of the 2 x 2 x 2 is filled; `spacing_mm` is (z, y, x).
 
     >>> surfel_areas_mm2((1.0, 1.0, 1.0))[0b1111]
     np.float64(1.0)
@@ -51,15 +49,15 @@ def _normals() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _triangles(code: int) -> list[Triangle]:
-    # The surface of a mask is that of its complement. Where the diagonal voxels of a face are filled, the fewer of
-    # the eight are kept apart.
+    # A mask and its complement share their surface. If diagonal voxels of a face are filled, the fewer of the eight
+    # are separated.
     if code.bit_count() > 4:
         code = FULL - code
     return [triangle for loop in _loops(code) for triangle in _largest(loop)]
 
 
 def _loops(code: int) -> list[list[Point]]:
-    """Return the closed polygons of a code: their corners are midpoints of edges between filled and empty."""
+    """Return the closed polygons of a code; their corners are midpoints of edges between filled and empty."""
     filled = {corner for bit, corner in enumerate(CORNERS) if code >> bit & 1}
     links: dict[Point, list[Point]] = {}
     for axis, side in itertools.product(range(3), (0, 1)):
@@ -68,7 +66,7 @@ def _loops(code: int) -> list[list[Point]]:
         inside = [corner in filled for corner in around]
         crossed = [place for place in range(4) if inside[place] != inside[(place + 1) % 4]]
         pairs = [(crossed[0], crossed[1])] if len(crossed) == 2 else []
-        if len(crossed) == 4:  # each filled corner is cut off by itself
+        if len(crossed) == 4:  # each filled corner is cut off separately
             pairs = [(place - 1, place) for place in range(4) if inside[place]]
         for one, other in pairs:
             links.setdefault(middles[one], []).append(middles[other])
@@ -84,10 +82,9 @@ def _loops(code: int) -> list[list[Point]]:
 
 
 def _largest(loop: Sequence[Point]) -> list[Triangle]:
-    """Return the division of a polygon into triangles that has the largest area on cubic voxels.
+    """Return the division of a polygon into triangles with the largest area on cubic voxels, as the reference does.
 
-    A polygon out of plane can be divided in several ways; this is the one of the reference. Ways that tie, such as
-    the two of a plane quadrangle, have the same area at any spacing.
+    Divisions that tie, such as the two of a flat quadrangle, have the same area at any spacing.
     """
     return max(_divisions(loop), key=lambda division: round(sum(_area(one) for one in division), 9))
 

@@ -1,7 +1,7 @@
-"""Distances between the surfaces of two masks, in mm, weighed by area: surface Dice, Hausdorff, average distance.
+"""Distances between the surfaces of two masks in mm, weighted by area: surface Dice, Hausdorff, average distance.
 
-Equal to DeepMind's surface-distance (Nikolov et al. 2021, https://doi.org/10.2196/26151), which KiTS21 and KiTS23 score
-with, but searched for from surface to surface instead of through distance maps of the whole box.
+The results equal those of DeepMind's surface-distance (Nikolov et al. 2021, https://doi.org/10.2196/26151), used by
+KiTS21 and KiTS23. Distances are searched from surface to surface instead of in distance maps of the whole box.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from data_prep.geometry.types import triple
 from kidney_seg.metrics.overlap import share_of_empty
 from kidney_seg.metrics.surface_area import FULL, surfel_areas_mm2
 
-FAR_MM = 30.0  # searching farther than this among many points takes longer than a map of all distances
-FEW = 5000  # points; as many are searched for at any distance
+FAR_MM = 30.0  # beyond this, a search for many points takes longer than a map of all distances
+FEW = 5000  # points that are searched at any distance
 
 
 @dataclass(frozen=True)
 class Surface:
-    """The surface of a mask: corners of voxels, int64 [n, 3] (z, y, x), and the area at each, float64 [n], in mm2."""
+    """The surface of a mask: voxel corners, int64 [n, 3] (z, y, x), and the area at each in mm2, float64 [n]."""
 
     corners: np.ndarray
     areas_mm2: np.ndarray
@@ -31,9 +31,9 @@ class Surface:
 
 @dataclass(frozen=True)
 class Distances:
-    """From every piece of one surface to the nearest of the other: mm, and areas in mm2; float64, sorted by distance.
+    """Distances in mm from each piece of a surface to the other surface, and areas in mm2; float64, sorted by distance.
 
-    All distances are inf where the other surface is empty; both arrays are empty where the surface itself is.
+    Distances are inf if the other surface is empty; both arrays are empty if the surface itself is.
     """
 
     truth_mm: np.ndarray
@@ -43,15 +43,15 @@ class Distances:
 
 
 def surface_of(mask: np.ndarray, spacing_mm: Sequence[float]) -> Surface:
-    """Return the surface of a boolean mask [z, y, x]; a mask that reaches the edge of the array is closed there.
+    """Return the surface of a boolean mask [z, y, x], closed at the edge of the array; empty for an empty mask.
 
-    Empty for an empty mask. ValueError for anything but three axes and three positive spacings.
+    ValueError unless there are three axes and three positive spacings.
     """
     mask, spacing = np.asarray(mask, bool), tuple(float(mm) for mm in spacing_mm)
     if mask.ndim != 3 or len(spacing) != 3 or not all(0 < mm < math.inf for mm in spacing):
         raise ValueError(f"expected a mask [z, y, x] and three spacings in mm, found {mask.shape} and {spacing_mm}")
     codes: np.ndarray = np.pad(mask, 1).view(np.uint8)
-    for axis, shift in ((2, 1), (1, 2), (0, 4)):  # bits as in surfels.CORNERS: x is the lowest
+    for axis, shift in ((2, 1), (1, 2), (0, 4)):  # bits as in surface_area.CORNERS: x is the lowest
         low = tuple(slice(None, -1) if other == axis else slice(None) for other in range(3))
         high = tuple(slice(1, None) if other == axis else slice(None) for other in range(3))
         codes = codes[low] | codes[high] << shift
@@ -60,9 +60,9 @@ def surface_of(mask: np.ndarray, spacing_mm: Sequence[float]) -> Surface:
 
 
 def surface_distances(truth: Surface, predicted: Surface) -> Distances:
-    """Return the distances between two surfaces on one grid. ValueError where their spacings differ.
+    """Return the distances between two surfaces on one grid. ValueError if their spacings differ.
 
-    They are exact to float64; only where more than `FEW` points of a surface lie farther than `FAR_MM` from the other
+    They are exact to float64; only if more than `FEW` points of a surface lie farther than `FAR_MM` from the other
     one, those points' distances are of single precision (relative error below 1e-6).
     """
     if truth.spacing_mm != predicted.spacing_mm:
@@ -71,9 +71,9 @@ def surface_distances(truth: Surface, predicted: Surface) -> Distances:
 
 
 def surface_dice(distances: Distances, tolerance_mm: float, empty: str = "project") -> float:
-    """Return the share of both surfaces, by area, that lies within `tolerance_mm` of the other one.
+    """Return the share of both surfaces, by area, within `tolerance_mm` of the other one.
 
-    Both empty, or one: see `EMPTY_SHARE` of `kidney_seg.metrics.overlap`, whose names `empty` takes.
+    `empty`: a rule of `kidney_seg.metrics.overlap.EMPTY_SHARE` for empty masks.
     """
     known = share_of_empty(len(distances.truth_mm) > 0, len(distances.predicted_mm) > 0, empty)
     if known is not None:
@@ -86,7 +86,7 @@ def surface_dice(distances: Distances, tolerance_mm: float, empty: str = "projec
 def hausdorff_mm(distances: Distances, percent: float = 95.0, absent_mm: float = math.inf) -> float:
     """Return the robust Hausdorff distance: the larger of the two directions' percentiles by area.
 
-    NaN where both surfaces are empty, `absent_mm` where one is (the reference gives inf for both).
+    NaN if both surfaces are empty, `absent_mm` if one is (the reference gives inf for both).
     """
     known = _without_a_surface(distances, absent_mm)
     if known is not None:
@@ -97,24 +97,16 @@ def hausdorff_mm(distances: Distances, percent: float = 95.0, absent_mm: float =
     )
 
 
-def average_distances_mm(distances: Distances) -> tuple[float, float]:
-    """Return the mean distance by area (from truth to prediction, from prediction to truth).
-
-    A direction without a surface to start from is NaN; the other one is then inf.
-    """
-    return _mean(distances.truth_mm, distances.truth_mm2), _mean(distances.predicted_mm, distances.predicted_mm2)
-
-
 def assd_mm(distances: Distances, absent_mm: float = math.inf) -> float:
     """Return the average symmetric surface distance: the mean over both surfaces together, by area.
 
-    NaN where both surfaces are empty, `absent_mm` where one is.
+    NaN if both surfaces are empty, `absent_mm` if one is.
     """
     known = _without_a_surface(distances, absent_mm)
     if known is not None:
         return known
     both = np.concatenate([distances.truth_mm, distances.predicted_mm])
-    return _mean(both, np.concatenate([distances.truth_mm2, distances.predicted_mm2]))
+    return float(np.average(both, weights=np.concatenate([distances.truth_mm2, distances.predicted_mm2])))
 
 
 def _sorted(start: Surface, target: Surface) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +142,7 @@ def _by_distance_map(corners: np.ndarray, targets: np.ndarray, spacing: tuple[fl
 
 
 def _among(corners: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return which of the corners, bool [n], are among the others."""
+    """Return bool [n]: which of the corners are also among the others."""
     size = np.maximum(corners.max(axis=0), others.max(axis=0)) + 1
     found = np.zeros(size, bool)
     found[tuple(others.T)] = True
@@ -158,13 +150,9 @@ def _among(corners: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _percentile(distance: np.ndarray, area: np.ndarray, percent: float) -> float:
-    # the first distance at which the share of the area reaches the percentage, as the reference has it
+    # as the reference: the first distance at which the share of the area reaches the percentage
     shares = np.cumsum(area) / np.sum(area)
     return float(distance[min(int(np.searchsorted(shares, percent / 100.0)), len(distance) - 1)])
-
-
-def _mean(distance: np.ndarray, area: np.ndarray) -> float:
-    return float(np.sum(distance * area) / np.sum(area)) if len(distance) else math.nan
 
 
 def _without_a_surface(distances: Distances, absent_mm: float) -> float | None:

@@ -14,6 +14,7 @@ from data_prep.files.atomic import replacing
 from data_prep.files.checksums import sha256_of
 from data_prep.geometry.network_grid import GridSettings
 from kidney_seg.config.run_config import Config
+from kidney_seg.run import layout
 
 if TYPE_CHECKING:
     import keras
@@ -60,9 +61,11 @@ def find_model(path: str | Path) -> Path:
     """Return the `.keras` file that `path` names: the file itself, or `best.keras` of a run folder."""
     path = Path(path)
     if path.is_dir():
-        if not (path / "best.keras").is_file():
-            raise InputError("no best.keras in this folder; give a run folder with a finished round", path=path)
-        return path / "best.keras"
+        if not (path / layout.BEST_MODEL).is_file():
+            raise InputError(
+                f"no {layout.BEST_MODEL} in this folder; give a run folder with a finished round", path=path
+            )
+        return path / layout.BEST_MODEL
     if not path.is_file():
         raise InputError("no such model; give a run folder or a .keras file", path=path, code="no_such_file")
     return path
@@ -153,19 +156,19 @@ def find_accepted(run: str | Path) -> list[ModelSource]:
 
     InputError if `run` is no run folder, or if weights are missing or differ from the checksum in the run's journal.
     """
-    from kidney_seg.run.journal import read_events
+    from kidney_seg.run.journal import Journal, RoundPlayed
+    from kidney_seg.run.recipe import is_whole
 
     run = Path(run)
     if not run.is_dir():
         raise InputError("expected a run folder, whose accepted rounds are averaged", path=run)
     best = find_source(run)
     sources = []
-    for event in read_events(run):
-        if event["event"] == "round" and event["accepted"]:
-            weights = run / event["weights"]
-            if not weights.is_file() or sha256_of(weights) != event["sha256"]:
-                raise InputError("weights of an accepted round are missing or damaged; predict without", path=weights)
-            sources.append(replace(best, sha256=event["sha256"], weights=weights))
+    for event in Journal(run).all_of(RoundPlayed, accepted=True):
+        weights = run / event.weights
+        if not is_whole(weights, event.sha256):
+            raise InputError("weights of an accepted round are missing or damaged; predict without", path=weights)
+        sources.append(replace(best, sha256=event.sha256, weights=weights))
     if not sources:
         raise InputError("no accepted round in this run's journal; predict with its best model alone", path=run)
     return sources

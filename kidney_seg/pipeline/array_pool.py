@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-import sys
-from collections import defaultdict
+from collections import deque
 from collections.abc import Sequence
-from threading import Lock
 
 import numpy as np
 
-_ALIGNMENT = 64  # bytes: an array at another address TensorFlow copies
-_OURS = 3  # references to a free room: the list's, the loop's, and that of the call that counts them
+_ALIGNMENT = 64  # bytes; TensorFlow copies an array at any other address
+
+
+class _Lease:
+    """Owner of the memory of one array. All views of the array refer to it; when the last one ends, so does it."""
+
+    def __init__(self, block: np.ndarray, free: deque[np.ndarray], shape: Sequence[int], dtype: type):
+        self._block, self._free = block, free
+        address = block.__array_interface__["data"][0]
+        place = (address + -address % _ALIGNMENT, False)
+        self.__array_interface__ = {"data": place, "shape": tuple(shape), "typestr": np.dtype(dtype).str, "version": 3}
+
+    def __del__(self) -> None:
+        self._free.append(self._block)
 
 
 class ArrayPool:
-    """Makes arrays; when nobody refers to one any more, its memory goes into another one of its size.
+    """Makes arrays; once nothing refers to an array any more, its memory is used for another one of its size.
 
-    Fresh memory costs more than what is written into it: the system clears it page by page.
+    New memory costs more than what is written into it: the system clears it page by page. Any thread may ask.
     """
 
     def __init__(self) -> None:
-        self._rooms: dict[int, list[np.ndarray]] = defaultdict(list)
-        self._lock = Lock()
+        self._free: dict[int, deque[np.ndarray]] = {}
 
     def empty(self, shape: Sequence[int], dtype: type) -> np.ndarray:
-        """Return an array of this shape and type, its values not set. Any thread may ask."""
-        count = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        with self._lock:
-            for room in self._rooms[count]:
-                if sys.getrefcount(room) == _OURS:
-                    break
-            else:
-                room = np.empty(count + _ALIGNMENT, np.uint8)
-                self._rooms[count].append(room)
-            first = -room.__array_interface__["data"][0] % _ALIGNMENT
-            return room[first : first + count].view(dtype).reshape(shape)
+        """Return an uninitialized array of this shape and type."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        free = self._free.setdefault(size, deque())
+        try:
+            block = free.pop()
+        except IndexError:
+            block = np.empty(size + _ALIGNMENT, np.uint8)
+        return np.asarray(_Lease(block, free, shape, dtype))

@@ -1,12 +1,12 @@
-"""Random changes of training slices: pasted tumors, bends, an affine resample, a linear change of HU, blur and noise.
+"""Augmentation of training slices: pasted tumors, elastic and affine deformation, HU offset and factor, blur, noise.
 
-All randomness is drawn beforehand, in numpy, from a generator that the caller seeds; what runs in the graph is fixed by
-these parameters. So a sample's augmentation does not depend on threads, on batch order or on what ran before.
+`draw_changes` draws the parameters of every slice beforehand; the other functions apply them. So the augmentation of a
+sample is independent of threads, of the order of batches and of what ran before.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -18,28 +18,12 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 AIR_HU = -1000.0
+NO_TRANSFORM = np.array([1, 0, 0, 0, 1, 0, 0, 0], np.float32)
+NO_HU_CHANGE = np.array([1, 0], np.float32)
 NO_GRAY_CHANGE = np.array([0, 1, 0], np.float32)
-BEND, PASTE = 1, 2  # streams of random numbers of a slice's seed; its noise has the seed alone
+BEND, PASTE = 1, 2  # streams of random numbers of a slice's seed; its noise uses the seed alone
 PASTE_SCALE = 1.3  # pasted tumors are resized by 1 / this to this
-KNOTS = 5  # along each axis of a bend's grid, from edge to edge: a quarter of the field between two, about a kidney
-
-
-@dataclass(frozen=True)
-class Changes:
-    """Parameters for n slices.
-
-    `transforms` float32 [n, 8]: output pixel (x, y) takes from source (a0 x + a1 y + a2, a3 x + a4 y + a5), the form
-    of TensorFlow's projective transform. `hu_linear` float32 [n, 2]: factor and offset, HU -> factor * HU + offset.
-    `gray` float32 [n, 3]: standard deviation of the blur (pixels), power of the gray values in the window, standard
-    deviation of the noise (HU). `bend_px` float32 [n]: standard deviation of the bend (pixels). `seed` int64 [n]: what
-    paste, bend and noise follow from.
-    """
-
-    transforms: np.ndarray
-    hu_linear: np.ndarray
-    gray: np.ndarray
-    bend_px: np.ndarray
-    seed: np.ndarray
+KNOTS = 5  # per axis of the elastic grid, edge to edge: a quarter of the field apart, about a kidney
 
 
 def affine_transforms(
@@ -49,10 +33,10 @@ def affine_transforms(
     rotation_deg: np.ndarray,
     flip: np.ndarray,
 ) -> np.ndarray:
-    """Return [n, 8] transforms about the slice's center; arguments have n rows, `shift_px` two columns (x, y).
+    """Return float32 [n, 8] transforms about the slice's center from arguments of n rows.
 
-    The picture is mirrored left to right where `flip`, then enlarged by `scale`, turned by `rotation_deg` (from +x
-    toward +y, that is clockwise on the screen) and moved by `shift_px`.
+    A slice is mirrored left to right where `flip`, then enlarged by `scale`, turned by `rotation_deg` (from +x toward
+    +y, clockwise on the screen) and moved by `shift_px` [n, 2] (x, y).
 
     >>> affine_transforms(64, np.zeros((1, 2)), np.ones(1), np.zeros(1), np.zeros(1, bool))[0].tolist()
     [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
@@ -67,13 +51,16 @@ def affine_transforms(
     return (np.stack([a0, a1, a2, a3, a4, a5, zero, zero], axis=1) + 0.0).astype(np.float32)
 
 
-def draw_changes(rng: np.random.Generator, count: int, size: int, config: DataConfig, middle_hu: float) -> Changes:
-    """Draw the changes of `count` slices of `size` pixels; contrast changes about `middle_hu`."""
+def draw_changes(
+    rng: np.random.Generator, count: int, size: int, config: DataConfig, middle_hu: float
+) -> dict[str, np.ndarray]:
+    """Draw the changes of `count` slices of `size` pixels, as columns of `Samples`; contrast is about `middle_hu`."""
 
     def uniform(limit: float, columns: tuple[int, ...] = ()) -> np.ndarray:
         return rng.uniform(-limit, limit, (count, *columns))
 
-    transforms = affine_transforms(
+    drawn = {}
+    drawn["transforms"] = affine_transforms(
         size,
         shift_px=uniform(config.shift * size, (2,)),
         scale=1.0 + uniform(config.scale),
@@ -82,28 +69,38 @@ def draw_changes(rng: np.random.Generator, count: int, size: int, config: DataCo
     )
     factor = 1.0 + uniform(config.contrast)
     offset = middle_hu * (1.0 - factor) + uniform(config.brightness_hu)
-    gray, bend_px, seed = np.tile(NO_GRAY_CHANGE, (count, 1)), np.zeros(count, np.float32), np.zeros(count, np.int64)
+    drawn["hu_linear"] = np.stack([factor, offset], axis=1).astype(np.float32)
+    drawn["gray"] = np.tile(NO_GRAY_CHANGE, (count, 1))
+    drawn["bend_px"], drawn["seed"] = np.zeros(count, np.float32), np.zeros(count, np.int64)
     if config.blur_px or config.gamma_change or config.noise_hu:
-        # half of the slices keep their sharpness, half their noise: what a training set has is not to be forgotten
+        # half of the slices keep their sharpness, half their noise: the network still sees slices as they are
         blur, noise = (np.maximum(uniform(limit), 0.0) for limit in (config.blur_px, config.noise_hu))
         power = (1.0 + config.gamma_change) ** uniform(1.0)
-        gray = np.stack([blur, power, noise], axis=1).astype(np.float32)
-        seed = rng.integers(2**32, size=count)
+        drawn["gray"] = np.stack([blur, power, noise], axis=1).astype(np.float32)
+        drawn["seed"] = rng.integers(2**32, size=count)
     if config.elastic_px or config.tumor_paste:
-        bend_px = np.maximum(uniform(config.elastic_px), 0.0).astype(np.float32)
-        seed = rng.integers(2**32, size=count)
-    return Changes(transforms, np.stack([factor, offset], axis=1).astype(np.float32), gray, bend_px, seed)
+        drawn["bend_px"] = np.maximum(uniform(config.elastic_px), 0.0).astype(np.float32)
+        drawn["seed"] = rng.integers(2**32, size=count)
+    return drawn
+
+
+def is_still(columns: Mapping[str, np.ndarray]) -> bool:
+    """Return whether no slice has an affine change or a change of its HU or gray values."""
+    kept = {"transforms": NO_TRANSFORM, "hu_linear": NO_HU_CHANGE, "gray": NO_GRAY_CHANGE}
+    return all(bool((columns[name] == value).all()) for name, value in kept.items())
 
 
 def paste_tumor(
     image: np.ndarray, label: np.ndarray, donor_image: np.ndarray, donor_label: np.ndarray, seed: int
 ) -> None:
-    """Paste the tumor of a donor's slice into a slice, in place, where that has kidney; else nothing is changed.
+    """Paste the tumor of a donor's slice into a slice, in place; a slice without kidney stays unchanged.
 
-    Images float32 [size, size, channels] in HU, labels uint8 [size, size, 1]. The tumor, of which the donor's label
-    holds some, is turned by any angle, resized by up to PASTE_SCALE, and lies with its center on a pixel of healthy
-    kidney, drawn at random; its edge is blended over a pixel. Source: Yang et al., TumorCP, MICCAI 2021, who tried it
-    on KiTS19.
+    The tumor is turned by any angle and resized by up to PASTE_SCALE; its center is a random pixel of healthy kidney,
+    its edge is blended over a pixel. Source: Yang et al., TumorCP, MICCAI 2021, who tested it on KiTS19.
+
+    Args:
+        image, donor_image: float32 [size, size, channels] in HU.
+        label, donor_label: uint8 [size, size, 1]; the donor's holds some tumor.
     """
     from scipy.ndimage import map_coordinates
 
@@ -125,11 +122,11 @@ def paste_tumor(
 
 
 def bend(image: np.ndarray, label: np.ndarray, bend_px: np.ndarray, seed: np.ndarray) -> None:
-    """Bend slices elastically, in place: `image` float32 [n, size, size, channels], `label` uint8 [n, size, size, 1].
+    """Deform slices elastically, in place: `image` float32 [n, size, size, channels], `label` uint8 [n, size, size, 1].
 
-    Every pixel takes from a place that lies off by a smooth field: at KNOTS x KNOTS knots normal offsets of standard
-    deviation `bend_px` (pixels, [n]; 0 leaves the slice as it is), cubic splines between them. Interpolation and what
-    lies outside as in `apply_changes`. Source: Ronneberger et al., U-Net, 2015, section 3.1, with 3 x 3 knots.
+    The field of offsets is a cubic spline over KNOTS x KNOTS knots with normal offsets of standard deviation `bend_px`
+    (pixels, [n]; 0 leaves a slice unchanged). Interpolation and values outside are those of `apply_changes`.
+    Source: Ronneberger et al., U-Net, 2015, section 3.1, with 3 x 3 knots.
     """
     from scipy.ndimage import map_coordinates
 
@@ -148,10 +145,14 @@ def bend(image: np.ndarray, label: np.ndarray, bend_px: np.ndarray, seed: np.nda
 def apply_changes(
     image: tf.Tensor, label: tf.Tensor, transforms: tf.Tensor, hu_linear: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Change a batch in the TensorFlow graph.
+    """Resample a batch and change its HU linearly, in the TensorFlow graph; returns the same shapes and types.
 
-    `image` float32 [batch, size, size, channels] in HU, `label` uint8 [batch, size, size, 1]; returns the same. Outside
-    of the slice is air (-1000 HU) and background. Images are interpolated linearly, labels take the nearest pixel.
+    Outside of the slice is air (-1000 HU) and background. Images are interpolated linearly, labels to the nearest.
+
+    Args:
+        image: float32 [batch, size, size, channels] in HU.
+        label: uint8 [batch, size, size, 1].
+        transforms, hu_linear: columns of `Samples`, [batch, 8] and [batch, 2].
     """
     import tensorflow as tf
 
@@ -172,7 +173,7 @@ def apply_changes(
 
 @lru_cache(maxsize=4)
 def _spline(size: int) -> np.ndarray:
-    """Return the weights [size, KNOTS] of a cubic spline's knots at every pixel of an edge."""
+    """Return the weights [size, KNOTS] of a cubic spline's knots at each pixel along an edge."""
     from scipy.ndimage import map_coordinates
 
     places = np.linspace(0, KNOTS - 1, size)[None]
@@ -180,10 +181,10 @@ def _spline(size: int) -> np.ndarray:
 
 
 def change_gray(image: np.ndarray, gray: np.ndarray, seed: np.ndarray, window: tuple[float, float]) -> None:
-    """Blur, bend and roughen a batch in place: `image` float32 [batch, size, size, channels] in HU.
+    """Change the gray values of a batch in place: `image` float32 [batch, size, size, channels] in HU.
 
-    In this order: Gaussian blur; gray values of the `window`, scaled to 0..1, to a power, those beyond it unchanged;
-    Gaussian noise, another one in every channel.
+    In this order: Gaussian blur; a power of the gray values in the `window`, scaled to 0..1 (values outside of it stay
+    unchanged); Gaussian noise, drawn for each channel.
     """
     from scipy.ndimage import gaussian_filter
 

@@ -11,11 +11,11 @@ from kidney_seg.config.run_config import Config
 from kidney_seg.pipeline.augmentation import draw_changes
 from kidney_seg.pipeline.slice_store import TUMOR, SliceStore
 
-SAMPLES, PATIENTS = 1, 2  # streams of random numbers, so that drawing patients never shifts the samples
+SAMPLES, PATIENTS = 1, 2  # streams of random numbers: drawing patients never shifts the samples
 
 
 def generator(seed: int, stream: int, *place: int) -> np.random.Generator:
-    """Return the generator of random numbers for one place (round, attempt, epoch) of a run."""
+    """Return the random generator of one place (round, attempt, epoch) of a run; it depends on nothing else."""
     return np.random.default_rng([seed, stream, *place])
 
 
@@ -31,9 +31,17 @@ def draw_patients(patients: Sequence[str], share: float, seed: int, round_number
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of an epoch, in order: all arrays have `steps` rows and `batch_size` columns.
+    """The samples of an epoch, in order: the one list of columns. All arrays have the shape [steps, batch_size, ...].
 
-    `donor_case`, `donor_position`: the slice whose tumor is pasted into the sample; -1 for none.
+    Attributes:
+        case, position: the slice.
+        donor_case, donor_position: the slice whose tumor is pasted into it; -1 for none.
+        transforms: float32 [..., 8]: output pixel (x, y) takes from source (a0 x + a1 y + a2, a3 x + a4 y + a5), the
+            form of TensorFlow's projective transform.
+        hu_linear: float32 [..., 2]: factor and offset, HU -> factor * HU + offset.
+        gray: float32 [..., 3]: SD of the blur (pixels), power of the gray values in the window, SD of the noise (HU).
+        bend_px: float32: SD of the elastic deformation in pixels.
+        seed: int64: seed of a slice's paste, elastic deformation and noise.
     """
 
     case: np.ndarray
@@ -47,12 +55,12 @@ class Samples:
     seed: np.ndarray
 
     def rows(self, own: slice) -> Samples:
-        """Return the samples in these columns of every batch: what one of several processes feeds."""
-        return Samples(**{name: getattr(self, name)[:, own] for name in self.__dataclass_fields__})
+        """Return the samples of these places of every batch: the share of one of several processes."""
+        return Samples(**{name: values[:, own] for name, values in vars(self).items()})
 
 
 def _deal(shares: np.ndarray, steps: int, batch_size: int) -> np.ndarray:
-    """Return how many slices of each kind every batch holds, int [steps, kinds]: whole numbers near the shares."""
+    """Return the number of slices per batch and kind, int [steps, kinds]: the `shares`, rounded over batches."""
     counts = np.zeros((steps, len(shares)), int)
     owed = np.zeros(len(shares))
     for step in range(steps):
@@ -69,9 +77,9 @@ def draw_samples(
 ) -> Samples:
     """Draw the slices and changes of one epoch; `place` is (round, attempt, epoch).
 
-    Every batch holds the three kinds of slices in the set shares (rounded so that they come out right over batches;
-    a kind that no patient has gives its share to the others). Within a kind the patients take turns in random order,
-    and each gives one of its slices at random, so that a scan of 1000 thin slices does not drown one of 30 thick ones.
+    Every batch holds the three kinds of slices in the shares of the settings, rounded so that they are right over all
+    batches; a kind that no patient has leaves its share to the others. Within a kind the patients take turns in random
+    order, each with one random slice: a scan of 1000 thin slices counts no more than one of 30 thick slices.
     """
     rng = generator(seed, SAMPLES, *place)
     data, size = config.data, store.manifest.settings.size
@@ -91,9 +99,7 @@ def draw_samples(
                 places = by_patient[turn.pop()]
                 rows[step].append(places[rng.integers(len(places))])
     chosen = np.array(rows, np.int64).reshape(steps, data.batch_size, 2)
-    middle_hu = sum(config.model.hu_window) / 2
-    changes = draw_changes(rng, steps * data.batch_size, size, data, middle_hu)
-    drawn = {name: values.reshape(steps, data.batch_size, *values.shape[1:]) for name, values in vars(changes).items()}
+    changes = draw_changes(rng, steps * data.batch_size, size, data, middle_hu=sum(config.model.hu_window) / 2)
     donors = np.full_like(chosen, -1)
     if data.tumor_paste and kinds[TUMOR]:
         given = list(kinds[TUMOR].values())
@@ -101,9 +107,7 @@ def draw_samples(
             places = given[rng.integers(len(given))]
             donors[*row] = places[rng.integers(len(places))]
     return Samples(
-        case=chosen[..., 0],
-        position=chosen[..., 1],
-        donor_case=donors[..., 0],
-        donor_position=donors[..., 1],
-        **drawn,
+        *np.moveaxis(chosen, -1, 0),
+        *np.moveaxis(donors, -1, 0),
+        **{name: values.reshape(steps, data.batch_size, *values.shape[1:]) for name, values in changes.items()},
     )

@@ -11,14 +11,14 @@ from data_prep.cache.manifest import CacheEntry, Manifest, open_slices, read_lab
 from data_prep.cache.packed_slices import PackedSlices
 from data_prep.geometry.slice_neighbors import neighbor_indices
 
-Empty = Callable[[Sequence[int], Any], np.ndarray]  # what makes an array of a shape and a type, values not set
-TUMOR, KIDNEY_ONLY, NEITHER = 0, 1, 2  # what a slice shows; the order of `DataConfig.shares`
+Empty = Callable[[Sequence[int], Any], np.ndarray]  # makes an uninitialized array of a shape and a type
+TUMOR, KIDNEY_ONLY, NEITHER = 0, 1, 2  # kinds of slices, in the order of `DataConfig.shares`
 
 
 class SliceStore:
-    """Slices of labelled cases, decoded once and kept up to `memory_gb`; the rest is read from disk slice by slice.
+    """Slices of labelled cases: up to `memory_gb` are decoded once and kept, the others are read from disk one by one.
 
-    Images have `input_slices` channels: a slice and its neighbors (`neighbor_indices`). Any thread may read.
+    Images have `input_slices` channels, a slice and its neighbors (`neighbor_indices`). Any thread may read.
     """
 
     def __init__(self, manifest: Manifest, entries: Sequence[CacheEntry], memory_gb: float, input_slices: int = 1):
@@ -39,9 +39,9 @@ class SliceStore:
         self._on_disk: dict[int, PackedSlices] = {}
 
     def read(self, case: np.ndarray, position: np.ndarray, empty: Empty = np.empty) -> tuple[np.ndarray, np.ndarray]:
-        """Return images HU float32 [n, size, size, input_slices], labels uint8 [n, size, size, 1] of n (case, slice).
+        """Return HU float32 [n, size, size, input_slices] and labels uint8 [n, size, size, 1] of n (case, slice).
 
-        `empty` makes the arrays. InputError where a slice cannot be read from the disk.
+        `empty` makes the arrays. InputError if a slice cannot be read from disk.
         """
         size = self.manifest.settings.size
         seen = neighbor_indices(position, self._slices[case][:, None], self.input_slices)
@@ -67,7 +67,7 @@ class SliceStore:
         return self._on_disk[case].read(number)
 
     def places(self, patients: Sequence[str]) -> list[dict[str, list[tuple[int, int]]]]:
-        """Return, for TUMOR, KIDNEY_ONLY and NEITHER, the (case, slice) pairs of each of the patients that has any."""
+        """Return the (case, slice) pairs by patient, for each of TUMOR, KIDNEY_ONLY and NEITHER."""
         kinds: list[dict[str, list[tuple[int, int]]]] = [{}, {}, {}]
         wanted = set(patients)
         for index, entry in enumerate(self.entries):

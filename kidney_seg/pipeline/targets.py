@@ -1,4 +1,4 @@
-"""What the network is asked to say of a slice: the one-hot target of every head."""
+"""Training targets: the one-hot labels of every head."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from kidney_seg.pipeline.slice_store import Empty
 def targets(label: np.ndarray, config: Config, empty: Empty = np.empty) -> dict[str, np.ndarray]:
     """Return the one-hot target of every head, float32 [batch, size/s, size/s, classes].
 
-    `label`: uint8 [batch, size, size, 1], of values 0 to 3; one that is no class is 0 in all of them. Coarse heads take
-    every s-th pixel (`strided`, as the authors' code) or the share of each class in a block of s x s (`average`: a
-    small tumor does not vanish). `empty` makes the arrays.
+    Coarse heads take every s-th pixel (`strided`, as in the authors' code) or the share of each class in a block of
+    s x s (`average`: a small tumor does not vanish). `empty` makes the arrays.
+
+    Args:
+        label: uint8 [batch, size, size, 1] of values 0 to 3; a value that is no class is 0 in all classes.
     """
     classes, average = config.model.classes, config.loss.coarse_targets == "average"
     made = {}
@@ -35,9 +37,9 @@ def one_hot(label: np.ndarray, classes: int, empty: Empty = np.empty) -> np.ndar
     >>> one_hot(np.array([0, 1, 2, 3], np.uint8), 3).tolist()
     [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
     """
-    # Four labels at a time, looked up in a table of all their combinations: some ten times as fast as one by one.
+    # Four labels at a time, from a table of all their combinations: about ten times as fast as one by one.
     fours = np.ascontiguousarray(label).reshape(-1).view("<u4")
-    combined = fours * np.uint32(0x40100401) >> np.uint32(24)  # two bits a label, the first one's on top
+    combined = fours * np.uint32(0x40100401) >> np.uint32(24)  # two bits per label, the first label's on top
     made = empty((len(fours), 4 * classes), np.float32)
     np.take(_table(classes), combined, axis=0, out=made, mode="clip")
     return made.reshape(*label.shape, classes)

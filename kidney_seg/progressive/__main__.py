@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_prep.cli import command
 from data_prep.errors import InputError
@@ -13,6 +13,7 @@ from kidney_seg.config.presets import PRESETS
 from kidney_seg.config.run_config import Config, explanations
 from kidney_seg.config.set_option import add_set_option
 from kidney_seg.progressive.demo_data import make_demo_data
+from kidney_seg.progressive.driver import read_data, train
 from kidney_seg.run.recipe import check_recipe, read_recipe
 from kidney_seg.tensorflow_log import quiet_tensorflow
 from kidney_seg.training.launch import add_options, check_alone, train_together
@@ -20,50 +21,48 @@ from kidney_seg.training.stop_request import Stopped
 
 if TYPE_CHECKING:
     from kidney_seg.training.process_group import Group
-from kidney_seg.progressive.driver import read_data, train
 
-LARGEST_SEED = 4_000_000  # a thousand starts each, in the 32 bits that seed a network
+LARGEST_SEED = 4_000_000  # a thousand starts per seed, in the 32 bits that seed a network
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.progressive",
-        description="Train in rounds and score the test patients. Without --data it simulates patients and trains the "
-        "demo on them (about two and a half minutes on two cores). Run again, it goes on where it stopped. Ends with "
-        "0; 1 if every start collapsed (no tumor, or tumor in place of kidney); 2 for bad input.",
+        description="Train in rounds and score the test patients. Without --data, simulate patients and train the demo "
+        "on them (about two and a half minutes on two cores). The same command resumes a stopped run. Exit code: 0; 1 "
+        "if every start collapsed (no tumor, or tumor in place of kidney); 2 for bad input.",
+        epilog="example: python -m kidney_seg.progressive --data cache --out run --set steps=500",
     )
-    parser.add_argument("--data", metavar="CACHE", help="cache folder with split.json (of data_prep.build, .split)")
+    parser.add_argument("--data", metavar="CACHE", help="cache folder with split.json (default: simulated patients)")
     parser.add_argument(
-        "--split", metavar="FILE", help="another split, such as CACHE/folds/fold0.json; default: CACHE/split.json"
+        "--split", metavar="FILE", help="another split, such as CACHE/folds/fold0.json (default: CACHE/split.json)"
     )
-    parser.add_argument("--out", metavar="RUN", help="run folder; default: runs/<preset>, with the seed if not 0")
-    parser.add_argument("--preset", choices=tuple(PRESETS), help="default: demo without --data, else paper")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, draws and augmentation; default: %(default)s")
+    parser.add_argument("--out", metavar="RUN", help="run folder (default: runs/PRESET, with the seed if not 0)")
+    parser.add_argument("--preset", choices=PRESETS, help="settings (default: demo without --data, else paper)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="of weights, draws and augmentation (default: %(default)s)"
+    )
     add_set_option(parser, "settings, such as steps=500 alpha=0.6")
-    parser.add_argument(
-        "--seeds", type=int, metavar="N", help="train N times, with the seeds --seed and on, into RUN/seed<S>"
-    )
+    parser.add_argument("--seeds", type=int, metavar="N", help="train N runs, RUN/seed<S>, from --seed on")
     parser.add_argument(
         "--reproduce", metavar="MANIFEST", help="repeat a run from its manifest.json: same settings, seed and data"
     )
     parser.add_argument(
         "--pretrained",
         metavar="MODEL",
-        help="begin with the weights of this run folder or .keras file, of a network of the same widths and branches",
+        help="run folder or .keras file with the initial weights, of a network of the same widths and branches",
     )
     add_options(parser)
     parser.add_argument(
-        "--show-settings",
-        action="store_true",
-        help="print every setting with its value, its meaning and the source of its default, and stop",
+        "--show-settings", action="store_true", help="print all settings with their meaning and source, and exit"
     )
     return parser
 
 
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
-    """The command; see the module's first lines."""
+    """Run the command."""
     if arguments.coordinator:
         check_alone(arguments)
     if arguments.reproduce:
@@ -71,72 +70,70 @@ def main(arguments: argparse.Namespace) -> int:
     preset = arguments.preset or ("paper" if arguments.data else "demo")
     config = PRESETS[preset].with_settings(arguments.set)
     if arguments.show_settings:
-        texts = explanations()
-        for section, values in config.to_dict().items():
-            for name, value in values.items():
-                shown = ",".join(f"{part:.6g}" for part in value) if isinstance(value, list) else str(value)
-                print(f"{section + '.' + name:30}{shown:28}{texts[name]}")
-        return 0
+        return _show(config)
     if arguments.seeds is not None and arguments.seeds < 1:
         raise InputError(f"--seeds {arguments.seeds}: expected 1 or more")
     last = arguments.seed + (arguments.seeds or 1) - 1
     if not 0 <= arguments.seed <= last <= LARGEST_SEED:
         raise InputError(f"--seed {arguments.seed}: expected 0 to {LARGEST_SEED}")
     out = Path(arguments.out or Path("runs") / (f"{preset}-seed{arguments.seed}" if arguments.seed else preset))
+    given = {"split_file": arguments.split, "pretrained": arguments.pretrained}
     if arguments.coordinator:
         manifest = read_data(arguments.data, config)
         quiet_tensorflow()
 
         def lead(group: Group) -> int:
-            _say(f"{group.count} processes train together")
-            return _train(arguments.data, out, config, arguments.seed, arguments.split, arguments.pretrained, group)
+            _log(f"{group.count} processes train together")
+            return _train(arguments.data, out, config, arguments.seed, **given, group=group)
 
         return train_together(arguments, manifest, config, lead)
-    data = arguments.data or make_demo_data(config.model.size, _say)
+    data = arguments.data or make_demo_data(config.model.size, _log)
     if not arguments.seeds:
-        return _train(data, out, config, arguments.seed, arguments.split, arguments.pretrained)
+        return _train(data, out, config, arguments.seed, **given)
     runs = {seed: out / f"seed{seed}" for seed in range(arguments.seed, last + 1)}
     codes = []
     for seed, run in runs.items():
-        _say(f"seed {seed}: {run}")
-        codes.append(_train(data, run, config, seed, arguments.split, arguments.pretrained))
+        _log(f"seed {seed}: {run}")
+        codes.append(_train(data, run, config, seed, **given))
         if codes[-1] > 1:  # stopped
             return codes[-1]
-    from kidney_seg.compare import compare, table
+    from kidney_seg.compare import compare, format_arms
 
-    _say("\nDice of the test patients, after the rule, over all seeds")
-    _say(table(compare(list(runs.values()))))
+    _log("\nDice of the test patients, post-processed, over all seeds")
+    _log(format_arms(compare(list(runs.values()))))
     return max(codes)
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(line, flush=True)
 
 
-def _train(
-    data: str | Path,
-    out: Path,
-    config: Config,
-    seed: int,
-    split_file: str | Path | None,
-    pretrained: str | Path | None,
-    group: Group | None = None,
-) -> int:
-    """Train and return the command's exit code."""
+def _show(config: Config) -> int:
+    """Print the settings."""
+    texts = explanations()
+    for section, values in config.to_dict().items():
+        for name, value in values.items():
+            shown = ",".join(f"{part:.6g}" for part in value) if isinstance(value, list) else str(value)
+            print(f"{section + '.' + name:30}{shown:28}{texts[name]}")
+    return 0
+
+
+def _train(data: str | Path, out: Path, config: Config, seed: int, **given: Any) -> int:
+    """Train, with further arguments of `train`, and return the command's exit code."""
     try:
-        scores = train(data, out, config, seed, _say, split_file, group, pretrained)
+        scores = train(data, out, config, seed, _log, **given)
     except Stopped as stopped:
-        print(f"{stopped}: run the same command again to go on", file=sys.stderr)
+        print(f"{stopped}: run the same command again to resume", file=sys.stderr)
         return stopped.exit_code
     return 0 if scores["best"]["trouble"] is None else 1
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
-    """Repeat a run into a new folder, after a look at what is not as it was."""
+    """Repeat a run into a new folder, after a check of data, split and versions."""
     if arguments.set or arguments.preset or arguments.seeds or arguments.seed or arguments.pretrained:
         raise InputError(
-            "--reproduce: settings, seed and first weights are the repeated run's; give only --data, --split and --out "
-            "beside it"
+            "--reproduce: settings, seed and initial weights are those of the repeated run; add only --data, --split "
+            "and --out"
         )
     from data_prep.cache.manifest import read_manifest
     from data_prep.files.checksums import sha256_of
@@ -153,13 +150,11 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     versions = {**now["versions"], "python": now["python"], "devices": ", ".join(now["devices"])}
     differing = check_recipe(recipe, manifest.data_sha256, sha256_of(split_file), versions)
     for line in differing:
-        _say(f"differs: {line}")
-    if differing:
-        _say("with these differences the figures may come out differently")
-    else:
-        _say("versions, data and split are those of the repeated run")
+        _log(f"differs: {line}")
+    same = "versions, data and split are those of the repeated run"
+    _log("with these differences the results may differ" if differing else same)
     out = Path(arguments.out or Path("runs") / "reproduced")
-    return _train(data, out, recipe.config, recipe.seed, split_file, pretrained)
+    return _train(data, out, recipe.config, recipe.seed, split_file=split_file, pretrained=pretrained)
 
 
 if __name__ == "__main__":

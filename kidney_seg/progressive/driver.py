@@ -1,9 +1,4 @@
-"""Progressive training (paper, Figure 2): `python -m kidney_seg.progressive`.
-
-Rounds of `fit()` on randomly drawn training patients, each warm-started from the weights before and judged on whole
-volumes of patients kept for that, until nothing improves; then the test patients are scored, once. With no argument it
-makes simulated patients and trains the demo on them.
-"""
+"""Progressive training as a whole: data, rounds, scores of the test set, report."""
 
 from __future__ import annotations
 
@@ -25,37 +20,50 @@ def train(
     out: str | Path,
     config: Config,
     seed: int = 0,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     split_file: str | Path | None = None,
     group: Group | None = None,
     pretrained: str | Path | None = None,
+    *,
+    say: Callable[[str], None] | None = None,
 ) -> dict:
-    """Train on a cache folder with a split into the run folder `out`, going on where it stopped; score the test set.
+    """Train on a cache folder with a split, or resume, and score the test set.
 
-    Ends with `out/report.html`; returns the content of `out/evaluation/test/scores.json`. `split_file`: another split
-    than the cache's `split.json`, such as one of its folds. `say` gets one line for each step of progress. `group`:
-    processes that train along (`training.process_group.join`), which this one leads. `pretrained`: a run folder or
-    `.keras` file with whose weights every start of round 0 begins; the run keeps a copy (`progressive.pretrained`).
-    InputError if the data, the split, the settings, that model and what the run folder holds do not fit together;
-    `interrupt.Stopped` after Ctrl-C or SIGTERM, when the current batch is done and saved.
+    Writes the run folder `out`, at last its `report.html`.
+
+    Args:
+        log: gets one line per step of progress; `say` is its former name.
+        split_file: another split than the cache's `split.json`, such as a fold.
+        group: the processes that train together, led by this one.
+        pretrained: run folder or `.keras` file whose weights initialize every start of round 0; the run keeps a copy.
+
+    Returns:
+        The content of `out/evaluation/test/scores.json`.
+
+    Raises:
+        InputError: if data, split, settings, pretrained model and the content of the run folder do not fit together.
+        stop_request.Stopped: after Ctrl-C or SIGTERM, with the current batch done and saved.
     """
     from data_prep.files.checksums import sha256_of
     from data_prep.split.sets import SPLIT, read_split
     from kidney_seg.progressive.pretrained import find_pretrained, warning
 
+    log = say or log
     manifest = read_data(data, config)
     split_file = Path(split_file or manifest.root / SPLIT)
     split = read_split(split_file, manifest)
     first = find_pretrained(pretrained, config.model, out) if pretrained is not None else None
     if first is not None and (line := warning(first, split["test"])):
-        say(line)
+        log(line)
 
-    # TensorFlow loads here, when all that needs no network is known to be right.
+    # TensorFlow loads here, after all checks that do not need it.
     quiet_tensorflow()
     from kidney_seg.evaluate.held_out import held_out_cases
-    from kidney_seg.progressive.rounds import Rounds
+    from kidney_seg.progressive.observer import RoundObserver
+    from kidney_seg.progressive.rounds import Rounds, RunContext
     from kidney_seg.progressive.test_set import score_test
     from kidney_seg.run.folder import RunFolder
+    from kidney_seg.run.journal import RunStatus
     from kidney_seg.training.stop_request import stop_request
 
     cases = held_out_cases(manifest, split)
@@ -69,37 +77,42 @@ def train(
     }
     run = RunFolder(out, config, identity)
     try:
-        if run.find("tested"):
-            say(f"{out}: this run is finished, nothing is trained (another --out or --seed trains anew)")
+        if run.journal.status is RunStatus.FINISHED:
+            log(f"{out}: this run is finished, nothing is trained (use another --out or --seed for a new run)")
         else:
-            weights = first.keep(run.root) if first else None
+            if first:
+                first.keep(run.root)
             with stop_request() as stop:
-                Rounds(run, manifest, split, config, seed, say, stop, group, weights).play()
-        scores = score_test(run, cases, config, say)
+                context = RunContext(run, config, seed, split, manifest, stop, group)
+                Rounds(context, RoundObserver(run, config, log)).play()
+        scores = score_test(run, cases, config, log)
     finally:
         run.close()
-    _report(out, say)
+    _report(out, log)
     return scores
 
 
-def _report(run: str | Path, say: Callable[[str], None]) -> None:
-    """Write the run's report; where that fails, say why in one line: the run itself is done and whole."""
+def _report(run: str | Path, log: Callable[[str], None]) -> None:
+    """Write the run's report, or log why it fails in one line: the run itself is finished."""
     from kidney_seg.report.writer import write_report
 
     try:
-        say(str(write_report(run)))
-    except Exception as error:  # whatever it is, it must not cost a run that is finished
+        log(str(write_report(run)))
+    except Exception as error:  # no error may cost a finished run
         reason = " ".join(str(error).split()) or type(error).__name__
-        say(f"no report ({reason}); try python -m kidney_seg.report {run}")
+        log(f"no report ({reason}); try python -m kidney_seg.report {run}")
 
 
 def read_data(data: str | Path, config: Config) -> Manifest:
+    """Return the manifest of a cache. InputError if its slices have another size than the network."""
     from data_prep.cache.manifest import read_manifest
 
     manifest = read_manifest(data)
-    if manifest.settings.size != config.model.size:
+    size = manifest.settings.size
+    if size != config.model.size:
         raise InputError(
-            f"{data}: its slices have {manifest.settings.size} pixels a side, the setting size is {config.model.size}; "
-            f"give --set size={manifest.settings.size}, or build a cache with --size {config.model.size}"
+            f"its slices are {size} pixels wide, the setting size is {config.model.size}; "
+            f"give --set size={size}, or build a cache with --size {config.model.size}",
+            path=data,
         )
     return manifest

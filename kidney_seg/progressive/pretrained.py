@@ -1,4 +1,4 @@
-"""A training that begins with the weights of an earlier one: which model fits, and the run's own copy of it."""
+"""Initial weights from an earlier training: checks that the model fits, and keeps a copy in the run."""
 
 from __future__ import annotations
 
@@ -16,48 +16,50 @@ from data_prep.files.json_files import read_json
 from kidney_seg.config.model import ModelConfig
 from kidney_seg.config.run_config import Config, differences
 from kidney_seg.model.model_file import ModelSource, find_source, load_model
-from kidney_seg.run.journal import read_events
+from kidney_seg.run import layout
+from kidney_seg.run.journal import AttemptTrained, Journal
+from kidney_seg.run.recipe import is_whole
 
 if TYPE_CHECKING:
     import keras
-from kidney_seg.run.first_weights import COPY, is_whole
 
-MOST_NAMES = 5  # that a line holds
-FREE = ("size", "hu_window", "foreground_prior", "batch_norm_momentum", "precision")  # the weights are the same in all
+MOST_NAMES = 5  # per line
+# settings that may differ, since the weights have the same shapes
+FREE = ("size", "hu_window", "foreground_prior", "batch_norm_momentum", "precision")
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model that fits. given: what was asked for, in full; path: the `.keras` file; sha256: of its bytes."""
+    """A model that fits: the absolute path as `given`, its `.keras` file, and the file's checksum."""
 
     given: Path
     path: Path
     sha256: str
 
     def identity(self) -> dict[str, str]:
-        """Return what the manifest of a run that begins with it says."""
+        """Return the entries of the run's manifest."""
         return {"pretrained": str(self.given), "pretrained_sha256": self.sha256}
 
     def seen(self) -> set[str]:
-        """Return the patients that it was trained on, as far as the run folder that it lies in tells."""
-        return {name for event in read_events(self.path.parent) for name in event.get("patients", ())}
+        """Return the patients it was trained on, if it lies in its run folder."""
+        return {name for event in Journal(self.path.parent).all_of(AttemptTrained) for name in event.patients}
 
     def keep(self, run: Path) -> Path:
-        """Copy it into the run folder, unless a whole copy is there; returns the copy's path."""
-        copy = run / COPY
+        """Copy it into the run folder, unless a whole copy exists; returns the copy's path."""
+        copy = run / layout.PRETRAINED
         if not is_whole(copy, self.sha256):
             with replacing(copy) as temporary:
                 shutil.copyfile(self.path, temporary)
                 if sha256_of(temporary) != self.sha256:
-                    raise InputError(f"{self.path}: changed while it was copied; give a file that nothing writes to")
+                    raise InputError("changed while it was copied; give a file that nothing writes to", path=self.path)
         return copy
 
 
 def find_pretrained(model: str | Path, config: ModelConfig, run: str | Path) -> Pretrained:
-    """Return the model (a run folder's best, or a `.keras` file) that the run in folder `run` is to begin with.
+    """Return the model that initializes the run in folder `run`: a run folder's best, or a `.keras` file.
 
-    Where it is gone or damaged and `run` was begun with it, `run`'s own copy stands in. InputError where there is no
-    whole model, or where its settings make a network of other weights than `config`. Loads nothing of Keras.
+    If it is missing or damaged, the copy in `run` replaces it. InputError without an undamaged model, or if its network
+    has other weights than that of `config`. Does not load Keras.
     """
     given = Path(model).resolve()
     try:
@@ -65,35 +67,36 @@ def find_pretrained(model: str | Path, config: ModelConfig, run: str | Path) -> 
     except InputError as error:
         source = _own_copy(given, Path(run), error)
     theirs = replace(source.config.model, **{name: getattr(config, name) for name in FREE})
-    differing = differences(Config(model=theirs), Config(model=config))  # the other sections do not count
+    differing = differences(Config(model=theirs), Config(model=config))
     if differing:
         values = source.config.to_dict()["model"]
         names = [text.partition(":")[0] for text in differing]
         raise InputError(
-            f"{source.path}: its network is another one than that to be trained ({'; '.join(differing)}); "
-            f"give --set {' '.join(_assignment(name, values[name]) for name in names)}, or another --pretrained"
+            f"its network differs from the one to be trained ({'; '.join(differing)}); "
+            f"give --set {' '.join(_assignment(name, values[name]) for name in names)}, or another --pretrained",
+            path=source.path,
         )
     return Pretrained(given, source.path, source.sha256)
 
 
 def warning(pretrained: Pretrained, tested: Collection[str]) -> str | None:
-    """Return a line where the model was trained on patients who have the names of some of those to be `tested`."""
+    """Return a line if the model was trained on patients with the names of some `tested` ones, else None."""
     shared = sorted(pretrained.seen() & set(tested))
     if not shared:
         return None
     names = ", ".join(shared[:MOST_NAMES]) + (" ..." if len(shared) > MOST_NAMES else "")
     return (
-        f"warning: {pretrained.given} was trained on patients called as {len(shared)} of {len(tested)} test patients "
-        f"({names}); if these are the same people, the test scores will be too good"
+        f"warning: {pretrained.given} was trained on patients named like {len(shared)} of {len(tested)} test patients "
+        f"({names}); if they are the same people, the test scores are too optimistic"
     )
 
 
 def load_pretrained(model: keras.Model, path: Path) -> None:
-    """Give `model` all weights and moving averages of a `.keras` file; InputError where names or shapes differ."""
+    """Copy all weights and moving averages of a `.keras` file to `model`; InputError if names or shapes differ."""
     trained = load_model(path).model
     for own, given in itertools.zip_longest(_arrays(model), _arrays(trained), fillvalue="nothing"):
         if own != given:
-            raise InputError(f"{path}: holds {given}, expected {own} in its place; give a model of this very network")
+            raise InputError(f"holds {given}, expected {own} in its place; give a model of the same network", path=path)
     model.set_weights(trained.get_weights())
 
 
@@ -102,12 +105,12 @@ def _arrays(model: keras.Model) -> list[str]:
 
 
 def _own_copy(given: Path, run: Path, error: InputError) -> ModelSource:
-    manifest, copy = run / "manifest.json", run / COPY
+    manifest, copy = run / layout.MANIFEST, run / layout.PRETRAINED
     noted = read_json(manifest, "run's manifest") if manifest.is_file() else {}
     if noted.get("pretrained") != str(given):
         raise error
     if not is_whole(copy, noted["pretrained_sha256"]):
-        raise InputError(f"{error}; the run's own copy, {copy}, is missing or damaged, too") from None
+        raise InputError(f"{error}; the run's own copy, {copy}, is also missing or damaged") from None
     return find_source(copy)
 
 

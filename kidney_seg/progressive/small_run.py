@@ -1,4 +1,4 @@
-"""The smallest run that still shows what a run is: fourteen simulated patients, minutes at most. For the notebooks."""
+"""The smallest complete run, for the notebooks: fourteen simulated patients, a few minutes."""
 
 from __future__ import annotations
 
@@ -7,45 +7,39 @@ from pathlib import Path
 
 from kidney_seg.config.presets import PRESETS
 from kidney_seg.config.run_config import Config
+from kidney_seg.progressive.demo_data import simulated_cache
 
-PATIENTS, SIZE, SLICES = 14, 48, 16
-PIXEL_MM = 6.0  # 48 pixels see 288 mm about the middle, as in the demo
-FRACTIONS = (8 / 14, 2 / 14, 4 / 14)
-SETTINGS = (
-    f"size={SIZE}", "starts=2", "start_steps=40", "steps=50", "max_rounds=2", "patience=3",
-)  # fmt: skip
+PATIENTS, SIZE, SLICES = (8, 2, 4), 48, 16
+PIXEL_MM = 6.0  # 48 pixels show 288 mm, as in the demo
+SETTINGS = (f"size={SIZE}", "starts=2", "start_steps=40", "steps=50", "max_rounds=2", "patience=3")
 
 
 def small_config(*settings: str) -> Config:
-    """Return the preset `demo`, shrunk, with further settings such as `mode=plain`."""
+    """Return the preset `demo`, smaller, with further settings such as `mode=plain`."""
     return PRESETS["demo"].with_settings([*SETTINGS, *settings])
 
 
 def small_data(folder: str | Path) -> Path:
-    """Simulate, build and split what is not there yet; return the cache folder."""
-    from data_prep.build.builder import build
-    from data_prep.cache.manifest import read_manifest
-    from data_prep.geometry.network_grid import GridSettings
-    from data_prep.phantom.cohort import write_cohort
-    from data_prep.split.sets import make_split, write_split
-
+    """Simulate, build and split what is missing; returns the cache folder."""
     folder = Path(folder)
-    write_cohort(folder / "patients", cases=PATIENTS, size=2 * SIZE, slices=SLICES)
-    build(folder / "patients", folder / "cache", GridSettings(SIZE, PIXEL_MM))
-    manifest = read_manifest(folder / "cache")
-    write_split(manifest, make_split(manifest, FRACTIONS))
-    return folder / "cache"
+    return simulated_cache(
+        folder / "patients", folder / "cache", PATIENTS, SIZE, PIXEL_MM, size=2 * SIZE, slices=SLICES
+    )
 
 
 def small_run(
-    folder: str | Path, *settings: str, name: str = "progressive", say: Callable[[str], None] = print
+    folder: str | Path,
+    *settings: str,
+    name: str = "progressive",
+    log: Callable[[str], None] = print,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
-    """Train in `folder`/`name` on `small_data(folder)`, or go on there; return the run folder.
+    """Train in `folder`/`name` on `small_data(folder)`, or resume; returns the run folder.
 
-    A finished run is left as it is. `settings`: as for `small_config`.
+    A finished run stays unchanged. `settings`: as for `small_config`; `say`: the former name of `log`.
     """
     from kidney_seg.progressive.driver import train
 
     run = Path(folder) / name
-    train(small_data(folder), run, small_config(*settings), say=say)
+    train(small_data(folder), run, small_config(*settings), log=say or log)
     return run

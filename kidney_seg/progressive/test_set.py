@@ -13,41 +13,38 @@ from kidney_seg.config.run_config import Config
 from kidney_seg.evaluate import case_scores
 from kidney_seg.evaluate.held_out import HeldOut
 from kidney_seg.evaluate.score_files import write_scores
-from kidney_seg.evaluate.tables import table
+from kidney_seg.evaluate.tables import format_run
 from kidney_seg.figures import style
-from kidney_seg.figures.overlays import Example, overlay_grid, telling_slice
+from kidney_seg.figures.overlays import Example, most_informative_slice, overlay_grid
 from kidney_seg.metrics.overlap import STRUCTURES
 from kidney_seg.model.model_file import find_source
 from kidney_seg.postprocess.distant_objects import remove_distant_objects
 from kidney_seg.predict.engines import open_predictor
 from kidney_seg.predict.predictor import predict_volume
+from kidney_seg.run import layout
 from kidney_seg.run.folder import RunFolder
+from kidney_seg.run.journal import RoundPlayed, RunStatus, Tested
 
-PICTURES = 8  # cases on the page of overlays, from the best tumor Dice to the worst
+CASES_SHOWN = 8  # in the picture of overlays, from the best tumor Dice to the worst
 
 
-def score_test(run: RunFolder, cases: Sequence[HeldOut], config: Config, say: Callable[[str], None] = print) -> dict:
-    """Predict and score the test cases with the run's best model, unless that is done; print Table 1.
+def score_test(run: RunFolder, cases: Sequence[HeldOut], config: Config, log: Callable[[str], None] = print) -> dict:
+    """Predict and score the test cases with the run's best model, unless that is done; log Table 1.
 
-    Writes label volumes, `cases.csv`, `scores.json` and `overlays.png` to `evaluation/test` of the run. Scores are at
-    the resolution of the source files, as they come from the network and after the paper's post-processing.
+    Writes label maps, `cases.csv`, `scores.json` and `overlays.png`. Scores are at the resolution of the source files,
+    as predicted and post-processed. Returns the content of `scores.json`.
     """
-    folder = run.root / "evaluation" / "test"
-    best = [event for event in run.events if event["event"] == "round" and event["accepted"]][-1]
-    if not run.find("tested"):
+    folder = run.root / layout.TEST
+    if run.journal.status is not RunStatus.FINISHED:
+        best = run.journal.all_of(RoundPlayed, accepted=True)[-1]
         rows, pictures = _score(run, cases, config, folder)
-        details = {"best": best, "stop_on": config.rounds.stop_on}
-        write_scores(rows, folder, details, force=True)
-        style.save(overlay_grid(pictures, config.model.hu_window), folder / "overlays.png")
-        run.note("tested", cases=len(rows))
-    result = read_json(folder / "scores.json", "scores of the test set")
-    say("")
-    say(table(result))
-    say("")
-    for name in ("json", "cases.csv", "overlays.png"):
-        say(f"{folder / name}")
-    say(f"{run.root / 'progress.png'}")
-    say(f"{run.root / 'best.keras'}")
+        write_scores(rows, folder, {"best": best.to_line(), "stop_on": config.rounds.stop_on}, force=True)
+        style.save_figure(overlay_grid(pictures, config.model.hu_window), run.root / layout.OVERLAYS)
+        run.journal.note(Tested(len(rows)))
+    result = read_json(run.root / layout.SCORES, "scores of the test set")
+    files = (layout.SCORES, layout.TEST / "cases.csv", layout.OVERLAYS, layout.CURVES, layout.BEST_MODEL)
+    for line in ("", format_run(result), "", *(str(run.root / file) for file in files)):
+        log(line)
     return result
 
 
@@ -62,11 +59,11 @@ def _score(run: RunFolder, cases: Sequence[HeldOut], config: Config, folder: Pat
         write_labels(cleaned if settings.postprocess else labels, volume.source, folder / f"{entry.case}.nii.gz")
         row = case_scores.score_case(entry.case, truth.voxels, labels, volume.spacing_mm, cleaned)
         rows.append(row)
-        dice = {name: row[f"{case_scores.AFTER}{name}_dice"] for name in STRUCTURES}
+        dice = {name: row[f"{case_scores.POSTPROCESSED}{name}_dice"] for name in STRUCTURES}
         aspect = volume.spacing_mm[1] / volume.spacing_mm[2]
-        pictures.append(telling_slice(volume.voxels, truth.voxels, cleaned, entry.case, dice, aspect))
-    tumor = [row[case_scores.AFTER + "tumor_dice"] for row in rows]
+        pictures.append(most_informative_slice(volume.voxels, truth.voxels, cleaned, entry.case, dice, aspect))
+    tumor = [row[case_scores.POSTPROCESSED + "tumor_dice"] for row in rows]
     order = sorted(range(len(rows)), key=lambda index: -1 if math.isnan(tumor[index]) else tumor[index], reverse=True)
-    step = max(1, len(order) / PICTURES)
-    chosen = [order[int(place * step)] for place in range(min(PICTURES, len(order)))]
+    step = max(1, len(order) / CASES_SHOWN)
+    chosen = [order[int(place * step)] for place in range(min(CASES_SHOWN, len(order)))]
     return rows, [pictures[index] for index in chosen]

@@ -16,29 +16,25 @@ def make_parser() -> argparse.ArgumentParser:
         description="Write one HTML file about a finished run, or about an evaluation: Table 1 with intervals beside "
         "published figures, learning curves, Dice by patient and by tumor size, detection by size, and the best, "
         "median and worst patients as slices and in 3-D. It opens without a network.",
+        epilog="example: python -m kidney_seg.report PREDICTIONS/evaluation --truth kits",
     )
-    parser.add_argument("folder", metavar="RUN", help="run folder, or the folder that kidney_seg.evaluate wrote")
-    parser.add_argument("--out", metavar="FILE", help=f"default: {NAME} in the folder")
-    parser.add_argument(
-        "--truth", metavar="FOLDER", help="for the pictures of an evaluation: cases with imaging and segmentation"
-    )
-    parser.add_argument(
-        "--predictions",
-        metavar="FOLDER",
-        help="with --truth: the label files (default: the folder above the evaluation)",
-    )
+    option = parser.add_argument
+    option("folder", metavar="RUN", help="run folder, or the folder that kidney_seg.evaluate wrote")
+    option("--out", metavar="FILE", help=f"HTML file to write (default: {NAME} in the folder)")
+    option("--truth", metavar="DIR", help="for the pictures of an evaluation: folder of cases with images and labels")
+    option("--predictions", metavar="DIR", help="with --truth: label files (default: the folder above the evaluation)")
     return parser
 
 
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
-    """The command; see the module's first line."""
+    """Run the command."""
     path = write_report(
         arguments.folder,
         arguments.out,
         truth=arguments.truth,
         predictions=arguments.predictions,
-        say=lambda line: print(line, flush=True),
+        log=lambda line: print(line, flush=True),
     )
     print(path)
     return 0

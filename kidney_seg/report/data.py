@@ -1,4 +1,4 @@
-"""What a report tells, gathered from a run folder or from the folder of an evaluation. No pictures yet, no HTML."""
+"""The content of a report, read from a run folder or from the folder of an evaluation; no pictures, no HTML."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ from typing import Any
 
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json
-from kidney_seg.evaluate.case_scores import AFTER
-from kidney_seg.evaluate.summary import table1
-from kidney_seg.metrics.lesion_detection import SIZE_CLASSES, size_class
+from kidney_seg.evaluate.case_scores import POSTPROCESSED, STAGES
+from kidney_seg.evaluate.summary import detection_rate, table1
+from kidney_seg.metrics.lesion_detection import size_class
+from kidney_seg.metrics.overlap import AVERAGE
+from kidney_seg.metrics.overlap import STRUCTURES as MEASURED
+from kidney_seg.run import layout
 
-STRUCTURES = ("kidney", "tumor", "average")
-FURTHER = (  # columns of scores.json beside Table 1: heading and column
-    ("Dice, kidney and masses", "kits23_kidney_dice"),
-    ("Dice, masses", "kits23_masses_dice"),
-    ("Dice, tumor", "kits23_tumor_dice"),
-    ("Surface Dice, kidney and masses", "kits23_kidney_surface_dice"),
-    ("Surface Dice, masses", "kits23_masses_surface_dice"),
-    ("Surface Dice, tumor", "kits23_tumor_surface_dice"),
-    ("95 % Hausdorff distance, kidney, mm", "kidney_hd95_mm"),
-    ("95 % Hausdorff distance, tumor, mm", "tumor_hd95_mm"),
-    ("Average surface distance, kidney, mm", "kidney_assd_mm"),
-    ("Average surface distance, tumor, mm", "tumor_assd_mm"),
-)
+STRUCTURES = (*MEASURED, AVERAGE)
+FURTHER = {  # columns of scores.json beside Table 1, with their headings
+    "kits23_kidney_dice": "Dice, kidney and masses",
+    "kits23_masses_dice": "Dice, masses",
+    "kits23_tumor_dice": "Dice, tumor",
+    "kits23_kidney_surface_dice": "Surface Dice, kidney and masses",
+    "kits23_masses_surface_dice": "Surface Dice, masses",
+    "kits23_tumor_surface_dice": "Surface Dice, tumor",
+    "kidney_hd95_mm": "95 % Hausdorff distance, kidney, mm",
+    "tumor_hd95_mm": "95 % Hausdorff distance, tumor, mm",
+    "kidney_assd_mm": "Average surface distance, kidney, mm",
+    "tumor_assd_mm": "Average surface distance, tumor, mm",
+}
 
 
 @dataclass(frozen=True)
 class Files:
-    """Where the files of one case are; None where that is not known."""
+    """The files of one case; None for each that is unknown."""
 
     image: Path | None
     truth: Path | None
@@ -41,7 +44,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of Table 1: `cells` by structure hold mean, median, low, high, n and left_out; None for no figure."""
+    """One line of Table 1: `cells` by structure have mean, median, low, high, n and left_out; None for no score."""
 
     name: str
     cells: Mapping[str, Mapping[str, float | None]]
@@ -49,13 +52,13 @@ class Line:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All figures of a report.
+    """The content of a report.
 
-    cases: rows of `scores.json`, with the scores that the report is about under the plain names: after the rule, where
-    the predictions went through it; and with `kidney` and `tumor` (Dice) and `diameter_mm` of the largest tumor.
-    diameter_is_measured: False where it was taken from the volume, as of a ball. further: heading and cell of scores
-    beside Table 1. detection: rows for `score_figures.detection_by_size`, of single tumors where `detection_by_tumor`,
-    else of cases; `false_tumors`: `false_per_patient`, `low` and `high`, and what counts as found.
+    cases: rows of `scores.json` whose plain names hold the scores of the report, post-processed ones if the predictions
+    are; also `kidney` and `tumor` (Dice) and `diameter_mm` of the largest tumor. further: heading and cell of scores
+    beside Table 1. detection: rows for `score_plots.detection_by_size`, of single tumors if `detection_by_tumor`, else
+    of cases; false_tumors: `false_per_patient`, `low`, `high`, and the definition of found. diameter_is_measured: False
+    if it is that of a ball with the tumor's volume.
     """
 
     title: str
@@ -74,65 +77,66 @@ class ReportData:
 
 
 def gather(folder: str | Path, truth: str | Path | None = None, predictions: str | Path | None = None) -> ReportData:
-    """Read what a report needs from a run folder that is finished, or from a folder with the `scores.json` of evaluate.
+    """Read the content of a report.
 
-    `truth`: a KiTS folder with `imaging` and `segmentation` of each case, and `predictions`: label files; for the
-    pictures. A run knows both itself (its cache tells where its sources are). InputError where the folder is neither,
-    or the run is not finished, or its files lack something.
+    Args:
+        folder: of a finished run, whose cache knows the scans, or with the `scores.json` of evaluate.
+        truth: of an evaluation, for the pictures: folder of case folders with images and labels.
+        predictions: of an evaluation, for the pictures: label files (default: the folder above `folder`).
+
+    Raises:
+        InputError: the folder is neither, the run is not finished, or its files lack something.
     """
     folder = Path(folder)
     try:
-        if (folder / "config.json").is_file():
+        if (folder / layout.CONFIG).is_file():
             return _of_run(folder)
         if (folder / "scores.json").is_file():
             return _of_evaluation(folder, truth, predictions)
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"{folder}: its files lack something that a report needs ({error!r}); score the predictions again"
+            f"its files lack something that a report needs ({error!r}); score the predictions again", path=folder
         ) from None
     raise InputError(
-        f"{folder}: is neither a run folder (config.json) nor the folder of an evaluation (scores.json); "
-        "give the --out of a training or of python -m kidney_seg.evaluate"
+        "is neither a run folder (config.json) nor the folder of an evaluation (scores.json); give the --out of a "
+        "training or of python -m kidney_seg.evaluate",
+        path=folder,
     )
 
 
 def _of_run(folder: Path) -> ReportData:
-    from kidney_seg.run.first_weights import told
-    from kidney_seg.run.journal import history_of, read_events, rounds_of
+    from kidney_seg.run.journal import Journal, RunStatus
+    from kidney_seg.run.recipe import describe_first_weights
 
-    events = read_events(folder)
-    if not any(event["event"] == "tested" for event in events):
-        raise InputError(f"{folder}: the run is not finished; run the same training command again, then the report")
-    test = folder / "evaluation" / "test"
+    journal = Journal(folder)
+    if journal.status is not RunStatus.FINISHED:
+        raise InputError("the run is not finished; run its training command again, then the report", path=folder)
+    test = folder / layout.TEST
     scores = read_json(test / "scores.json", "scores of the test set")
-    config = read_json(folder / "config.json", "run's settings")
-    manifest = read_json(folder / "manifest.json", "run's manifest")
+    config = read_json(folder / layout.CONFIG, "run's settings")
+    manifest = read_json(folder / layout.MANIFEST, "run's manifest")
     warnings = []
     if scores.get("stop_on") == "test":
-        warnings.append("The rounds were chosen on these very patients, as the paper did: the figures are optimistic.")
+        warnings.append("The rounds were chosen on these patients, as in the paper: the scores are optimistic.")
     if scores["best"].get("trouble"):
         warnings.append(f"Every start of this run collapsed ({scores['best']['trouble']}).")
-    versions = manifest.get("versions", {})
-    began_with = (("First weights", told(manifest)),) if manifest.get("pretrained_sha256") else ()
-    facts = (
-        ("Training", f"{config['rounds']['mode']}, seed {manifest.get('seed')}"),
-        ("Best round", f"{scores['best']['round']}"),
-        ("Network", f"{config['model']['size']} x {config['model']['size']} pixels"),
-        *began_with,
-        (
-            "Versions",
-            ", ".join(f"{name} {versions[name]}" for name in ("kidney_seg", "tensorflow") if name in versions),
-        ),
-    )
-    history = history_of(events)
+    versions, size = manifest.get("versions", {}), config["model"]["size"]
+    facts = {
+        "Training": f"{config['rounds']['mode']}, seed {manifest.get('seed')}",
+        "Best round": f"{scores['best']['round']}",
+        "Network": f"{size} x {size} pixels",
+        "First weights": describe_first_weights(manifest) if manifest.get("pretrained_sha256") else None,
+        "Versions": ", ".join(f"{name} {versions[name]}" for name in ("kidney_seg", "tensorflow") if name in versions),
+    }
+    history = journal.history()
     return _report(
-        f"Run {folder.resolve().name}",
         scores,
-        AFTER if config["prediction"]["postprocess"] else "",
+        POSTPROCESSED if config["prediction"]["postprocess"] else "",
         facts,
-        warnings,
+        title=f"Run {folder.resolve().name}",
+        warnings=tuple(warnings),
         history=tuple(history),
-        rounds=tuple(rounds_of(events, history)),
+        rounds=tuple(journal.rounds(history)),
         files=_files_of_run(manifest, test, [row["case"] for row in scores["cases"]]),
     )
 
@@ -141,14 +145,13 @@ def _files_of_run(manifest: Mapping[str, Any], test: Path, cases: Sequence[str])
     from data_prep.cache.manifest import read_manifest
 
     try:
-        sources = {
-            entry.case: (entry.image_path, entry.label_path) for entry in read_manifest(manifest["data"]).entries
-        }
-    except InputError:  # the cache is gone: the report then says so in place of the pictures
-        sources = {}
+        entries = {entry.case: entry for entry in read_manifest(manifest["data"]).entries}
+    except InputError:  # without its cache, the report has no pictures
+        entries = {}
     found = {}
     for case in cases:
-        image, label = (Path(path) if path else None for path in sources.get(case, (None, None)))
+        paths = (entries[case].image_path, entries[case].label_path) if case in entries else (None, None)
+        image, label = (Path(path) if path else None for path in paths)
         found[case] = Files(image, label, test / f"{case}.nii.gz")
     return found
 
@@ -161,48 +164,34 @@ def _of_evaluation(folder: Path, truth: str | Path | None, predictions: str | Pa
     files = {}
     if truth is not None:
         predicted = find_label_files(predictions if predictions is not None else folder.resolve().parent)
-        for row in scores["cases"]:
-            own = Path(truth) / row["case"]
+        for case in (row["case"] for row in scores["cases"]):
+            own = Path(truth) / case
             image, label, _ = case_files(own) if own.is_dir() else (None, None, [])
-            files[row["case"]] = Files(image, label, predicted.get(row["case"]))
-    warnings = [
-        f"{len(scores[name])} {text}"
-        for name, text in (
-            ("missing", "predictions are missing and count as empty."),
-            ("unreadable", "predictions cannot be read and count as empty."),
-        )
-        if scores.get(name)
-    ]
-    facts = (("Protocol", str(scores["protocol"])),) if scores.get("protocol") else ()
-    return _report(f"Evaluation {folder.resolve().parent.name}", scores, "", facts, warnings, files=files)
+            files[case] = Files(image, label, predicted.get(case))
+    problems = {"missing": "predictions are missing", "unreadable": "predictions are unreadable"}
+    counts = {text: len(scores.get(key, ())) for key, text in problems.items()}
+    warnings = tuple(f"{count} {text} and count as empty." for text, count in counts.items() if count)
+    title = f"Evaluation {folder.resolve().parent.name}"
+    return _report(scores, "", {"Protocol": scores.get("protocol")}, title=title, warnings=warnings, files=files)
 
 
-def _report(
-    title: str,
-    scores: Mapping[str, Any],
-    prefix: str,
-    facts: tuple[tuple[str, str], ...],
-    warnings: Sequence[str],
-    **rest: Any,
-) -> ReportData:
+def _report(scores: Mapping[str, Any], prefix: str, facts: Mapping[str, str | None], **rest: Any) -> ReportData:
     rows = scores["cases"]
     measured = any(row.get("tumor_diameter_mm") for row in rows)
     cases = []
     for row in rows:
         row = {**row, **{key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}}
         diameter = row["tumor_diameter_mm"] if measured else ball_diameter_mm(row["tumor_ml"])
-        dice = {"kidney": row["kidney_dice"], "tumor": row["tumor_dice"]}
-        cases.append({**row, **dice, "diameter_mm": diameter or None})
+        cases.append({**row, **{name: row[f"{name}_dice"] for name in MEASURED}, "diameter_mm": diameter or None})
     patients = len({row["patient"] for row in rows})
     counted = f"{len(rows)}" + (f" of {patients} patients" if patients != len(rows) else "")
     stored = scores.get(f"{prefix}detection")
     columns = scores["summary"].get("columns", {})
     return ReportData(
-        title=title,
-        facts=(("Cases", counted), *facts),
+        facts=(("Cases", counted), *((name, text) for name, text in facts.items() if text)),
         table1=tuple(_table1(scores, rows)),
         cases=tuple(cases),
-        further=tuple((name, columns[prefix + key]) for name, key in FURTHER if prefix + key in columns),
+        further=tuple((name, columns[prefix + key]) for key, name in FURTHER.items() if prefix + key in columns),
         detection=tuple(
             {**row, "size_class": in_cm(row["size_class"])}
             for row in (stored["sizes"] if stored else detection_of_cases(cases))
@@ -210,7 +199,6 @@ def _report(
         detection_by_tumor=bool(stored),
         false_tumors=stored or {},
         diameter_is_measured=measured,
-        warnings=tuple(warnings),
         **rest,
     )
 
@@ -234,37 +222,23 @@ def ball_diameter_mm(volume_ml: float | None) -> float | None:
 
 
 def detection_of_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return how many cases' tumors were found (Dice above 0) by size class, with Wilson's 95 % interval.
+    """Return `summary.detection_rate` of cases (found: Dice above 0), for scores of older versions without lesions.
 
-    Rows have `tumor` and `diameter_mm`. For scores that tell nothing of single tumors, those of older versions.
+    Rows have `tumor` (Dice) and `diameter_mm`.
     """
-    from scipy.stats import binomtest
-
-    rows = []
-    for name in (*SIZE_CLASSES, "all"):
-        found = [
-            row["tumor"] > 0
-            for row in cases
-            if row["diameter_mm"] and row["tumor"] is not None and name in ("all", size_class(row["diameter_mm"]))
-        ]
-        rows.append({"size_class": name, "n": len(found), "found": sum(found), "low": None, "high": None})
-        if found:
-            low, high = binomtest(sum(found), len(found)).proportion_ci(method="wilson")
-            rows[-1] |= {"low": float(low), "high": float(high)}
-    return rows
+    sized = [row for row in cases if row["diameter_mm"] and row["tumor"] is not None]
+    return detection_rate([(size_class(row["diameter_mm"]), row["tumor"] > 0) for row in sized])
 
 
 def _table1(scores: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Line]:
     summary, lines = scores["summary"], []
-    for prefix, stage in (("", "as predicted"), (AFTER, "after the rule")):
-        for present, key, which in (
-            (False, "all", ""),
-            (True, "where_present", ", only cases that hold the structure"),
-        ):
+    for prefix, stage in STAGES.items():
+        for key, which in (("all", ""), ("where_present", ", only cases that hold the structure")):
+            present = key != "all"
             cells = summary.get(prefix + key)
             if cells is None or (present and _same_counts(cells, summary[prefix + "all"])):
                 continue
-            if "low" not in cells["kidney"]:  # an older version's: without intervals
+            if "low" not in cells["kidney"]:  # of an older version, without intervals
                 cells = table1(rows, prefix=prefix, where_present=present)
             lines.append(Line(stage + which, cells))
     return lines

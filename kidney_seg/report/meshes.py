@@ -1,4 +1,4 @@
-"""Surfaces of kidneys and tumor for the report's 3-D view: smooth, of a few thousand triangles, packed as text."""
+"""Smooth surfaces of kidneys and tumor for the report's 3-D view, of a few thousand triangles, packed as text."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from typing import Any
 import numpy as np
 
 from data_prep.geometry.components import EMPTY, bounding_box, connected
+from kidney_seg.metrics.overlap import tissue_masks
 
-TRIANGLES = {"kidney": 5000, "tumor": 2500}  # about, a structure
-FEWEST = 150  # triangles of an object, however small
+TRIANGLES = {"kidney": 5000, "tumor": 2500}  # about, per structure
+FEWEST = 150  # triangles per object
 FINEST = 0.25  # of the smallest edge of a voxel: the finest grid of a mesh
-MOST_OBJECTS = 30  # of one structure; the smaller ones beyond it are left out
+MOST_OBJECTS = 30  # per structure; smaller ones are left out
 SMOOTHING = 0.6  # standard deviation, in steps of the mesh's grid or in voxels, whichever is more
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """A closed surface: `vertices` [n, 3] as (x, y, z) in mm, of float32; `faces` [m, 3], int32, counterclockwise as
-    seen from outside in right-handed axes (x to the patient's left, y to posterior, z to superior). `left_out` counts
-    small objects beyond the largest MOST_OBJECTS."""
+    """A closed surface in right-handed axes (x to the patient's left, y to posterior, z to superior).
+
+    vertices: (x, y, z) in mm, float32 [n, 3]; faces: int32 [m, 3], counterclockwise from outside; left_out: number of
+    objects beyond the largest MOST_OBJECTS.
+    """
 
     vertices: np.ndarray
     faces: np.ndarray
@@ -31,11 +34,10 @@ class Mesh:
 
 
 def surface(mask: np.ndarray, spacing_mm: Sequence[float], triangles: int = 2500) -> Mesh:
-    """Return the surface of a boolean mask [z, y, x] with voxels of `spacing_mm` (z, y, x), of about `triangles`.
+    """Return the surface of a boolean mask [z, y, x] with about so many triangles; an empty mask gives an empty mesh.
 
-    Every object (26-connected) gets a grid as fine as its share of the triangles allows, is smoothed, and is cut at the
-    level that keeps its volume, so that no speck vanishes and none grows. Voxel (0, 0, 0) has its center at 0 mm. An
-    empty mask gives an empty mesh.
+    Each 26-connected object gets a grid as fine as its share of the triangles allows, is smoothed, and is cut at the
+    level that keeps its volume, so that specks neither vanish nor grow. Voxel (0, 0, 0) has its center at 0 mm.
     """
     import cc3d
 
@@ -63,14 +65,13 @@ def surface(mask: np.ndarray, spacing_mm: Sequence[float], triangles: int = 2500
 def scene(labels: Sequence[np.ndarray], spacing_mm: Sequence[float]) -> list[dict[str, Any]]:
     """Return label maps [z, y, x] of one grid, such as truth and prediction, as meshes for JavaScript.
 
-    Each is {"kidney": mesh, "tumor": mesh}, a mesh being base64 of little-endian integers: `vertices` (int16, x y z),
-    `faces` (uint16, or uint32 where `wide`), and `mm`, what one unit is in mm. All share one scale and have their
-    origin in the middle of what all of them show together. Kidney is label 1 and 3 (cyst), tumor 2.
+    Each is {"kidney": mesh, "tumor": mesh}. A mesh is base64 of little-endian integers: `vertices` (int16, x y z) and
+    `faces` (uint16, or uint32 if `wide`); one unit is `mm`. All share one scale, and the origin is the center of them
+    all. Cysts (label 3) are kidney.
     """
     spacing_mm = tuple(float(mm) for mm in spacing_mm)
     box = bounding_box(*map(np.asarray, labels)) or EMPTY  # masks of whole scans are large
-    cut = [np.asarray(one)[box] for one in labels]
-    masks = [{"kidney": (one == 1) | (one == 3), "tumor": one == 2} for one in cut]
+    masks = [tissue_masks(np.asarray(one)[box]) for one in labels]
     meshes = [{name: surface(mask, spacing_mm, TRIANGLES[name]) for name, mask in each.items()} for each in masks]
     corners = [mesh.vertices for each in meshes for mesh in each.values() if len(mesh.vertices)]
     points = np.concatenate(corners) if corners else np.zeros((1, 3))
@@ -84,7 +85,7 @@ def _object_surface(part: np.ndarray, spacing_mm: Sequence[float], step_mm: floa
     from scipy.ndimage import gaussian_filter, map_coordinates
     from skimage.measure import marching_cubes
 
-    fewer = [max(1, int(step_mm / mm)) for mm in spacing_mm]  # voxels that one step of the mesh's grid spans
+    fewer = [max(1, int(step_mm / mm)) for mm in spacing_mm]  # voxels per step of the mesh's grid
     soft, spacing = _pooled(part, fewer), np.asarray(spacing_mm, float) * fewer
     sigma = SMOOTHING * np.maximum(step_mm / spacing, 1.0)  # voxels
     margin = np.ceil(3 * sigma).astype(int) + 1
@@ -102,14 +103,14 @@ def _object_surface(part: np.ndarray, spacing_mm: Sequence[float], step_mm: floa
 
 
 def _pooled(part: np.ndarray, fewer: Sequence[int]) -> np.ndarray:
-    """Return the means, float32, of blocks of `fewer` voxels; beyond the end is background."""
+    """Return the means, float32, of blocks of `fewer` voxels, padded with background."""
     padded = np.pad(part, [(0, -length % count) for length, count in zip(part.shape, fewer, strict=True)])
     blocks = [size for length, count in zip(padded.shape, fewer, strict=True) for size in (length // count, count)]
     return padded.reshape(blocks).mean(axis=(1, 3, 5), dtype=np.float32)
 
 
 def _area_mm2(part: np.ndarray, spacing_mm: Sequence[float]) -> float:
-    """Return two thirds of the area of the voxels' outer faces, which is right for a ball."""
+    """Return two thirds of the area of the voxels' outer faces, which is exact for a ball."""
     area = 0.0
     for axis in range(3):
         lines = np.moveaxis(part, axis, 0)

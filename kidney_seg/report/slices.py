@@ -1,4 +1,4 @@
-"""Patients of the report's pictures: which ones, their telling slice with outlines, their surfaces."""
+"""The report's pictures of a case: its most informative slice with outlines, and its surfaces."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import Any, cast
 import numpy as np
 
 from data_prep.errors import InputError, require
-from kidney_seg.figures.style import WINDOW_HU
+from data_prep.geometry.components import bounding_box
+from kidney_seg.figures.overlays import most_informative_z
+from kidney_seg.figures.style import windowed
+from kidney_seg.metrics.overlap import tissue_masks, tumor_mask
 from kidney_seg.report.data import Files
 
-MISSED = 6  # tumors that were missed altogether, the largest ones, with a picture
 MARGIN_MM = 25.0
 LEAST_MM = 110.0  # width and height of a picture
 FEWEST_SLICES = 4  # for a 3-D view
@@ -31,52 +33,36 @@ class Picture:
     outlines: Mapping[tuple[str, str], str]
     slice_number: int  # from 1, from the feet
     slices: int
-    hu: Mapping[str, float]  # mean HU of the true kidney (without its tumors) and tumor, where there is some
+    hu: Mapping[str, float]  # mean HU of the true kidney (without its tumors) and tumor, if any
 
-
-def choose(cases: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return (role, row) of the best, the median and the worst case by the Dice of the tumor.
-
-    Only cases whose truth has a tumor count; without any, those with a kidney, by its Dice. Among the worst, the one
-    with the largest tumor. Fewer than three cases give fewer rows.
-    """
-    name = "tumor" if any(row["tumor_ml"] for row in cases) else "kidney"
-    ranked = [row for row in cases if row[f"{name}_ml"] and row[name] is not None]
-    ranked.sort(key=lambda row: (row[name], -row[f"{name}_ml"]), reverse=True)
-    if len(ranked) < 3:
-        return list(zip(("best", "worst"), ranked, strict=False))
-    return [("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])]
-
-
-def missed(cases: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the cases with a tumor of which nothing was found (Dice 0), largest tumor first."""
-    found = [row for row in cases if row["tumor_ml"] and row["tumor"] == 0]
-    return sorted(found, key=lambda row: -row["tumor_ml"])
+    @property
+    def sources(self) -> list[str]:
+        """Return which of "prediction" and "truth" have outlines."""
+        return sorted({source for source, _ in self.outlines})
 
 
 def draw_case(files: Files | None, solid: bool) -> tuple[Picture | None, list[dict[str, Any]] | None, str]:
-    """Return the picture of a case, its truth and prediction as meshes where `solid`, and a reason where one is None.
+    """Return the picture of a case, its truth and prediction as meshes if `solid`, and a reason if one is None.
 
-    The slice is the one with most of the true tumor (else kidney, else prediction). A file that is gone or cannot be
-    read is a reason, no error.
+    A missing or unreadable file is a reason, not an error.
     """
     from data_prep.geometry.source_grid import same_grid
     from data_prep.volume import read_labels, read_volume
 
-    there: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for what in ("image", "truth", "prediction"):
         path = getattr(files, what, None)
         if path is None or not path.exists():
-            return None, None, f"No picture: the file of its {what} is not where it was."
-        there[what] = path
+            return None, None, f"No picture: the file of its {what} does not exist any more."
+        paths[what] = path
     try:
-        volume = read_volume(there["image"])
-        truth, predicted = read_labels(there["truth"]), read_labels(there["prediction"])
+        volume = read_volume(paths["image"])
+        truth, predicted = read_labels(paths["truth"]), read_labels(paths["prediction"])
     except InputError:
-        return None, None, "No picture: one of its files cannot be read."
+        return None, None, "No picture: one of its files is unreadable."
     if not same_grid(truth.source, predicted.source) or volume.voxels.shape != truth.voxels.shape:
         return None, None, "No picture: its image and labels do not lie on one grid."
-    picture = draw(volume.voxels, truth.voxels, predicted.voxels, volume.spacing_mm)
+    picture = draw_slice(volume.voxels, truth.voxels, predicted.voxels, volume.spacing_mm)
     if not solid:
         return picture, None, ""
     if len(volume.voxels) < FEWEST_SLICES:
@@ -93,44 +79,36 @@ def draw_case(files: Files | None, solid: bool) -> tuple[Picture | None, list[di
     return picture, scene([truth.voxels, predicted.voxels], volume.spacing_mm), ""
 
 
-def draw(
-    image_hu: np.ndarray,
-    truth: np.ndarray,
-    predicted: np.ndarray,
-    spacing_mm: Sequence[float],
-) -> Picture:
-    """Return the telling slice of arrays [z, y, x] of one shape, cut out around its labels; gray is WINDOW_HU."""
+def draw_slice(image_hu: np.ndarray, truth: np.ndarray, predicted: np.ndarray, spacing_mm: Sequence[float]) -> Picture:
+    """Return the most informative slice of arrays [z, y, x] of one shape, cropped to its labels with a margin."""
     from PIL import Image
 
-    shown = next((mask for mask in (truth == 2, truth > 0, predicted > 0) if mask.any()), truth > 0)
-    z = int(shown.sum(axis=(1, 2)).argmax())
+    z = most_informative_z(truth, predicted)
     box = _box((truth[z] > 0) | (predicted[z] > 0), spacing_mm[1:])
-    low, high = WINDOW_HU
-    gray = np.clip((image_hu[z][box].astype(np.float32) - low) / (high - low), 0, 1)
+    gray = windowed(image_hu[z][box])
     file = io.BytesIO()
     Image.fromarray(np.round(255 * gray).astype(np.uint8)).save(file, "PNG", optimize=True)
     outlines = {}
     for source, labels in (("truth", truth), ("prediction", predicted)):
         here = labels[z][box]
-        for structure, mask in (("kidney", here > 0), ("tumor", here == 2)):
+        for structure, mask in (("kidney", here > 0), ("tumor", tumor_mask(here))):
             if mask.any():
                 outlines[source, structure] = outline(mask, spacing_mm[1:])
-    masks = {"kidney": (truth == 1) | (truth == 3), "tumor": truth == 2}
-    hu = {name: float(image_hu[mask].mean()) for name, mask in masks.items() if mask.any()}
+    hu = {name: float(image_hu[mask].mean()) for name, mask in tissue_masks(truth).items() if mask.any()}
     size = (gray.shape[1] * spacing_mm[2], gray.shape[0] * spacing_mm[1])
     return Picture(base64.b64encode(file.getvalue()).decode(), size, outlines, z + 1, len(image_hu), hu)
 
 
 def outline(mask: np.ndarray, spacing_mm: Sequence[float]) -> str:
-    """Return the outline of a boolean mask [y, x] as an SVG path in mm, the first pixel's corner being (0, 0).
+    """Return the outline of a boolean mask [y, x] as an SVG path in mm; (0, 0) is the corner of the first pixel.
 
     >>> outline(np.ones((1, 1), bool), (2.0, 1.0))
     'M0.0 1.0L0.5 0.0L1.0 1.0L0.5 2.0L0.0 1.0Z'
     """
     from contourpy import contour_generator
 
-    lines = contour_generator(z=np.pad(mask, 1).astype(np.float64)).lines(0.5)
-    lines = cast(list[np.ndarray], lines)  # so they are with the default `line_type`
+    contours = contour_generator(z=np.pad(mask, 1).astype(np.float64)).lines(0.5)
+    lines = cast(list[np.ndarray], contours)  # their type with the default `line_type`
     height, width = spacing_mm
     parts = []
     for line in lines:
@@ -139,16 +117,11 @@ def outline(mask: np.ndarray, spacing_mm: Sequence[float]) -> str:
     return "".join(parts)
 
 
-def _box(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[slice, slice]:
-    """Return the box around a mask with its margin, LEAST_MM wide and high at least; everything where it is empty."""
-    spans = []
-    for axis, mm in enumerate(spacing_mm):
-        length = mask.shape[axis]
-        inside = np.flatnonzero(mask.any(axis=1 - axis))
-        if not len(inside):
-            spans.append(slice(0, length))
-            continue
-        low, high = inside[0] - MARGIN_MM / mm, inside[-1] + 1 + MARGIN_MM / mm
-        lacking = max(0.0, LEAST_MM / mm - (high - low)) / 2
-        spans.append(slice(max(0, math.floor(low - lacking)), min(length, math.ceil(high + lacking))))
-    return spans[0], spans[1]
+def _box(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[slice, ...]:
+    """Return the box around a mask with its margin, at least LEAST_MM wide and high; the whole slice if it is empty."""
+    box = bounding_box(mask[np.newaxis])
+    if box is None:
+        return slice(None), slice(None)
+    sides = zip(box[1:], spacing_mm, strict=True)
+    margin_px = [math.ceil(max(MARGIN_MM / mm, (LEAST_MM / mm - side.stop + side.start) / 2)) for side, mm in sides]
+    return (bounding_box(mask[np.newaxis], margin=(0, *margin_px)) or box)[1:]

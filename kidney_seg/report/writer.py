@@ -1,4 +1,4 @@
-"""A run, or an evaluation, as one HTML file that opens without a network: `python -m kidney_seg.report RUN`."""
+"""Write the report of a run, or of an evaluation, as one HTML file that opens without a network."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from data_prep.errors import InputError
 from data_prep.files.atomic import replacing
+from kidney_seg.run import layout
 
-NAME = "report.html"
+NAME = layout.REPORT.name
 
 
 def write_report(
@@ -17,21 +18,26 @@ def write_report(
     *,
     truth: str | Path | None = None,
     predictions: str | Path | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write the report of a finished run, or of a folder that evaluate wrote; return its path.
 
-    `out`: the file, `report.html` in the folder without it; replaced where it is there. `truth`, `predictions`: for the
-    pictures of an evaluation, see `report_data.gather`. InputError where the folder is neither, or a run that is not
-    finished; scans and labels that are gone are said in the report.
+    Args:
+        folder: run folder, or folder of an evaluation.
+        out: the HTML file (default: `report.html` in the folder); replaced if it exists.
+        truth, predictions: for the pictures of an evaluation, see `gather`.
+        log: gets one line per case that is drawn.
+
+    Raises:
+        InputError: the folder is neither, or the run is not finished. Missing scans and labels are noted in the report.
     """
     from kidney_seg.report.data import gather
     from kidney_seg.report.page import page
 
     out = Path(out) if out is not None else Path(folder) / NAME
     if out.suffix not in (".html", ".htm"):
-        raise InputError(f"{out}: expected the name of an HTML file, such as {NAME}")
-    text = page(gather(folder, truth, predictions), say)
+        raise InputError(f"expected the name of an HTML file, such as {NAME}", path=out)
+    text = page(gather(folder, truth, predictions), log)
     with replacing(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return out

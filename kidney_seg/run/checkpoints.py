@@ -1,4 +1,4 @@
-"""Checkpoints of a training in progress: whole or not there, checked when read, the last two kept."""
+"""Checkpoints of a training in progress: written whole, checked when read, the last two kept."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ KEPT = 2
 
 
 class Checkpoints:
-    """The checkpoints in one folder: arrays, and where the training was as plain values.
+    """The checkpoints in one folder: arrays, and the place of the training as plain values.
 
-    A file's name ends in the first 16 hex digits of the SHA-256 of its bytes, so that damage of any kind shows.
+    A file's name ends in the first 16 hex digits of the SHA-256 of its bytes, which reveals any damage.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
 
     def save(self, place: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Path:
-        """Write a checkpoint and remove all but the last two; `place` is what JSON can hold, floats finite."""
+        """Write a checkpoint and remove all but the last two; `place`: JSON values, floats finite."""
         stream = io.BytesIO()
         np.savez(stream, allow_pickle=False, place=np.array(json.dumps(place, allow_nan=False)), **arrays)
         content = stream.getvalue()
@@ -41,7 +41,7 @@ class Checkpoints:
         return path
 
     def newest(self, warn: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-        """Return the newest checkpoint that is whole, or None; `warn` gets a line for each that is passed over."""
+        """Return the newest undamaged checkpoint, or None; `warn` gets one line per damaged one."""
         for path in reversed(self._files()):
             try:
                 content = path.read_bytes()
@@ -51,7 +51,7 @@ class Checkpoints:
                     arrays = {name: file[name] for name in file.files}
                 return json.loads(str(arrays.pop("place"))), arrays
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                warn(f"{path}: this checkpoint is damaged ({error}); the one before it is taken, if there is one")
+                warn(f"{path}: this checkpoint is damaged ({error}); the one before it is used, if it exists")
         return None
 
     def clear(self) -> None:

@@ -10,7 +10,7 @@ BACKEND_PACKAGES = ("jax", "jaxlib")
 
 
 def environment() -> dict[str, Any]:
-    """Return the versions and the devices that a run used; of a follower's host nothing."""
+    """Return the versions of Python and packages, and the GPUs of this host, or its processor."""
     from importlib.metadata import PackageNotFoundError, version
 
     import keras

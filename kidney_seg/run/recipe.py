@@ -1,21 +1,28 @@
-"""A run again, from its `manifest.json` alone: what must be the same is checked before anything starts."""
+"""What a run was made of, read from its manifest: to repeat it, and to describe it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data_prep.errors import InputError
+from data_prep.files.checksums import sha256_of
 from data_prep.files.json_files import read_json
 from kidney_seg.config.run_config import Config
+from kidney_seg.run import layout
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run was made of.
+    """Content of a run's manifest.
 
-    data, split: its cache folder and split file, where they lay then; versions: of packages, Python and devices;
-    manifest: the file that tells; pretrained_sha256: of the model that it began with, None where there was none.
+    Attributes:
+        data, split: cache folder and split file, at their places of that time.
+        versions: of packages and Python, and the devices.
+        manifest: the file itself.
+        pretrained_sha256: checksum of the model with the initial weights; None if they were random.
     """
 
     config: Config
@@ -29,21 +36,29 @@ class Recipe:
     pretrained_sha256: str | None = None
 
     def pretrained(self) -> Path | None:
-        """Return the model that the run began with, beside its manifest; InputError if it is gone or another one."""
-        from kidney_seg.run.first_weights import checked_copy
-
-        return None if self.pretrained_sha256 is None else checked_copy(self.manifest, self.pretrained_sha256)
+        """Return the model with the initial weights, beside the manifest; InputError if it is missing or another."""
+        if self.pretrained_sha256 is None:
+            return None
+        copy = self.manifest.with_name(layout.PRETRAINED.name)
+        if not is_whole(copy, self.pretrained_sha256):
+            found = "has another checksum" if copy.is_file() else "is missing"
+            raise InputError(
+                f"{found}; the run to be repeated was initialized from this model "
+                f"({self.pretrained_sha256[:12]}); copy it beside the {layout.MANIFEST}",
+                path=copy,
+            )
+        return copy
 
     def split_file(self, data: Path) -> Path:
-        """Return the run's split file, looked for at its place in the cache `data`, wherever the cache lies now."""
+        """Return the run's split file, by its place in the cache, which is now the folder `data`."""
         return data / self.split.relative_to(self.data) if self.split.is_relative_to(self.data) else self.split
 
 
 def read_recipe(path: str | Path) -> Recipe:
-    """Read a run's `manifest.json`. InputError where it is none, or is of a version that kept no settings in it."""
+    """Read a run's `manifest.json`, or that of a run folder. InputError if it lacks what repeating a run needs."""
     path = Path(path)
     if path.is_dir():
-        path = path / "manifest.json"
+        path = path / layout.MANIFEST
     content = read_json(path, "run's manifest")
     try:
         return Recipe(
@@ -58,14 +73,11 @@ def read_recipe(path: str | Path) -> Recipe:
             pretrained_sha256=content.get("pretrained_sha256"),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: is no manifest of a run that can be repeated (it lacks {error})") from None
+        raise InputError(f"not the manifest of a run that can be repeated (it lacks {error})", path=path) from None
 
 
 def check_recipe(recipe: Recipe, data_sha256: str, split_sha256: str, versions: dict[str, str]) -> list[str]:
-    """Compare a recipe with what is here; returns a line for each version that differs.
-
-    InputError where the data or the split are others: then nothing could come out equal.
-    """
+    """Return one line per version that differs now. InputError if data or split differ: no result could be equal."""
     for name, wanted, found in (
         ("data", recipe.data_sha256, data_sha256),
         ("split", recipe.split_sha256, split_sha256),
@@ -73,10 +85,28 @@ def check_recipe(recipe: Recipe, data_sha256: str, split_sha256: str, versions: 
         if wanted != found:
             raise InputError(
                 f"{recipe.data}: its {name} has the checksum {found[:12]}, the run to be repeated had {wanted[:12]}; "
-                "give the very same cache with --data, or the split with --split"
+                "give the same cache with --data, or the split with --split"
             )
     return [
         f"{name}: {recipe.versions.get(name, 'none')} then, {versions.get(name, 'none')} now"
         for name in sorted({*recipe.versions, *versions})
         if recipe.versions.get(name) != versions.get(name)
     ]
+
+
+def describe_first_weights(manifest: Mapping[str, Any]) -> str:
+    """Return a short description of a run's initial weights, from its manifest.
+
+    >>> describe_first_weights({"pretrained": "/somewhere/runs/sim", "pretrained_sha256": "0123456789abcdef"})
+    'sim (SHA-256 0123456789ab)'
+    >>> describe_first_weights({})
+    'none'
+    """
+    if manifest.get("pretrained_sha256") is None:
+        return "none"
+    return f"{Path(manifest['pretrained']).name} (SHA-256 {manifest['pretrained_sha256'][:12]})"
+
+
+def is_whole(path: Path, sha256: str) -> bool:
+    """Return whether the file exists and has this checksum."""
+    return path.is_file() and sha256_of(path) == sha256

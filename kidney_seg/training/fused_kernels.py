@@ -1,8 +1,7 @@
-"""TensorFlow's own kernels for what Keras puts together of many small ones: batch normalization and Adam in training.
+"""TensorFlow's fused kernels for batch normalization and Adam in training, where Keras uses many small operations.
 
-The same arithmetic, on the same variables, so that files and networks stay Keras' own; only the rounding differs. On a
-processor the chains of small operations took a quarter of a step of the preset `paper` (docs/explanation/speed.md).
-JAX compiles such chains by itself.
+The arithmetic and the variables are the same, only the rounding differs. On a CPU the small operations took a quarter
+of a step of the preset `paper` (docs/explanation/speed.md). JAX fuses them itself.
 """
 
 from __future__ import annotations
@@ -16,10 +15,7 @@ Tensor = Any  # of TensorFlow, which has no types
 
 
 class FusedNorm(keras.layers.Layer):
-    """A batch normalization of a network over its last axis, computed in training by one kernel each way.
-
-    norm: the layer, whose variables these are and stay.
-    """
+    """Batch normalization over the last axis, by one kernel forward and one backward; `norm` keeps the variables."""
 
     def __init__(self, norm: keras.layers.BatchNormalization):
         super().__init__(name=norm.name, dtype=norm.dtype_policy)
@@ -27,7 +23,7 @@ class FusedNorm(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Tensor, training: bool | None = False, mask: Tensor = None) -> Tensor:
-        """Return `inputs` [batch, height, width, channels], normalized; in training the moving averages go on."""
+        """Return the normalized `inputs` [batch, height, width, channels]; training updates the moving averages."""
         norm = self.norm
         if not training:
             return norm(inputs, training=False, mask=mask)
@@ -40,7 +36,7 @@ class FusedNorm(keras.layers.Layer):
             epsilon=norm.epsilon,
             is_training=True,
         )
-        # The kernel returns the estimate for a population, n / (n - 1) times what Keras averages.
+        # The kernel returns the unbiased estimate, n / (n - 1) times what Keras averages.
         count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
         variance *= tf.maximum(count - 1.0, 1.0) / count
         for moving, now in ((norm.moving_mean, mean), (norm.moving_variance, variance)):
@@ -53,9 +49,9 @@ class FusedNorm(keras.layers.Layer):
 
 
 def with_fused_norms(model: keras.Model) -> keras.Model:
-    """Return a network of the same layers and variables as `model`, with its batch normalizations fused.
+    """Return a network of the same layers and variables as `model`, with fused batch normalizations.
 
-    What the kernel does not do stays as it is: double precision, other axes, no factor or no offset.
+    Layers that the kernel does not support stay as they are: double precision, other axes, no scale or no offset.
     """
     return keras.models.clone_model(
         model, clone_function=lambda layer: FusedNorm(layer) if _can_be_fused(layer) else layer
@@ -70,10 +66,10 @@ def _can_be_fused(layer: keras.Layer) -> bool:
 
 
 class FusedAdam(keras.optimizers.Adam):
-    """Adam with one kernel a variable of single precision; without `amsgrad`."""
+    """Adam with one kernel per variable in single precision; without `amsgrad`."""
 
     def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
-        """Change one variable and its two moments."""
+        """Update one variable and its two moments."""
         if variable.dtype != tf.float32:
             super().update_step(gradient, variable, learning_rate)
             return

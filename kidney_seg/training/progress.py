@@ -1,4 +1,4 @@
-"""How far a round is, and the state that is saved with it."""
+"""Progress of a round, and the names of the arrays saved with it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 
 def named_state(weights: Sequence[np.ndarray], optimizer: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the arrays of a training's state under the names that checkpoints give them."""
+    """Return the arrays of a training's state by their names in checkpoints."""
     kinds = {"weight": weights, "optimizer": optimizer}
     return {f"{kind}{index}": value for kind, values in kinds.items() for index, value in enumerate(values)}
 
 
 @dataclass
 class Progress:
-    """How far a round is: steps done, rows of the finished epochs, and of the running one sums over its steps."""
+    """Progress of a round: steps done, rows of finished epochs, and sums over the steps of the current one."""
 
     steps: int = 0
     rows: list[dict] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The optimizer and the course of the learning rate."""
+"""The optimizer and its learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FINAL_RATE_SHARE = 0.01  # of the peak, at the end of a round (warm restarts: Lo
 
 
 def rate_at(step: int, steps: int, peak: float, warmup_share: float) -> float:
-    """Return the learning rate of optimizer step `step` (from 0) of `steps`: linear warm-up, then half a cosine to 1 %.
+    """Return the learning rate of step `step` (from 0) of `steps`: linear warm-up, then half a cosine to 1 %.
 
     >>> [round(rate_at(step, 5, 1.0, 0.2), 2) for step in range(5)]
     [1.0, 1.0, 0.75, 0.26, 0.01]
@@ -25,7 +25,7 @@ def rate_at(step: int, steps: int, peak: float, warmup_share: float) -> float:
 
 
 def build_optimizer(config: RoundsConfig) -> keras.optimizers.Optimizer:
-    """Return the optimizer that the settings name; the rate is set before every step."""
+    """Return the optimizer of the settings; its rate is set before every step."""
     if config.optimizer == "sgd":
         return keras.optimizers.SGD(config.peak_rate, momentum=0.9, global_clipnorm=config.clipnorm)
     return keras.optimizers.Adam(config.peak_rate, global_clipnorm=config.clipnorm)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a training: the current batch is finished and saved, then the process ends."""
+"""Ctrl-C and SIGTERM during training: the current batch is finished and saved, then the process ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class Stopped(Exception):
-    """A process was asked to stop by the signal `signal_number`; `where` says what it was doing."""
+    """The process was stopped by a signal; `where` says what it was doing."""
 
     def __init__(self, signal_number: int, where: str = ""):
         super().__init__(f"stopped by {signal.Signals(signal_number).name}{where}")
@@ -17,37 +17,37 @@ class Stopped(Exception):
 
     @property
     def exit_code(self) -> int:
-        """128 and the signal's number, as shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
+        """128 + the signal's number, as in shells: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.signal_number
 
 
 class StopRequest:
-    """What the signals have asked for so far."""
+    """The stop signal received so far, if any."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
-        self._patient = 0  # above 0 while somebody looks at `signal_number` and stops by himself
+        self._deferred = 0  # above 0 within `noted_only`
 
     def receive(self, number: int, _frame: object = None) -> None:
-        """Take a signal: end at once, but for the first one while a batch runs, which is only noted."""
+        """Handle a signal: raise Stopped, except for the first one within `noted_only`."""
         first = self.signal_number is None
         self.signal_number = number
-        if not (first and self._patient):
+        if not (first and self._deferred):
             raise Stopped(number)
 
     @contextmanager
     def noted_only(self) -> Iterator[None]:
-        """Within this block the first signal is only noted; who runs the block looks at `signal_number`."""
-        self._patient += 1
+        """Within this block, only record the first signal; the caller checks `signal_number`."""
+        self._deferred += 1
         try:
             yield
         finally:
-            self._patient -= 1
+            self._deferred -= 1
 
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Turn Ctrl-C and SIGTERM into a `StopRequest` within this block; a no-op beside the main thread."""
+    """Turn Ctrl-C and SIGTERM into a `StopRequest` within this block; no effect outside the main thread."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request

@@ -1,4 +1,4 @@
-"""Curves and pictures of a run for TensorBoard (`tensorboard --logdir RUN/logs`)."""
+"""Curves and pictures for TensorBoard (`tensorboard --logdir RUN/logs`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Board:
-    """The log of one attempt; every attempt is a curve of its own. Steps count the steps of the whole run."""
+    """The log of one attempt, which is a separate curve. `step` counts the steps of the whole run."""
 
     def __init__(self, folder: str | Path):
         import tensorflow as tf
@@ -19,7 +19,7 @@ class Board:
         self._writer = tf.summary.create_file_writer(str(folder))
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
-        """Write numbers by name; None is left out."""
+        """Write numbers by name, except None."""
         with self._writer.as_default(step=step):
             for name, value in values.items():
                 if value is not None:
@@ -34,5 +34,5 @@ class Board:
         self._writer.flush()
 
     def close(self) -> None:
-        """End the log's file."""
+        """Close the log's file."""
         self._writer.close()

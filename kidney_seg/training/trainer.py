@@ -1,4 +1,4 @@
-"""One network, compiled once, trained in rounds: every round starts from given weights with a fresh optimizer."""
+"""One network, compiled once and trained in rounds: each starts from given weights with a fresh optimizer."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from kidney_seg.training.schedule import build_optimizer, rate_at
 
 
 class Trainer:
-    """The network with its training step, traced at the first round and kept for all others.
+    """The network with its training step, which is traced in the first round and kept for all others.
 
-    Between rounds the weights and the optimizer's variables are set in place: compiling again would cost some 20 s.
+    Between rounds, weights and optimizer variables are set in place: compiling again would take about 20 s.
     """
 
     def __init__(self, config: Config, group: Group | None = None):
-        """`group`: the processes that train together, each of which makes a Trainer of the same settings."""
+        """Build and compile the network; every process of a `group` makes a Trainer of the same settings."""
         self.config, self.group = config, group
-        self.model = build_model(config.model)  # for files and predictions: a network of one device
+        self.model = build_model(config.model)  # for files and predictions, on one device
         self.devices = choose_devices(config, *((group.index, group.count) if group else ()))
         losses, weights = build_losses(config.loss, config.model)
         choices: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
@@ -49,21 +49,21 @@ class Trainer:
         pairs = zip(self.model.variables, self.trained.variables, strict=True)
         self._copies = [(own, copy) for own, copy in pairs if own is not copy]  # none, or all
         self._fresh_optimizer = [variable.numpy() for variable in self.trained.optimizer.variables]
-        self._optimizer: list[np.ndarray] | None = None  # what `set_state` gave for the next round
+        self._optimizer: list[np.ndarray] | None = None  # from `set_state`, for the next round
         self.predict = make_predictor(self.model, config.prediction.slices_per_batch)
 
     def initialize(self, seed: int) -> None:
-        """Give the network new random weights, which follow from `seed` alone."""
+        """Set new random weights, which follow from `seed` alone."""
         keras.utils.set_random_seed(seed)
         self.model.set_weights(build_model(self.config.model).get_weights())
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return a copy of all that a training step changes: weights, moving averages, the optimizer's variables."""
+        """Return a copy of everything a step changes: weights, moving averages, optimizer variables."""
         values = (self.trained.variables, self.trained.optimizer.variables)
         return named_state(*([variable.numpy() for variable in variables] for variables in values))
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Put back what `state` returned, whatever devices it was on; the next round begins with it."""
+        """Restore a `state`, also of other devices; the next round starts with it."""
         for index, variable in enumerate(self.model.variables):
             variable.assign(state[f"weight{index}"])
         self._optimizer = [state[f"optimizer{index}"] for index in range(len(self._fresh_optimizer))]
@@ -79,20 +79,26 @@ class Trainer:
         save: Callable[[Progress], None] = lambda progress: None,
         stop: StopRequest | None = None,
     ) -> list[dict]:
-        """Train on the samples of all `epochs`, from the weights as they are, with a fresh optimizer.
+        """Train on the samples of all `epochs` from the current weights, with a fresh optimizer.
 
-        Returns one row an epoch: `epoch`, `steps` so far in this round, `loss`, the loss of each head (None where it is
-        not finite, which ends the round), `rate` at its end, `seconds`, and `waited`, how many of them for data;
-        `report` gets each row when it is ready. `save` is called after every epoch and every `checkpoint_seconds`, when
-        `state` and the `Progress` together are all that is needed to go on; with that as `start`, and `set_state`
-        before, a round ends with the bits that it would have had. Raises Stopped after the batch in which `stop` was
-        asked, and after `save`.
+        Args:
+            report: gets the row of each epoch.
+            start: progress of a stopped round. After `set_state`, the round ends as if it had not been stopped.
+            save: called after every epoch and every `checkpoint_seconds`, when `state` and the `Progress` are complete.
+            stop: checked after every batch.
+
+        Returns:
+            One row per epoch: `epoch`, `steps` so far in this round, `loss` and the loss of each head (None if not
+            finite, which ends the round), `rate` at its end, `seconds`, and `waited`, the seconds of waiting for data.
+
+        Raises:
+            Stopped: after the batch in which `stop` was requested, and after `save`.
         """
         progress = start or Progress()
         left = sum(len(epoch.case) for epoch in epochs) - progress.steps
         given = self._given(fresh=start is None)
         if left == 0:
-            self._begin(given)  # the optimizer's variables are saved with the weights
+            self._begin(given)  # the optimizer variables are saved with the weights
             return progress.rows
         leads = self.group is None or self.group.index == 0
         if self.group is not None and leads:
@@ -102,11 +108,11 @@ class Trainer:
         watcher = _Watcher(self, progress, epochs, peak_rate, report, save, stop or StopRequest(), ready)
         own = [epoch.rows(self.devices.own_rows(self.config.data.batch_size)) for epoch in epochs]
         with watcher.stop.noted_only(), self.devices.scope():
-            # One epoch of Keras' is the whole round: ours are the watcher's, which can begin in the middle of one.
+            # For Keras, the round is one epoch; ours are the watcher's, which can start in the middle of one.
             self.trained.fit(
                 training_dataset(store, own, self.config, first=progress.steps, ready=ready),
                 steps_per_epoch=left,
-                shuffle=False,  # the samples come in the order that was drawn
+                shuffle=False,  # the samples are in the order drawn
                 verbose=0,
                 callbacks=[watcher],
             )
@@ -114,13 +120,13 @@ class Trainer:
             own.assign(copy.numpy())
         asked = watcher.asked
         if asked is None and leads:
-            asked = watcher.stop.signal_number  # it came after the last batch
+            asked = watcher.stop.signal_number  # received after the last batch
         if asked is not None:
             raise Stopped(asked)
         return progress.rows
 
     def _given(self, fresh: bool) -> dict[str, np.ndarray]:
-        """Return the state that a round begins with, as `state` does: the network's weights, and an optimizer's."""
+        """Return the `state` a round starts with: current weights, and fresh or restored optimizer variables."""
         optimizer = self._fresh_optimizer if fresh else self._optimizer
         self._optimizer = None
         if optimizer is None:
@@ -128,17 +134,17 @@ class Trainer:
         return named_state([variable.numpy() for variable in self.model.variables], optimizer)
 
     def _begin(self, given: Mapping[str, np.ndarray]) -> None:
-        """Set the trained network and its optimizer on all devices."""
+        """Set weights and optimizer variables on all devices."""
         kinds = {"weight": self.trained.variables, "optimizer": self.trained.optimizer.variables}
         if not self._copies:
-            del kinds["weight"]  # they are there
+            del kinds["weight"]  # shared with `model`
         for kind, variables in kinds.items():
             for index, variable in enumerate(variables):
                 self.devices.assign(variable, given[f"{kind}{index}"])
 
 
 class _Watcher(keras.callbacks.Callback):
-    """Sets the rate before each step, adds up epochs, saves; ends the round when asked, or at a loss that is none."""
+    """Sets the rate before each step, sums up epochs, saves; ends the round on request or when the loss is NaN."""
 
     def __init__(
         self,
@@ -156,7 +162,7 @@ class _Watcher(keras.callbacks.Callback):
         self.trainer, self.peak_rate, self.rounds = trainer, peak_rate, trainer.config.rounds
         self.report, self.save, self.stop, self.ready = report, save, stop, ready
         self.failed = False
-        self.asked: int | None = None  # the signal by which all processes stop
+        self.asked: int | None = None  # signal that stops all processes
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.clock = self.saved = time.monotonic()
@@ -164,17 +170,17 @@ class _Watcher(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.rate = rate_at(self.progress.steps, self.total, self.peak_rate, self.rounds.warmup_share)
         self.trainer.devices.assign(self.model.optimizer.learning_rate, self.rate)
-        self.trainer.devices.reset_metrics(self.model)  # so that Keras' running means are those of this one step
+        self.trainer.devices.reset_metrics(self.model)  # so that Keras' running means are of this step alone
         self.wanted = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if keras.backend.backend() == "jax":
-            self.model.jax_state_sync()  # during `fit` the state is elsewhere
+            self.model.jax_state_sync()  # during `fit`, JAX holds the state
         progress, now = self.progress, time.monotonic()
         for name, value in (logs or {}).items():
             progress.sums[name] = progress.sums.get(name, 0.0) + float(value)
         waited = self.ready.waited(progress.steps, self.wanted)
-        progress.waited += waited if batch else 0.0  # the first batch of a round starts the pipeline, and may be traced
+        progress.waited += waited if batch else 0.0  # the first batch starts the pipeline, and may be traced
         progress.seconds += now - self.clock
         self.clock = now
         progress.steps += 1

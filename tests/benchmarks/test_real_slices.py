@@ -34,7 +34,7 @@ def test_every_arm_is_sound_and_the_quick_ones_are_short():
 
 
 def test_other_arms_are_refused_in_one_line(tmp_path):
-    with pytest.raises(InputError, match="nonsense: there is no such arm; expected a"):
+    with pytest.raises(InputError, match="nonsense: no such arm; expected a"):
         find_arms(["nonsense"], "paper")
     path = tmp_path / "mine.json"
     (tmp_path / "untaught.json").write_text((FOLDER / "paper.json").read_text())
@@ -43,7 +43,7 @@ def test_other_arms_are_refused_in_one_line(tmp_path):
         ({"preset": "x"}, "preset 'x'"),
         ({"settings": ["stepz=3"]}, "stepz"),
         ({"size": 90}, "16"),
-        ({"cohort": {"looks": 1}}, "is no arm"),
+        ({"cohort": {"looks": 1}}, "not an arm"),
         ({"networks": ["untaught"], "size": 64}, "on the same grid"),
         ({"networks": ["untaught"], "teacher": "untaught"}, "untaught"),
     ):
@@ -54,7 +54,7 @@ def test_other_arms_are_refused_in_one_line(tmp_path):
     with pytest.raises(InputError, match="expected an arm with a cohort"):
         read_arm(path)
     path.write_text("{}")
-    with pytest.raises(InputError, match="is no arm"):
+    with pytest.raises(InputError, match="not an arm"):
         read_arm(path)
 
 
@@ -66,7 +66,7 @@ def test_an_arm_that_is_like_another_has_all_of_it_but_its_own(tmp_path):
     assert {arm.config().rounds.steps for arm in (few, half, few.teacher)} == {7}
     for name, other in (("one", "two"), ("two", "one")):
         (tmp_path / f"{name}.json").write_text(json.dumps({"why": "to test", "like": other}))
-    with pytest.raises(InputError, match=r"one\.json: is like itself, by way of one, two; expected another"):
+    with pytest.raises(InputError, match=r"one\.json: is like itself, through one, two; name another"):
         read_arm(tmp_path / "one.json")
 
 

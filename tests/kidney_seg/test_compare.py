@@ -7,9 +7,10 @@ import json
 import pytest
 
 from data_prep.errors import InputError
-from kidney_seg.compare import AFTER, BEFORE, compare, main, read_arms, table
+from kidney_seg.compare import compare, figure, format_arms, main, read_arms, table
 from kidney_seg.config.run_config import Config
-from kidney_seg.figures.score_plots import figure
+from kidney_seg.evaluate.case_scores import STAGES
+from kidney_seg.figures.score_plots import plot_arms
 
 
 def write_run(
@@ -27,13 +28,13 @@ def write_run(
     (run / "config.json").write_text(json.dumps(Config().with_settings(settings).to_dict()))
     manifest = {"seed": seed, "data_sha256": data, "split_sha256": "s", **told}
     (run / "manifest.json").write_text(json.dumps(manifest))
-    events = [{"event": "round", "round": number, "steps": 10 + number} for number in range(3)]
+    events = [{"event": "round", "round": number, "steps": 10 + number, "accepted": True} for number in range(3)]
     (run / "journal.jsonl").write_text("\n".join(map(json.dumps, events)) + "\n")
     rows = [
         {
             "case": f"case_{index:05d}",
             "patient": f"case_{index:05d}",
-            **{f"{stage}kidney_dice": 0.9 for stage in (BEFORE, AFTER)},
+            **{f"{stage}kidney_dice": 0.9 for stage in STAGES},
             "kidney_ml": 200.0,
             "tumor_ml": 0.0 if index in without else 10.0,
             "predicted_kidney_ml": 190.0,
@@ -77,7 +78,7 @@ def test_figures_by_hand(runs):
     assert (second["difference_low"], second["difference_high"]) == (pytest.approx(0.2), pytest.approx(0.4))
     assert rows["first settings", "kidney"]["mean"] == pytest.approx(0.9)
     assert (rows["first settings", "kidney"]["absent"], second["absent"]) == (0, 1)
-    assert {row["mean"] for row in compare(runs, BEFORE) if row["structure"] == "tumor"} == {0.0}
+    assert {row["mean"] for row in compare(runs, "") if row["structure"] == "tumor"} == {0.0}
 
 
 def test_runs_that_began_with_other_weights_are_arms_of_their_own(tmp_path):
@@ -105,13 +106,14 @@ def test_a_false_alarm_changes_no_dice_and_is_counted(tmp_path):
     assert other["difference"] == pytest.approx(other["mean"] - first["mean"]) == pytest.approx(-0.1)
     assert (first["false_alarms"], first["absent"]) == (0.5, 1)
     assert (other["false_alarms"], other["absent"]) == (1.0, 1)
-    assert table(compare(runs)).splitlines()[2].endswith("0.5 of 1")
+    assert format_arms(compare(runs)).splitlines()[2].endswith("0.5 of 1")
     assert (first["p"], other["p"]) == (None, 0.5)  # two patients: 2 of the 4 flips reach the mean
 
 
 def test_table_and_figure_show_every_arm(runs):
     rows = compare(runs)
-    text = table(rows)
+    text = format_arms(rows)
+    assert (table, figure) == (format_arms, plot_arms)  # the names of version 0.1
     assert len(text.splitlines()) == 5
     assert "+0.300 [+0.200, +0.400]" in text and "0.400 (0.300 to 0.500)" in text
     panels = figure(rows).axes
@@ -130,7 +132,7 @@ def test_command(runs, tmp_path, capsys):
 
 def test_runs_that_cannot_be_compared_are_named(runs, tmp_path, capsys):
     other = write_run(tmp_path, "other", 0, [0.1], data="e")
-    with pytest.raises(InputError, match=r"other: its data is not that of .*one"):
+    with pytest.raises(InputError, match=r"other: its data differs from that of .*one"):
         compare([runs[0], other])
     (tmp_path / "begun").mkdir()
     assert main([str(tmp_path / "begun")]) == 2

@@ -10,7 +10,7 @@ import pytest
 from data_prep.errors import InputError
 from kidney_seg import threshold
 from kidney_seg.config.prediction import PredictionConfig
-from kidney_seg.figures.score_plots import draw_thresholds
+from kidney_seg.figures.score_plots import plot_thresholds
 from kidney_seg.threshold import format_thresholds, main, score_thresholds, summarize_thresholds
 
 pytestmark = pytest.mark.network
@@ -96,7 +96,7 @@ def test_one_patient_has_no_interval():
     assert summary["chosen_mm"] == 20
     assert "[one patient]" in format_thresholds(summary)
     assert json.loads(json.dumps(summary, allow_nan=False))["against_default"]["low"] is None
-    draw_thresholds(summary)
+    plot_thresholds(summary)
 
 
 def test_command(monkeypatch, tmp_path, capsys):

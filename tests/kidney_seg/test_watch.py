@@ -88,7 +88,7 @@ def test_notebooks_see_text_and_pictures(run, monkeypatch, capsys):
 
 
 def test_other_folders_are_refused(tmp_path, capsys):
-    with pytest.raises(InputError, match="no run folder"):
+    with pytest.raises(InputError, match="not a run folder"):
         status(tmp_path)
     assert main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1

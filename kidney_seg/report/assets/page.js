@@ -1,13 +1,13 @@
-// What the marks of the charts say (mouse, touch, arrow keys), sorting of the table, outlines that can be hidden.
+// Hover texts of the charts (mouse, touch, arrow keys), sorting of the table, outlines that can be hidden.
 "use strict";
 
 const tip = document.getElementById("tip");
 
-function tell(mark, picked) {
+function show(mark, picked) {
   document.querySelectorAll(".picked").forEach((other) => other.classList.remove("picked"));
   if (mark === null) { tip.hidden = true; return; }
   if (picked) mark.classList.add("picked");
-  tip.textContent = mark.dataset.told;
+  tip.textContent = mark.dataset.hover;
   tip.hidden = false;
   const at = mark.getBoundingClientRect();
   const left = at.left + at.width / 2 - tip.offsetWidth / 2;
@@ -17,21 +17,21 @@ function tell(mark, picked) {
 }
 
 for (const chart of document.querySelectorAll(".chart svg")) {
-  const marks = [...chart.querySelectorAll("[data-told]")];
+  const marks = [...chart.querySelectorAll("[data-hover]")];
   if (!marks.length) continue;
   let at = -1;
   chart.setAttribute("tabindex", "0");
-  chart.addEventListener("pointerover", (event) => tell(event.target.closest("[data-told]"), false));
-  chart.addEventListener("pointerleave", () => tell(null));
-  chart.addEventListener("click", (event) => tell(event.target.closest("[data-told]"), true));
-  chart.addEventListener("blur", () => tell(null));
+  chart.addEventListener("pointerover", (event) => show(event.target.closest("[data-hover]"), false));
+  chart.addEventListener("pointerleave", () => show(null));
+  chart.addEventListener("click", (event) => show(event.target.closest("[data-hover]"), true));
+  chart.addEventListener("blur", () => show(null));
   chart.addEventListener("keydown", (event) => {
     const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
-    if (event.key === "Escape") { tell(null); return; }
+    if (event.key === "Escape") { show(null); return; }
     if (!(event.key in steps)) return;
     event.preventDefault();
     at = at < 0 ? 0 : (at + steps[event.key] + marks.length) % marks.length;
-    tell(marks[at], true);
+    show(marks[at], true);
   });
 }
 window.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });

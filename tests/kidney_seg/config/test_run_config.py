@@ -64,7 +64,7 @@ def test_set_reads_every_type():
         ("head_weights=1,1", "four weights"),
         ("shares=0,0,0", "not all 0"),
         ("patient_share=0", "above 0"),
-        ("stop_on=train", "one of selection, test"),
+        ("stop_on=train", "one of validation, test"),
         ("classes=1", "at least 2 with softmax"),
         ("classes=2", "3 in a run"),
         ("input_slices=4", "an odd number"),
@@ -105,12 +105,20 @@ def test_every_field_says_what_it_is_and_where_its_default_comes_from():
         assert text.endswith("]") and source.startswith(("paper", "C", "J")), name
 
 
+def test_old_names_are_found_and_not_listed():
+    assert PRESETS["few"] is PRESETS["few_patients"] and "few" in PRESETS and "few" not in list(PRESETS)
+    with pytest.raises(KeyError):
+        PRESETS["fewer"]
+    for old in (Config().with_settings(["stop_on=selection"]), Config.from_dict({"rounds": {"stop_on": "selection"}})):
+        assert old == Config() and old.rounds.stop_on == "validation"
+
+
 def test_unknown_names_in_a_file_are_refused():
     with pytest.raises(InputError, match="one of model"):
         Config.from_dict({"modle": {}})
     with pytest.raises(InputError, match="did you mean 'width_factor'"):
         Config.from_dict({"model": {"widht_factor": 1.0}})
-    with pytest.raises(InputError, match="the power of 1 - TI itself"):
+    with pytest.raises(InputError, match="expected exponent, the power of 1 - TI; "):
         Config.from_dict({"loss": {"gamma": 4 / 3}})
 
 

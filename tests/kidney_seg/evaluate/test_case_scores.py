@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from kidney_seg.evaluate.case_scores import AFTER, COLUMNS, LESIONS, OF_PREDICTION, OF_TRUTH, score_case, score_pair
+from kidney_seg.evaluate.case_scores import (
+    COLUMNS,
+    LESIONS,
+    OF_PREDICTION,
+    OF_TRUTH,
+    POSTPROCESSED,
+    score_case,
+    score_pair,
+)
 
 MM = (5.0, 2.0, 1.0)  # a voxel is .01 mL
 SHAPE = (6, 20, 60)
@@ -91,17 +99,17 @@ def test_cysts_are_kidney_by_kits19_and_masses_by_kits23():
     assert (row["tumors"], row["tumors_found"]) == (1, 1)
 
 
-def test_scores_after_the_rule():
+def test_postprocessed_scores():
     predicted = kidneys()
     predicted[5, 18, 55:] = 2
     row = score_case("case_00007_s0001", kidneys(), predicted, MM, kidneys())
     assert (row["case"], row["patient"]) == ("case_00007_s0001", "case_00007")
-    assert (row["false_tumors"], row[AFTER + "false_tumors"]) == (1, 0)
-    assert row["tumor_dice"] < 1 == row[AFTER + "tumor_dice"]
-    assert row["tumor_hd95_mm"] > row[AFTER + "tumor_hd95_mm"] == 0
-    assert [key for key in row if key.startswith(AFTER)] == [AFTER + key for key in OF_PREDICTION]
+    assert (row["false_tumors"], row[POSTPROCESSED + "false_tumors"]) == (1, 0)
+    assert row["tumor_dice"] < 1 == row[POSTPROCESSED + "tumor_dice"]
+    assert row["tumor_hd95_mm"] > row[POSTPROCESSED + "tumor_hd95_mm"] == 0
+    assert [key for key in row if key.startswith(POSTPROCESSED)] == [POSTPROCESSED + key for key in OF_PREDICTION]
     alone = score_pair(kidneys(), kidneys(), MM)
-    assert {key: row[AFTER + key] for key in OF_PREDICTION} == {key: alone[key] for key in OF_PREDICTION}
+    assert {key: row[POSTPROCESSED + key] for key in OF_PREDICTION} == {key: alone[key] for key in OF_PREDICTION}
     (lesion,) = row[LESIONS]
     assert lesion == {
         "case": "case_00007_s0001",
@@ -116,9 +124,9 @@ def test_scores_after_the_rule():
     }
 
 
-def test_a_rule_that_removes_nothing_gives_the_same_twice():
+def test_postprocessing_that_removes_nothing_gives_the_same_twice():
     row = score_case("a", kidneys(), kidneys(slice(12, 22)), MM, kidneys(slice(12, 22)))
-    assert all(row[AFTER + key] == row[key] for key in OF_PREDICTION)
+    assert all(row[POSTPROCESSED + key] == row[key] for key in OF_PREDICTION)
 
 
 def test_shapes_must_agree():

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.helpers import gave_up_the_second, on_a_cluster_that_loses_a_worker
+from support.helpers import on_a_cluster_that_loses_a_worker, second_worker_died
 from support.scored import labels, write
 
 from data_prep.parallel.shards import PARTS, Shard
-from kidney_seg.evaluate import parts as module
+from kidney_seg.evaluate import folders as module
 from kidney_seg.evaluate.__main__ import main
-from kidney_seg.evaluate.parts import score_parts
+from kidney_seg.evaluate.folders import score_parts
 
 CASES = 12
 
@@ -94,11 +94,7 @@ def test_a_truth_that_cannot_be_read_does_not_stop_the_others(
 def test_a_task_that_a_cluster_gives_up_costs_its_case_only(
     folders: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def gave_up(function, tasks, address):
-        assert all(Path(path).is_absolute() for task in tasks for path in task if isinstance(path, Path))
-        yield from gave_up_the_second(function, tasks, address)
-
-    monkeypatch.setattr(module, "in_scheduler", gave_up)
+    monkeypatch.setattr(module, "run", second_worker_died)
     assert main([*folders, "--out", "parts", "--scheduler", "tcp://node1:8786"]) == 2
     assert errors(capsys) == [
         "error: case_00001: its task failed (KilledWorker: 4 times); run again: scored cases are kept"

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from kidney_seg.figures.overlays import Example, overlay, overlay_grid, telling_slice
-from kidney_seg.figures.style import COLORS, CURVE_COLORS, save
+from kidney_seg.figures.overlays import Example, most_informative_slice, overlay, overlay_grid
+from kidney_seg.figures.style import COLORS, CURVE_COLORS, save_figure
 from kidney_seg.figures.training_curves import learning_curves
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -161,10 +161,10 @@ def test_learning_curves_with_gaps_starts_and_nothing():
 
 def test_save_is_png_whole_and_repeatable(tmp_path):
     history, rounds = training()
-    path = save(learning_curves(history, rounds), tmp_path / "new" / "curves.png")
+    path = save_figure(learning_curves(history, rounds), tmp_path / "new" / "curves.png")
     first = path.read_bytes()
     assert first.startswith(PNG)
-    assert save(learning_curves(history, rounds), path).read_bytes() == first
+    assert save_figure(learning_curves(history, rounds), path).read_bytes() == first
     assert [item.name for item in path.parent.iterdir()] == ["curves.png"]
 
 
@@ -180,7 +180,7 @@ def test_real_slice(shared_data, tmp_path):
     assert [len(ax.collections) for ax in figure.axes] == [0, 2, 2]
     width, height = figure.get_size_inches()
     assert width > 2 * height
-    assert save(figure, tmp_path / "overlay.png").stat().st_size > 20_000
+    assert save_figure(figure, tmp_path / "overlay.png").stat().st_size > 20_000
 
 
 def test_import_alone_loads_no_matplotlib():
@@ -188,14 +188,14 @@ def test_import_alone_loads_no_matplotlib():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_telling_slice_is_the_one_with_most_tumor():
+def test_most_informative_slice_is_the_one_with_most_tumor():
     image = np.arange(48, dtype=np.int16).reshape(3, 4, 4)
     truth = np.zeros((3, 4, 4), np.uint8)
     truth[0], truth[2, 0, 0] = 1, 2
-    picture = telling_slice(image, truth, truth, "case_00007", {"kidney": 0.5, "tumor": math.nan}, aspect=2.0)
+    picture = most_informative_slice(image, truth, truth, "case_00007", {"kidney": 0.5, "tumor": math.nan}, aspect=2.0)
     assert picture.title == "case_00007, slice 2: kidney 0.50"
     assert picture.image_hu[0, 0] == 32 and picture.aspect == 2.0
-    nothing = telling_slice(image, truth * 0, truth * 0, "x", {"kidney": None, "tumor": None})
+    nothing = most_informative_slice(image, truth * 0, truth * 0, "x", {"kidney": None, "tumor": None})
     assert nothing.title == "x, slice 0: neither kidney nor tumor, in truth or prediction"
 
 

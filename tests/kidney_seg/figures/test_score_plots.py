@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kidney_seg.figures.score_plots import detection_by_size, dice_by_patient, dice_by_size, volume_agreement
-from kidney_seg.figures.style import CURVE_COLORS, save
+from kidney_seg.figures.style import CURVE_COLORS, save_figure
 
 ROWS = [
     {"case": "a", "kidney": 0.9, "tumor": 0.4, "diameter_mm": 35.0, "tumor_ml": 20.0, "predicted_tumor_ml": 26.0},
@@ -82,7 +82,7 @@ def test_nothing_draws_an_empty_figure(draw):
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_figures_are_saved_in_every_format(ending, tmp_path):
-    assert save(dice_by_patient(ROWS), tmp_path / f"figure.{ending}").stat().st_size > 3000
+    assert save_figure(dice_by_patient(ROWS), tmp_path / f"figure.{ending}").stat().st_size > 3000
 
 
 def test_colors_are_apart_for_the_color_blind():

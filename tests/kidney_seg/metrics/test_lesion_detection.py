@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kidney_seg.metrics.lesion_detection import SIZE_CLASSES, TUMOR_ML, detect, size_class
+from kidney_seg.metrics.lesion_detection import SIZE_CLASSES, SPECK_ML, detect, size_class
 
 MM = (5.0, 2.0, 1.0)  # a voxel is .01 mL
 SHAPE = (6, 20, 60)
@@ -64,7 +64,7 @@ def test_two_predictions_in_one_tumor_are_one_find():
 
 
 def test_specks_do_not_count():
-    assert TUMOR_ML == 0.05
+    assert SPECK_ML == 0.05
     truth = bar(50, 54, z=4, mask=bar(0, 5))  # .05 mL and .04 mL
     lesions, false = detect(truth, truth, MM)
     assert len(lesions) == 1 and false == 0

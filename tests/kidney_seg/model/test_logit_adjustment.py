@@ -21,7 +21,7 @@ from kidney_seg.predict import __main__ as predict
 from kidney_seg.predict.engines import open_predictor
 from kidney_seg.predict.predictor import make_predictor
 from kidney_seg.progressive.driver import train
-from kidney_seg.progressive.judging import judge
+from kidney_seg.progressive.validation import validate_round
 from kidney_seg.run.journal import read_events
 
 pytestmark = pytest.mark.network
@@ -93,7 +93,7 @@ def test_a_run_is_judged_and_saved_with_its_odds_and_trained_without(tmp_path):
     weighed = plain_ones * (1, 3, 30)
     np.testing.assert_allclose(with_them, weighed / weighed.sum(axis=-1, keepdims=True), atol=1e-5)
     selection = set(read_split(cache / "split.json", manifest)["validation"])
-    judged = judge(
+    judged, _ = validate_round(
         make_predictor(models["odds"]), manifest, [entry for entry in manifest.entries if entry.patient in selection]
     )
     assert judged.score == pytest.approx(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,11 @@ from kidney_seg.pipeline.augmentation import (
     draw_changes,
     paste_tumor,
 )
+
+
+def drawn_changes(*arguments) -> SimpleNamespace:
+    return SimpleNamespace(**draw_changes(*arguments))
+
 
 SIZE = 9  # odd: the center is a pixel
 NO_CHANGE = np.array([[1.0, 0.0]], np.float32)
@@ -87,8 +93,8 @@ def test_hu_changes_linearly():
 
 def test_drawn_changes_stay_in_their_limits_and_follow_the_generator():
     config = DataConfig()
-    drawn = draw_changes(np.random.default_rng(5), 2000, 64, config, 100.0)
-    again = draw_changes(np.random.default_rng(5), 2000, 64, config, 100.0)
+    drawn = drawn_changes(np.random.default_rng(5), 2000, 64, config, 100.0)
+    again = drawn_changes(np.random.default_rng(5), 2000, 64, config, 100.0)
     np.testing.assert_array_equal(drawn.transforms, again.transforms)
     np.testing.assert_array_equal(drawn.hu_linear, again.hu_linear)
     a0, a1, _, a3, a4 = drawn.transforms[:, :5].T
@@ -101,7 +107,7 @@ def test_drawn_changes_stay_in_their_limits_and_follow_the_generator():
     at_middle = factor * 100.0 + offset  # contrast leaves the middle of the window alone
     assert (abs(at_middle - 100.0) <= config.brightness_hu + 1e-3).all()
     none = dataclasses.replace(config, shift=0, scale=0, rotation_deg=0, flip=0, contrast=0, brightness_hu=0)
-    still = draw_changes(np.random.default_rng(5), 3, 64, none, 100.0)
+    still = drawn_changes(np.random.default_rng(5), 3, 64, none, 100.0)
     np.testing.assert_allclose(still.transforms, [[1, 0, 0, 0, 1, 0, 0, 0]] * 3, atol=1e-6)
     np.testing.assert_allclose(still.hu_linear, [[1, 0]] * 3)
     np.testing.assert_array_equal(still.gray, [NO_GRAY_CHANGE] * 3)
@@ -111,8 +117,8 @@ def test_drawn_changes_stay_in_their_limits_and_follow_the_generator():
 def test_drawn_gray_changes_stay_in_their_limits_and_shift_no_other_draw():
     plain = DataConfig()
     config = dataclasses.replace(plain, blur_px=1.5, gamma_change=0.5, noise_hu=20)
-    drawn = draw_changes(np.random.default_rng(5), 2000, 64, config, 100.0)
-    before = draw_changes(np.random.default_rng(5), 2000, 64, plain, 100.0)
+    drawn = drawn_changes(np.random.default_rng(5), 2000, 64, config, 100.0)
+    before = drawn_changes(np.random.default_rng(5), 2000, 64, plain, 100.0)
     np.testing.assert_array_equal(drawn.transforms, before.transforms)
     np.testing.assert_array_equal(drawn.hu_linear, before.hu_linear)
     blur, power, noise = drawn.gray.T
@@ -121,7 +127,7 @@ def test_drawn_gray_changes_stay_in_their_limits_and_shift_no_other_draw():
     assert 1 / 1.5 - 1e-6 <= power.min() < 0.68 and 1.48 < power.max() <= 1.5 + 1e-6
     assert 0.45 < np.mean(power > 1) < 0.55
     assert len(set(drawn.seed)) == 2000
-    bent = draw_changes(np.random.default_rng(5), 2000, 64, dataclasses.replace(plain, elastic_px=3), 100.0)
+    bent = drawn_changes(np.random.default_rng(5), 2000, 64, dataclasses.replace(plain, elastic_px=3), 100.0)
     np.testing.assert_array_equal(bent.transforms, before.transforms)
     assert 0.45 < np.mean(bent.bend_px == 0) < 0.55 and 2.9 < bent.bend_px.max() <= 3
     assert len(set(bent.seed)) == 2000

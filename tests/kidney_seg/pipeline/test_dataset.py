@@ -10,8 +10,8 @@ from support.helpers import write_cache
 from kidney_seg.config.run_config import Config
 from kidney_seg.pipeline import dataset as pipeline
 from kidney_seg.pipeline.array_pool import ArrayPool
-from kidney_seg.pipeline.augmentation import apply_changes, bend, change_gray, paste_tumor
-from kidney_seg.pipeline.dataset import ReadyTimes, training_dataset
+from kidney_seg.pipeline.augmentation import NO_GRAY_CHANGE, apply_changes, bend, change_gray, paste_tumor
+from kidney_seg.pipeline.dataset import BatchMaker, ReadyTimes, training_dataset
 from kidney_seg.pipeline.sampling import _deal, draw_patients, draw_samples
 from kidney_seg.pipeline.slice_store import KIDNEY_ONLY, NEITHER, TUMOR, SliceStore
 from kidney_seg.pipeline.targets import one_hot, targets
@@ -176,6 +176,27 @@ def test_batches_hold_the_slices_of_the_plan(store, manifest, config, at_once, m
         for head, goal in goals.items():
             np.testing.assert_array_equal(goal, hot[head])
         assert ready.waited(step, asked=0.0) > 0.0 and ready.waited(step, asked=1.0) == 0.0  # noted, and forgotten
+
+
+def test_the_numpy_steps_of_a_batch(store, manifest):
+    config = CONFIG.with_settings(["tumor_paste=1", "noise_hu=20"])
+    drawn = draw_samples(store, patients(manifest), 1, config, 1, 0, 0, 0)
+    sample = {name: column[0] for name, column in vars(drawn).items()}
+    maker = BatchMaker(store, config)
+    image, label = maker.read(sample)
+    stored, truth = store.read(sample["case"], sample["position"])
+    pasted = (label != truth).any(axis=(1, 2, 3))
+    assert pasted.any() and (label[label != truth] == 2).all()
+    np.testing.assert_array_equal(image[~pasted], stored[~pasted])
+    kept = image.copy()
+    changed, *goals = maker.finish({**sample, "image": image, "label": label, "step": np.array(7)})
+    np.testing.assert_array_equal(image, kept)  # what the graph gave is not changed
+    noise = sample["gray"][:, 2]
+    np.testing.assert_array_equal(np.abs(changed - image).max(axis=(1, 2, 3)) > 0, noise > 0)
+    assert [goal.shape for goal in goals] == [(6, edge, edge, 3) for edge in (2, 4, 8, 16)]
+    assert maker.ready.waited(7, asked=0.0) > 0
+    unchanged = {**sample, "gray": np.tile(NO_GRAY_CHANGE, (6, 1)), "image": image, "label": label, "step": np.array(8)}
+    assert maker.finish(unchanged)[0] is image  # without a copy
 
 
 def test_memory_is_used_again_once_nobody_looks_at_it():

@@ -19,7 +19,7 @@ from kidney_seg.model.model_file import load_model
 from kidney_seg.predict.__main__ import main as predict_main
 from kidney_seg.progressive import driver as progressive
 from kidney_seg.progressive import rounds
-from kidney_seg.progressive.judging import Judgement
+from kidney_seg.progressive.validation import Validation
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
@@ -175,7 +175,7 @@ def test_other_settings_do_not_enter_the_folder(finished, cache):
         progressive.train(cache, out, TINY.with_settings(["steps=5"]), seed=5)
     with pytest.raises(InputError, match="seed: 5 -> 6"):
         progressive.train(cache, out, TINY, seed=6)
-    with pytest.raises(InputError, match="slices have 32 pixels a side, the setting size is 64"):
+    with pytest.raises(InputError, match="its slices are 32 pixels wide, the setting size is 64"):
         progressive.train(cache, out, TINY.with_settings(["size=64"]), seed=5)
 
 
@@ -203,10 +203,10 @@ def test_collapsed_rounds_are_tried_again_at_half_the_rate(cache, tmp_path, monk
     def judged(*_):
         trouble = next(answers)
         judged.score += 0.1
-        return Judgement(0.5, 0.5, 0.0 if trouble else judged.score, trouble)
+        return Validation(0.5, 0.5, 0.0 if trouble else judged.score, trouble), []
 
     judged.score = 0.0
-    monkeypatch.setattr(rounds, "judge", judged)
+    monkeypatch.setattr(rounds, "validate_round", judged)
     out = tmp_path / "run"
     progressive.train(cache, out, TINY.with_settings(["retries=1", "deep_supervision=false"]), say=lambda line: None)
     attempts = [(entry["round"], entry["attempt"], entry["trouble"]) for entry in events(out, "attempt")]

@@ -20,7 +20,7 @@ from kidney_seg.model.model_file import load_model, save_model
 from kidney_seg.progressive import __main__ as progressive_command
 from kidney_seg.progressive import driver as progressive
 from kidney_seg.progressive.pretrained import FREE, find_pretrained, load_pretrained, warning
-from kidney_seg.run.first_weights import COPY
+from kidney_seg.run.layout import PRETRAINED as COPY
 from kidney_seg.run.recipe import read_recipe
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
@@ -123,7 +123,7 @@ def test_a_stopped_run_needs_nothing_but_its_own_copy_and_ends_with_the_same_bit
         train("round 0, start 1: epoch 2")
     shutil.rmtree(earlier)
     train("never")  # start 1 from its checkpoint, start 2 from the copy
-    assert any(line.startswith("round 0, start 1: goes on after step") for line in said)
+    assert any(line.startswith("round 0, start 1: resumed after step") for line in said)
     assert killing.result(again) == killing.result(out)
 
 
@@ -172,13 +172,13 @@ def test_reproduced_from_what_lies_beside_the_manifest(finished, cache, model, t
         shutil.copy(out / name, moved)
     command = ["--reproduce", str(moved / "manifest.json"), "--out", str(tmp_path / "again")]
     assert progressive_command.main([*command, "--pretrained", str(model)]) == 2
-    assert "give only --data" in capsys.readouterr().err
+    assert "add only --data" in capsys.readouterr().err
     assert progressive_command.main(command) in (0, 1)
     again = json.loads((tmp_path / "again" / "manifest.json").read_text())
     assert again["pretrained_sha256"] == sha256_of(model / "best.keras")
     assert killing.result(tmp_path / "again") == killing.result(out)
     (moved / COPY).write_bytes(b"another")
-    for found in ("has another checksum", "is gone"):
+    for found in ("has another checksum", "is missing"):
         with pytest.raises(InputError, match=found) as caught:
             read_recipe(moved).pretrained()
         assert str(moved / COPY) in one_line(caught)
@@ -242,7 +242,7 @@ def test_a_run_whose_copy_is_gone_with_its_source_says_so(finished, model, tmp_p
     model.rename(moved)
     try:
         with pytest.raises(
-            InputError, match=r"no such model.* the run's own copy, .* is missing or damaged, too"
+            InputError, match=r"no such model.* the run's own copy, .* is also missing or damaged"
         ) as no:
             find_pretrained(model, TINY.model, run)
     finally:

@@ -58,7 +58,7 @@ def test_signals_end_it_within_its_round_saved(number, cache, undisturbed, tmp_p
         rest, said = process.communicate()
     assert process.returncode == 128 + number
     last = said.strip().splitlines()[-1]
-    assert last == f"stopped by {number.name} in round 0, start 1, which is saved: run the same command again to go on"
+    assert last == f"stopped by {number.name} in round 0, start 1, which is saved: run the same command again to resume"
     assert (
         "epoch 5/5" not in rest
     )  # within a batch, as kidney_seg/training/test_stop_request.py shows; how many pass before depends on speed
@@ -67,7 +67,7 @@ def test_signals_end_it_within_its_round_saved(number, cache, undisturbed, tmp_p
         return
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stderr[-2000:]  # 1: this tiny network finds nothing
-    assert "goes on after step" in done.stdout
+    assert "resumed after step" in done.stdout
     assert killing.result(tmp_path / "run") == undisturbed
 
 
@@ -126,7 +126,7 @@ def test_a_truncated_checkpoint_gives_way_to_the_one_before(run, cache, undistur
     assert len(files) == 2
     damage(files[-1], "truncated")
     said = go_on(cache, run)
-    assert damaged_checkpoints(said) == 1 and any("goes on after step" in line for line in said)
+    assert damaged_checkpoints(said) == 1 and any("resumed after step" in line for line in said)
     assert killing.result(run) == undisturbed
 
 
@@ -134,7 +134,7 @@ def test_without_checkpoints_and_model_the_round_begins_anew(run, cache, undistu
     for path in [*(run / "checkpoints").glob("*.npz"), run / "best.keras"]:
         damage(path, "a bit flipped inside")
     said = go_on(cache, run)
-    assert damaged_checkpoints(said) == 2 and not any("goes on after step" in line for line in said)
+    assert damaged_checkpoints(said) == 2 and not any("resumed after step" in line for line in said)
     assert replaced(said, run / "best.keras")
     assert killing.result(run) == undisturbed
 

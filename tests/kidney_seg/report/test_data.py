@@ -43,7 +43,7 @@ def old_scores(run):
 def test_a_run(run):
     data = gather(run)
     assert data.title == "Run run"
-    assert [line.name for line in data.table1] == ["as predicted", "after the rule"]
+    assert [line.name for line in data.table1] == ["as predicted", "post-processed"]
     tumor = data.table1[0].cells["tumor"]
     assert tumor["low"] < tumor["mean"] < tumor["high"] and tumor["n"] == 3
     assert {row["case"] for row in data.cases} == set(NAMES)

@@ -7,8 +7,10 @@ import http.server
 import io
 import re
 import shutil
+import sys
 import threading
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -118,7 +120,7 @@ def test_names_are_text_whatever_they_hold(opened, html):
     assert window.locator("img").count() == 0
     assert set(window.locator("#cases tbody th").all_inner_texts()) == set(NAMES)
     assert SCRIPT in window.locator("#patients").inner_text()
-    told = window.evaluate("[...document.querySelectorAll('[data-told]')].map((mark) => mark.dataset.told)")
+    told = window.evaluate("[...document.querySelectorAll('[data-hover]')].map((mark) => mark.dataset.hover)")
     assert {text.rsplit(": ", 1)[0] for text in told} == set(NAMES)
 
 
@@ -233,10 +235,10 @@ def test_marks_name_their_case_to_mouse_and_keys(opened, html):
     window = opened(html)
     tip = window.locator("#tip")
     assert tip.is_hidden()
-    mark = window.locator(".chart:nth-child(2) [data-told]").first
+    mark = window.locator(".chart:nth-child(2) [data-hover]").first
     mark.scroll_into_view_if_needed()
     mark.hover(force=True)
-    assert tip.inner_text() == mark.get_attribute("data-told")
+    assert tip.inner_text() == mark.get_attribute("data-hover")
     window.mouse.move(1, 1)
     chart = window.locator(".chart svg").nth(1)
     chart.focus()
@@ -310,6 +312,29 @@ def test_the_file_is_small_whole_and_alone(run, html):
     assert not list(run.glob(".tmp-*"))
 
 
+def test_names_are_text_without_a_browser_too(run):
+    class Reader(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.tags, self.texts = [], []
+
+        def handle_starttag(self, tag, attrs):
+            self.tags.append(tag)
+
+        def handle_data(self, data):
+            self.texts.append(data)
+
+    data = gather(run)
+    cases = [{**row, "case": f"{row['case']}{CLOSING}"} for row in data.cases]
+    files = {f"{name}{CLOSING}": found for name, found in data.files.items()}
+    line = replace(data.table1[0], name=f"a{CLOSING}")
+    evil = {"title": CLOSING, "warnings": (CLOSING,), "facts": ((CLOSING,) * 2,), "table1": (line,)}
+    reader = Reader()
+    reader.feed(page_text(replace(data, cases=tuple(cases), files=files, **evil)))
+    assert "img" not in reader.tags and reader.tags.count("script") == 2 + 3
+    assert {row["case"] for row in cases} <= set(reader.texts) and CLOSING in reader.texts
+
+
 def test_forty_cases_of_many_tumors_stay_below_15_mb(run):
     data = gather(run)
     cases = [{**row, "case": f"{row['case']} {number}"} for number in range(10) for row in data.cases]
@@ -322,10 +347,10 @@ def test_forty_cases_of_many_tumors_stay_below_15_mb(run):
 def test_scans_that_are_gone_leave_a_sentence(run, tmp_path):
     data = gather(run)
     text = page_text(replace(data, files={}))
-    assert "does not know where the scans are" in text
+    assert "this evaluation has no paths of scans" in text
     gone = {name: replace(found, image=tmp_path / "gone.nii.gz") for name, found in data.files.items()}
     text = page_text(replace(data, files=gone))
-    assert text.count("the file of its image is not where it was") == 3 and 'class="view"' not in text
+    assert text.count("the file of its image does not exist any more") == 3 and 'class="view"' not in text
 
 
 def test_the_command(run, tmp_path, capsys):
@@ -337,6 +362,12 @@ def test_the_command(run, tmp_path, capsys):
         assert report_command.main(arguments) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert words in line
+
+
+def test_without_jinja2_the_package_is_named(run, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert report_command.main([str(run)]) == 2
+    assert "pip install 'kidney_seg[report]'" in capsys.readouterr().err
 
 
 def test_a_report_that_fails_does_not_fail_the_run(run, monkeypatch):

@@ -12,7 +12,8 @@ from PIL import Image
 from support.report_runs import SPACING_MM, make_run, patient
 
 from kidney_seg.report.data import Files, gather
-from kidney_seg.report.slices import choose, draw, draw_case, missed, outline
+from kidney_seg.report.patients import choose, missed
+from kidney_seg.report.slices import draw_case, draw_slice, outline
 
 
 def row(case, tumor, tumor_ml=10.0):
@@ -51,7 +52,7 @@ def test_an_outline_has_the_area_and_the_place_of_its_mask():
 
 def test_the_picture_is_the_slice_with_most_tumor():
     image, truth, prediction = patient(15, 9)
-    picture = draw(image, truth, prediction, SPACING_MM)
+    picture = draw_slice(image, truth, prediction, SPACING_MM)
     assert picture.slice_number == 1 + int((truth == 2).sum(axis=(1, 2)).argmax()) and picture.slices == len(image)
     gray = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.png))))
     width, height = picture.size_mm
@@ -71,10 +72,10 @@ def test_files_that_are_gone_or_do_not_fit_are_a_reason(tmp_path):
     picture, scenes, reason = draw_case(files, solid=True)
     assert picture is not None and len(scenes) == 2 and reason == ""
     assert draw_case(files, solid=False)[1] is None
-    assert "not where it was" in draw_case(None, solid=True)[2]
+    assert "does not exist any more" in draw_case(None, solid=True)[2]
     files.image.write_bytes(b"no image")
-    assert "cannot be read" in draw_case(files, solid=True)[2]
+    assert "is unreadable" in draw_case(files, solid=True)[2]
     files.image.unlink()
     picture, scenes, reason = draw_case(files, solid=True)
-    assert (picture, scenes) == (None, None) and "image is not where it was" in reason
-    assert "is not where it was" in draw_case(Files(None, None, None), solid=True)[2]
+    assert (picture, scenes) == (None, None) and "image does not exist any more" in reason
+    assert "does not exist any more" in draw_case(Files(None, None, None), solid=True)[2]

@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 from kidney_seg.figures.score_plots import dice_by_patient
-from kidney_seg.report.svg import inline_svg, json_for_script
+from kidney_seg.report.page import templates
+from kidney_seg.report.svg import inline_svg
 
 EVIL = "</title></svg><script>window.hacked=1</script>"
 
@@ -19,17 +20,17 @@ def rows(count, name="case"):
 def test_every_mark_says_its_case_few_or_many():
     for count in (1, 3, 200):
         root = ElementTree.fromstring(inline_svg(dice_by_patient(rows(count)), "chart", "words"))
-        told = [element.get("data-told") for element in root.iter() if element.get("data-told")]
+        told = [element.get("data-hover") for element in root.iter() if element.get("data-hover")]
         assert len(told) == 2 * count
         assert {text.split(":")[0] for text in told} == {f"case{i}" for i in range(count)}
-        titled = [e for e in root.iter() if e.get("data-told") and e[0].text == e.get("data-told")]
+        titled = [e for e in root.iter() if e.get("data-hover") and e[0].text == e.get("data-hover")]
         assert len(titled) == 2 * count
 
 
 def test_marks_stand_where_their_case_is():
     text = inline_svg(dice_by_patient(rows(50)), "chart", "words")
-    uses = [e for e in ElementTree.fromstring(text).iter() if "tumor" in (e.get("data-told") or "")]
-    heights = {e.get("data-told").split(":")[0]: float(e.get("y")) for e in uses}
+    uses = [e for e in ElementTree.fromstring(text).iter() if "tumor" in (e.get("data-hover") or "")]
+    heights = {e.get("data-hover").split(":")[0]: float(e.get("y")) for e in uses}
     assert heights["case49"] < heights["case25"] < heights["case1"]  # SVG's y goes down
 
 
@@ -62,6 +63,7 @@ def test_json_in_a_script_stays_there():
 
     content = {"name": f"<!--{EVIL} & ]]>"}
     reader = Reader()
-    reader.feed(f'<script type="application/json">{json_for_script(content)}</script>')
+    template = templates().from_string('<script type="application/json">{{ content|tojson }}</script>')
+    reader.feed(template.render(content=content))
     assert reader.tags == ["script"]
     assert json.loads("".join(reader.texts)) == content

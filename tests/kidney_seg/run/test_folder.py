@@ -8,7 +8,9 @@ import pytest
 
 from data_prep.errors import InputError
 from kidney_seg.config.run_config import Config
+from kidney_seg.run import layout
 from kidney_seg.run.folder import RunFolder
+from kidney_seg.run.journal import AttemptTrained, ModelWritten, RoundPlayed
 
 IDENTITY = {"seed": 1, "data_sha256": "d", "split_sha256": "s", "data": "somewhere"}
 
@@ -47,21 +49,12 @@ def test_a_run_goes_on_with_other_devices_but_not_with_another_batch(run):
 
 
 def test_journal_is_there_after_reopening(run):
-    run.note("attempt", round=0, attempt=0, steps=4, history=[{"steps": 2, "loss": 1.0}, {"steps": 4, "loss": 0.5}])
-    run.note("attempt", round=0, attempt=1, steps=4, history=[{"steps": 4, "loss": 0.4}])
-    run.note("attempt", round=1, attempt=0, steps=6, history=[{"steps": 6, "loss": None}])
+    run.journal.note(AttemptTrained(0, 0, steps=4, history=[{"steps": 4, "loss": 0.5}]))
     run.close()
     again = RunFolder(run.root, Config(), IDENTITY)
-    assert again.find("attempt", round=0, attempt=1)["steps"] == 4
-    assert again.find("attempt", round=2) is None
-    assert [(row["round"], row["start"], row["step"]) for row in again.history()] == [
-        (0, 0, 2),
-        (0, 0, 4),
-        (0, 1, 4),
-        (1, 0, 10),  # round 1 goes on from the 4 steps of round 0
-    ]
+    assert again.journal.last(AttemptTrained, round=0, attempt=0).steps == 4
     again.write_history(0)
-    assert (again.round_folder(0) / "history.csv").read_text().splitlines()[0].startswith("round,start,step")
+    assert (again.root / layout.history(0)).read_text().splitlines() == ["round,start,step,steps,loss", "0,0,4,4,0.5"]
     again.close()
 
 
@@ -93,22 +86,48 @@ def test_second_process_is_kept_out(run):
 
 
 def test_weights_are_checked_when_loaded(run):
-    record = run.save_weights(Weights("good"), 2, 0)
+    record = AttemptTrained(2, 0, **run.save_weights(Weights("good"), 2, 0))
     loaded = Weights()
     run.load_weights(loaded, record)
     assert loaded.text == "good"
-    (run.root / record["weights"]).write_text("evil")
+    (run.root / record.weights).write_text("evil")
     with pytest.raises(InputError, match="damaged"):
         run.load_weights(loaded, record)
-    (run.root / record["weights"]).unlink()
+    (run.root / record.weights).unlink()
     with pytest.raises(InputError, match="missing"):
         run.load_weights(loaded, record)
 
 
 def test_damaged_journal_is_named(run):
-    run.note("attempt", round=0)
+    run.journal.note(ModelWritten("s"))
     run.close()
     path = run.root / "journal.jsonl"
     path.write_text(path.read_text()[:-5])
     with pytest.raises(InputError, match=r"journal\.jsonl: damaged"):
         RunFolder(run.root, Config(), IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("warm_start", "damaged", "kept"),
+    [("best", (0, 1), 1), ("best", (1, 0), 6), ("last", (1, 0), 3), ("best", (2, 0), 5), ("best", None, 6)],
+)
+def test_damaged_weights_take_the_run_back_to_before_they_were_trained(run, warm_start, damaged, kept):
+    """Two starts, the second accepted; a rejected round; an attempt of the next. `kept`: events that still count."""
+    journal, made = run.journal, {}
+    for place in ((0, 0), (0, 1), None, (1, 0), None, (2, 0)):
+        if place:
+            made[place] = journal.note(AttemptTrained(*place, **run.save_weights(Weights(str(place)), *place)))
+            last = made[place]
+        else:
+            journal.note(
+                RoundPlayed(last.round, last.round == 0, last.attempt, weights=last.weights, sha256=last.sha256)
+            )
+    if damaged:
+        (run.root / made[damaged].weights).write_text("evil")
+    log = []
+    run.take_back_damaged(warm_start, log.append)
+    assert len(journal.events) == kept and len(log) == (kept < 6)
+    run.close()
+    again = RunFolder(run.root, Config(), IDENTITY)
+    assert again.journal.events == journal.events
+    again.close()

@@ -156,7 +156,7 @@ def test_stopped_killed_and_gone_on_with_alone(cache: Path, tmp_path: Path) -> N
     assert errors[0][-1].startswith("stopped by SIGTERM in round 0, start 1, which is saved")
 
     both = Training(cache, run, 2, pretrained=model)
-    both.wait_for("goes on after step")
+    both.wait_for("resumed after step")
     both.wait_for(": epoch ")
     both.processes[1].kill()
     codes, errors, _ = both.end()
@@ -168,7 +168,7 @@ def test_stopped_killed_and_gone_on_with_alone(cache: Path, tmp_path: Path) -> N
     alone = Training(cache, run, pretrained=model)
     codes, errors, printed = alone.end()
     assert codes[0] in (0, 1), errors  # 1: this tiny network finds nothing
-    assert "goes on after step" in printed and "Table 1" in printed
+    assert "resumed after step" in printed and "Table 1" in printed
     attempts = [(event["round"], event["attempt"]) for event in journal(run) if event["event"] == "attempt"]
     assert attempts == [(0, 0)]
     assert not list(run.rglob(".tmp-*"))

@@ -1,4 +1,4 @@
-"""How rounds are judged: scores by hand, and every kind of collapse."""
+"""Validation of rounds: scores by hand, and every kind of collapse."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.helpers import write_cache
 
-from kidney_seg.progressive.judging import _trouble, judge, worst_cases
+from kidney_seg.progressive.validation import find_collapse, validate_round
 
 
 @pytest.fixture
@@ -22,10 +22,10 @@ def answering(label):
     return lambda slices: np.eye(3, dtype=np.float32)[label]
 
 
-def test_judge_by_hand(manifest):
+def test_scores_by_hand(manifest):
     answer = np.zeros((2, 16, 16), np.uint8)
     answer[0, :4, :2], answer[0, 0, :2] = 1, 2  # 6 kidney and 2 tumor pixels, all right
-    judged = judge(answering(answer), manifest, manifest.entries)
+    judged, worst = validate_round(answering(answer), manifest, manifest.entries, shown=1)
     assert judged.kidney == pytest.approx(2 * 8 / (16 + 8))
     # second case has no tumor, so its 2 pixels there are a false alarm: 0
     assert judged.tumor == pytest.approx((2 * 2 / (4 + 2) + 0) / 2)
@@ -33,7 +33,6 @@ def test_judge_by_hand(manifest):
     assert judged.trouble is None
     assert [case["case"] for case in judged.cases] == ["case_00000", "case_00001"]
     assert [case["tumor"] for case in judged.cases] == pytest.approx([2 / 3, 0.0])
-    worst = worst_cases(judged, answering(answer), manifest, manifest.entries, 1)
     assert [picture.title for picture in worst] == ["case_00001, slice 0: kidney 0.67, tumor 0.00"]
 
 
@@ -41,7 +40,8 @@ def test_structure_absent_in_truth_and_prediction_is_left_out(manifest):
     second = manifest.entries[1:]
     answer = np.zeros((2, 16, 16), np.uint8)
     answer[0, :4, :4] = 1
-    judged = judge(answering(answer), manifest, second)
+    judged, worst = validate_round(answering(answer), manifest, second)
+    assert worst == []
     assert (judged.kidney, judged.tumor, judged.score, judged.trouble) == (1.0, None, 1.0, None)
 
 
@@ -60,5 +60,5 @@ def test_structure_absent_in_truth_and_prediction_is_left_out(manifest):
     ],
 )
 def test_collapses_are_named(true, predicted, words):
-    found = _trouble(np.array(true), np.array(predicted))
+    found = find_collapse(np.array(true), np.array(predicted))
     assert found is None if words is None else words in found

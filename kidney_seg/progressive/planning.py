@@ -1,0 +1,93 @@
+"""Plans of the rounds: which training comes next, on which samples and from which weights. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kidney_seg.config.run_config import Config
+from kidney_seg.pipeline.sampling import Samples, draw_patients, draw_samples
+from kidney_seg.pipeline.slice_store import SliceStore
+from kidney_seg.run.journal import AttemptTrained, RoundPlayed
+
+EPOCHS = 5  # largest number of epochs, and so of reports, per round
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One training: a start of round 0, or an attempt of a later round.
+
+    Attributes:
+        rate: peak learning rate.
+        samples: one `Samples` per epoch.
+        start: the round whose weights it starts from; None in round 0, where the run's pretrained weights are used, or
+            random ones that follow from `seed`.
+    """
+
+    round: int
+    attempt: int
+    patients: list[str]
+    samples: list[Samples]
+    rate: float
+    start: RoundPlayed | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name in log lines."""
+        if self.round == 0:
+            return f"round 0, start {self.attempt + 1}"
+        return f"round {self.round}" + (f", attempt {self.attempt + 1}" if self.attempt else "")
+
+    @property
+    def steps(self) -> int:
+        """Number of optimizer steps."""
+        return sum(len(epoch.case) for epoch in self.samples)
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Round and attempt, as in the journal and in checkpoints."""
+        return {"round": self.round, "attempt": self.attempt}
+
+
+def plan_attempt(
+    config: Config,
+    seed: int,
+    store: SliceStore,
+    patients: Sequence[str],
+    place: tuple[int, int],
+    start: RoundPlayed | None = None,
+) -> Attempt:
+    """Return the training of a `place` (round, attempt); it follows from these arguments alone.
+
+    Round 0 trains on all `patients`; later rounds on a new draw of them, at a lower rate; every further attempt of a
+    round that collapsed at half the rate of the one before.
+    """
+    number, attempt = place
+    rounds = config.rounds
+    rate, steps, share = rounds.peak_rate * rounds.rate_decay**number, rounds.start_steps, 1.0
+    if number:
+        _, steps, share = rounds.later_rounds()
+        rate *= 0.5**attempt
+    drawn = draw_patients(patients, share, seed, number, attempt)
+    most = EPOCHS * max(1, steps // rounds.steps)
+    epochs = max(count for count in range(1, most + 1) if steps % count == 0)
+    samples = [draw_samples(store, drawn, steps // epochs, config, seed, *place, epoch) for epoch in range(epochs)]
+    return Attempt(number, attempt, drawn, samples, rate, start, 1000 * seed + attempt)
+
+
+def needs_another(attempts: Sequence[AttemptTrained], number: int, config: Config) -> bool:
+    """Return whether a round needs another attempt: all starts of round 0 are trained; a collapse is retried."""
+    wanted = config.rounds.starts if number == 0 else 1
+    if len(attempts) < wanted:
+        return True
+    return all(attempt.trouble for attempt in attempts) and len(attempts) < wanted + config.rounds.retries
+
+
+def end_round(attempts: Sequence[AttemptTrained], best: RoundPlayed | None, min_delta: float) -> RoundPlayed:
+    """Return the result of a round: the best of its attempts, accepted if it improves on `best` without a collapse."""
+    chosen = max(attempts, key=lambda attempt: (not attempt.trouble, attempt.score))
+    accepted = best is None or (not chosen.trouble and chosen.score > best.score + min_delta)
+    kept = ("round", "attempt", "kidney", "tumor", "score", "trouble", "steps", "weights", "sha256")
+    return RoundPlayed(accepted=accepted, **{name: getattr(chosen, name) for name in kept})
