@@ -29,7 +29,7 @@ def rows(quick: bool) -> Iterator[Row]:
     """Yield the seconds of the whole job, of its epochs, and of waiting for data."""
     from kidney_seg.run.journal import Journal, RunStatus
 
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     work, run = QUICK if quick else DEMO
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(root)!r}); {work}"]

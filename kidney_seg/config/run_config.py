@@ -28,12 +28,8 @@ class Config:
     prediction: PredictionConfig = field(default_factory=PredictionConfig)
 
     def __post_init__(self) -> None:
-        check(
-            self.model.classes == 3,
-            "classes",
-            self.model.classes,
-            "3 in a run: the caches hold background, kidney and tumor (`build_model` takes other numbers)",
-        )
+        expected = "3 in a run: the caches hold background, kidney and tumor (`build_model` takes other numbers)"
+        check(self.model.classes == 3, "classes", self.model.classes, expected)
         regions_fit = self.loss.target == "classes" or self.model.activation == "softmax"
         check(regions_fit, "target", self.loss.target, "classes with sigmoid heads: regions add softmax classes up")
 
@@ -46,11 +42,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, content: dict[str, dict[str, Any]]) -> Config:
-        """Return the Config of a `to_dict`; settings that it lacks have their defaults.
-
-        Raises:
-            InputError: for an unknown section or setting, or a bad value.
-        """
+        """Return the Config of a `to_dict`, missing settings with their defaults; InputError for unknown names."""
         sections = {}
         for section, values in content.items():
             check(section in _section_types(), "section", section, "one of " + ", ".join(_section_types()))

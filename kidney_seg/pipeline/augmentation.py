@@ -96,11 +96,8 @@ def paste_tumor(
     """Paste the tumor of a donor's slice into a slice, in place; a slice without kidney stays unchanged.
 
     The tumor is turned by any angle and resized by up to PASTE_SCALE; its center is a random pixel of healthy kidney,
-    its edge is blended over a pixel. Source: Yang et al., TumorCP, MICCAI 2021, who tested it on KiTS19.
-
-    Args:
-        image, donor_image: float32 [size, size, channels] in HU.
-        label, donor_label: uint8 [size, size, 1]; the donor's holds some tumor.
+    its edge is blended over a pixel. Images: float32 [size, size, channels] in HU; labels: uint8 [size, size, 1], the
+    donor's with some tumor. Source: Yang et al., TumorCP, MICCAI 2021, who tested it on KiTS19.
     """
     from scipy.ndimage import map_coordinates
 
@@ -147,12 +144,8 @@ def apply_changes(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Resample a batch and change its HU linearly, in the TensorFlow graph; returns the same shapes and types.
 
-    Outside of the slice is air (-1000 HU) and background. Images are interpolated linearly, labels to the nearest.
-
-    Args:
-        image: float32 [batch, size, size, channels] in HU.
-        label: uint8 [batch, size, size, 1].
-        transforms, hu_linear: columns of `Samples`, [batch, 8] and [batch, 2].
+    `image`: float32 [batch, size, size, channels] in HU; `label`: uint8 [batch, size, size, 1]. Outside of the slice is
+    air (-1000 HU) and background. Images are interpolated linearly, labels to the nearest pixel.
     """
     import tensorflow as tf
 

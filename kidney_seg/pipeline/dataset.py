@@ -96,11 +96,8 @@ def training_dataset(
 ) -> tf.data.Dataset:
     """Return a tf.data.Dataset of ({"image": HU}, targets by head) batches of the epochs' samples, in their order.
 
-    Several small batches are made at once: a call into the pipeline costs as much as a small batch.
-
-    Args:
-        first: the step to start at, from 0.
-        ready: gets the time at which each batch is ready.
+    It starts at step `first`; `ready` gets the time at which each batch is ready. Several small batches are made at
+    once: a call into the pipeline costs as much as a small batch.
     """
     import tensorflow as tf
 

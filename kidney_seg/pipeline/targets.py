@@ -15,10 +15,8 @@ def targets(label: np.ndarray, config: Config, empty: Empty = np.empty) -> dict[
     """Return the one-hot target of every head, float32 [batch, size/s, size/s, classes].
 
     Coarse heads take every s-th pixel (`strided`, as in the authors' code) or the share of each class in a block of
-    s x s (`average`: a small tumor does not vanish). `empty` makes the arrays.
-
-    Args:
-        label: uint8 [batch, size, size, 1] of values 0 to 3; a value that is no class is 0 in all classes.
+    s x s (`average`: a small tumor does not vanish). `empty` makes the arrays. `label`: uint8 [batch, size, size, 1] of
+    values 0 to 3; a value that is no class is 0 in all classes.
     """
     classes, average = config.model.classes, config.loss.coarse_targets == "average"
     made = {}

@@ -25,10 +25,7 @@ def simulated_cache(
 ) -> Path:
     """Simulate, build and split what is missing of these folders; returns `cache`.
 
-    Args:
-        counts: number of training, validation and test patients.
-        pixels, pixel_mm: grid of the cache.
-        cohort: arguments of `write_cohort`.
+    `counts`: of training, validation and test patients; `cohort`: further arguments of `write_cohort`.
     """
     from data_prep.build.builder import build
     from data_prep.cache.manifest import read_manifest

@@ -27,9 +27,7 @@ def train(
     *,
     say: Callable[[str], None] | None = None,
 ) -> dict:
-    """Train on a cache folder with a split, or resume, and score the test set.
-
-    Writes the run folder `out`, at last its `report.html`.
+    """Train on a cache folder into the run folder `out`, or resume; score the test set and write `report.html`.
 
     Args:
         log: gets one line per step of progress; `say` is its former name.
@@ -37,12 +35,8 @@ def train(
         group: the processes that train together, led by this one.
         pretrained: run folder or `.keras` file whose weights initialize every start of round 0; the run keeps a copy.
 
-    Returns:
-        The content of `out/evaluation/test/scores.json`.
-
-    Raises:
-        InputError: if data, split, settings, pretrained model and the content of the run folder do not fit together.
-        stop_request.Stopped: after Ctrl-C or SIGTERM, with the current batch done and saved.
+    Returns the content of `evaluation/test/scores.json`. InputError if the arguments and the content of the run folder
+    do not fit together; `stop_request.Stopped` after Ctrl-C or SIGTERM, with the current batch done and saved.
     """
     from data_prep.files.checksums import sha256_of
     from data_prep.split.sets import SPLIT, read_split

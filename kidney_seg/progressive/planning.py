@@ -16,13 +16,10 @@ EPOCHS = 5  # largest number of epochs, and so of reports, per round
 
 @dataclass(frozen=True)
 class Attempt:
-    """One training: a start of round 0, or an attempt of a later round.
+    """One training: a start of round 0, or an attempt of a later round; `samples` holds one `Samples` per epoch.
 
-    Attributes:
-        rate: peak learning rate.
-        samples: one `Samples` per epoch.
-        start: the round whose weights it starts from; None in round 0, where the run's pretrained weights are used, or
-            random ones that follow from `seed`.
+    `start`: the round whose weights it starts from; None in round 0, which starts from the run's pretrained weights or
+    from random ones that follow from `seed`.
     """
 
     round: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_prep.cache.manifest import CacheEntry, Manifest
 from data_prep.files.checksums import sha256_of
@@ -126,16 +126,9 @@ class Rounds:
         def save(progress: Progress) -> None:
             run.checkpoints.save({**attempt.place, "progress": asdict(progress)}, self.trainer.state())
 
+        more: dict[str, Any] = {"start": progress, "save": save, "stop": context.stop}
         try:
-            rows = self.trainer.fit_round(
-                self.store,
-                attempt.samples,
-                attempt.rate,
-                observer.epoch_ended,
-                start=progress,
-                save=save,
-                stop=context.stop,
-            )
+            rows = self.trainer.fit_round(self.store, attempt.samples, attempt.rate, observer.epoch_ended, **more)
         except Stopped as stopped:
             raise Stopped(stopped.signal_number, f" in {attempt.name}, which is saved") from None
         with with_odds(self.trainer.model, context.config.prediction.odds):

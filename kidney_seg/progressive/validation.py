@@ -18,13 +18,9 @@ SWALLOWED_RATIO, MISSED_RATIO = 3.0, 0.05
 
 @dataclass(frozen=True)
 class Validation:
-    """Result of `validate_round`.
+    """Mean Dice over the cases that have the structure or are predicted to (None without any), and its mean `score`.
 
-    Attributes:
-        kidney, tumor: mean Dice over the cases that have the structure, or were predicted to; None without any.
-        score: mean of the two; rounds are compared by it.
-        trouble: kind of collapse, or None.
-        cases: Dice of every case, None where it has none.
+    `trouble`: kind of collapse, or None; `cases`: Dice of every case, None where it has none.
     """
 
     kidney: float | None
@@ -50,7 +46,7 @@ def validate_round(
         predicted = predictor(image).argmax(axis=-1).astype(np.uint8)
         dice = {name: None if np.isnan(value) else value for name, value in kits19_dice(label, predicted).items()}
         cases.append({"case": entry.case, **dice})
-        lowest = next((dice[name] for name in ("tumor", "kidney") if dice[name] is not None), 2.0)
+        lowest = next((value for value in (dice["tumor"], dice["kidney"]) if value is not None), 2.0)
         worst.append((lowest, most_informative_slice(image, label, predicted, entry.case, dice)))
         worst = sorted(worst, key=lambda one: one[0])[:shown]
         voxel_mm3 = float(entry.spacing_mm[0]) * entry.pixel_mm**2

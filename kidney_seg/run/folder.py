@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
 from data_prep.files.atomic import remove_leftovers, replacing
@@ -30,30 +30,14 @@ if TYPE_CHECKING:
 IDENTITY = ("seed", "data_sha256", "split_sha256", "pretrained_sha256")  # must be the same when a run resumes
 
 
-class WeightsRecord(Protocol):
-    """Weights as events name them: a path in the run folder, and a checksum."""
-
-    @property
-    def weights(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
-
-
 class RunFolder:
-    """An opened run folder with its `journal` and `checkpoints`.
-
-    Attributes:
-        pretrained: the `.keras` file with the initial weights; None if they are random.
-    """
+    """An opened run folder. `pretrained`: the `.keras` file with the initial weights; None if they are random."""
 
     def __init__(self, root: str | Path, config: Config, identity: dict[str, Any]):
         """Open `root` for a run of `config`, or create it.
 
-        Args:
-            identity: the IDENTITY fields (`pretrained_sha256` only with initial weights) and others for the manifest.
-
-        Raises:
-            InputError: if the folder holds a run of other settings or other files, or another process uses it.
+        `identity`: the IDENTITY fields (`pretrained_sha256` only with initial weights) and others for the manifest.
+        InputError if the folder holds a run of other settings or other files, or another process uses it.
         """
         self.root = Path(root)
         self._refuse_foreign(config, identity)
@@ -115,7 +99,7 @@ class RunFolder:
             model.save_weights(temporary)
         return {"weights": str(path), "sha256": sha256_of(self.root / path)}
 
-    def load_weights(self, model: keras.Model, record: WeightsRecord) -> None:
+    def load_weights(self, model: keras.Model, record: AttemptTrained | RoundPlayed) -> None:
         """Load what `save_weights` wrote. InputError if the file is missing or damaged."""
         path = self.root / record.weights
         if not is_whole(path, record.sha256):
@@ -131,7 +115,7 @@ class RunFolder:
         while journal.status is not RunStatus.FINISHED:
             played = journal.all_of(RoundPlayed)
             since = journal.events.index(played[-1]) if played else 0
-            needed: list[WeightsRecord] = []
+            needed: list[AttemptTrained | RoundPlayed] = []
             needed += [event for event in played if event.accepted][-1:]
             if warm_start == "last":
                 needed += played[-1:]

@@ -58,7 +58,7 @@ class RoundPlayed(Event, name="round"):
     """A round ended with the best of its attempts, which was accepted or rejected."""
 
     round: int
-    accepted: bool
+    accepted: bool = False
     attempt: int = 0
     kidney: float | None = None
     tumor: float | None = None

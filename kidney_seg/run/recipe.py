@@ -16,13 +16,9 @@ from kidney_seg.run import layout
 
 @dataclass(frozen=True)
 class Recipe:
-    """Content of a run's manifest.
+    """Content of the file `manifest`: cache folder, split file and versions of that time.
 
-    Attributes:
-        data, split: cache folder and split file, at their places of that time.
-        versions: of packages and Python, and the devices.
-        manifest: the file itself.
-        pretrained_sha256: checksum of the model with the initial weights; None if they were random.
+    `pretrained_sha256`: of the model with the initial weights; None if they were random.
     """
 
     config: Config

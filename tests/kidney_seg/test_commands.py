@@ -159,7 +159,7 @@ def test_settings_are_checked_before_anything_is_made(tmp_path, monkeypatch, cap
 def test_show_settings(capsys):
     assert progressive.main(["--preset", "paper", "--show-settings", "--set", "alpha=0.6"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert any(line.split()[:3] == ["loss.alpha", "0.6", "Weight"] for line in lines)
+    assert any(line.split()[:3] == ["loss.alpha", "0.6", "weight"] for line in lines)
     assert any(line.split()[:2] == ["loss.head_weights", "0.2,0.2,0.2,0.4"] for line in lines)
 
 
