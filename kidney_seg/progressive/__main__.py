@@ -19,7 +19,7 @@ from kidney_seg.training.launch import add_options, check_alone, train_together
 from kidney_seg.training.stop_request import Stopped
 
 if TYPE_CHECKING:
-    from kidney_seg.training.process_group import Group
+    from kidney_seg.training.process_group import ProcessGroup
 from kidney_seg.progressive.driver import read_data, train
 
 LARGEST_SEED = 4_000_000  # a thousand starts each, in the 32 bits that seed a network
@@ -87,7 +87,7 @@ def main(arguments: argparse.Namespace) -> int:
         manifest = read_data(arguments.data, config)
         quiet_tensorflow()
 
-        def lead(group: Group) -> int:
+        def lead(group: ProcessGroup) -> int:
             _say(f"{group.count} processes train together")
             return _train(arguments.data, out, config, arguments.seed, arguments.split, arguments.pretrained, group)
 
@@ -120,7 +120,7 @@ def _train(
     seed: int,
     split_file: str | Path | None,
     pretrained: str | Path | None,
-    group: Group | None = None,
+    group: ProcessGroup | None = None,
 ) -> int:
     """Train and return the command's exit code."""
     try:

@@ -17,7 +17,7 @@ from kidney_seg.tensorflow_log import quiet_tensorflow
 
 if TYPE_CHECKING:
     from data_prep.cache.manifest import Manifest
-    from kidney_seg.training.process_group import Group
+    from kidney_seg.training.process_group import ProcessGroup
 
 
 def train(
@@ -27,7 +27,7 @@ def train(
     seed: int = 0,
     say: Callable[[str], None] = print,
     split_file: str | Path | None = None,
-    group: Group | None = None,
+    group: ProcessGroup | None = None,
     pretrained: str | Path | None = None,
 ) -> dict:
     """Train on a cache folder with a split into the run folder `out`, going on where it stopped; score the test set.

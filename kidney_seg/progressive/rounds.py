@@ -23,14 +23,13 @@ from kidney_seg.progressive.judging import judge, worst_cases
 from kidney_seg.progressive.pretrained import load_pretrained
 from kidney_seg.run.folder import RunFolder
 from kidney_seg.run.journal import rounds_of
-from kidney_seg.training.messages import hello_message
 from kidney_seg.training.progress import Progress
 from kidney_seg.training.stop_request import Stopped, StopRequest
 from kidney_seg.training.tensorboard import Board
 from kidney_seg.training.trainer import Trainer
 
 if TYPE_CHECKING:
-    from kidney_seg.training.process_group import Group
+    from kidney_seg.training.process_group import ProcessGroup
 
 EPOCHS = 5  # reports a round, at most: its steps are shared out over so many epochs
 REDRAW_SECONDS = 10.0  # `progress.png` is drawn after every epoch, but not more often
@@ -54,7 +53,7 @@ class Rounds:
         seed: int,
         say: Callable[[str], None],
         stop: StopRequest | None = None,
-        group: Group | None = None,
+        group: ProcessGroup | None = None,
         pretrained: Path | None = None,
     ):
         self.group, self.pretrained = group, pretrained
@@ -68,9 +67,11 @@ class Rounds:
     @cached_property
     def trainer(self) -> Trainer:
         """The network; made when the first round needs it, not when all rounds are done already."""
-        if self.group is not None:
-            self.group.send(hello_message(self.config, self.manifest.data_sha256, self.patients))
-        return Trainer(self.config, self.group)
+        if self.group is None:
+            return Trainer(self.config)
+        with self.group.together(self.stop):  # making it takes collectives
+            self.group.send(patients=self.patients)
+            return Trainer(self.config, self.group)
 
     @cached_property
     def store(self) -> SliceStore:

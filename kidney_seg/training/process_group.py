@@ -1,38 +1,35 @@
-"""Several processes that train together, on one host or on many, under JAX.
+"""Several processes that train together under JAX, on one host or on many.
 
-JAX finds them and does the arithmetic over all. Process 0 leads: it alone plays the rounds, judges, and writes the run
-folder, as a single process does. The others follow: they wait for a round, take their share of its batches, and wait
-again. For that every follower holds a connection to process 0; after each batch all agree over it whether to stop, and
-where it breaks, a process is gone and the others end.
+Process 0 leads: it alone plays the rounds, validates, and writes the run folder, as a single process does. The others
+follow (`launch`): they receive a round, train their share of its batches, and wait for the next. All that they send
+each other are collectives of `jax.experimental.multihost_utils`, which fail where a process is gone.
 """
 
 from __future__ import annotations
 
-import hmac
+import io
 import os
-import queue
-import secrets
-import socket
-import struct
 import sys
-import threading
-import time
-from multiprocessing.connection import Connection
-from typing import NoReturn
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import numpy as np
 
 from data_prep.errors import InputError
+from kidney_seg.pipeline.sampling import Samples
+from kidney_seg.training.stop_request import StopRequest
 
-GONE = 3  # exit code of a process whose companion is gone
+GONE = 3  # exit code of a process that lost another one
 JOIN_SECONDS = 300
-GRACE_SECONDS = 10.0  # for a follower that is told to end within a batch, which may never end
-NOTICE_SECONDS = 2.0  # in which the end of another process is seen
-_KEY_BYTES, _HOST_BYTES = 32, 255
-_ROUND, _AGREE, _END = b"R", b"A", b"E"
+HEARTBEAT_SECONDS = 30  # without a heartbeat for so long, JAX ends the other processes
+WAIT_SECONDS = 30 * 86400  # for process 0, which validates alone; XLA on CPUs gives up after half an hour by itself
+# JAX raises a failed collective as RuntimeError or ValueError; the text starts with the status code.
+_LOST = ("UNKNOWN", "UNAVAILABLE", "INTERNAL", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED")
 
 
-class Ended(Exception):
+class TrainingEnded(Exception):
     """Process 0 has ended the training; `code` is its exit code."""
 
     def __init__(self, code: int):
@@ -40,112 +37,115 @@ class Ended(Exception):
         self.code = code
 
 
-class Group:
-    """The connections of one process to the others: of process 0 to all, of the others to process 0.
+class ProcessGroup:
+    """The processes that train together, as one of them sees it: number `index` of `count`."""
 
-    index, count: which process this is, of how many.
-    """
-
-    def __init__(self, index: int, count: int, peers: dict[int, Connection]):
+    def __init__(self, index: int, count: int):
         self.index, self.count = index, count
-        self._peers = peers
-        self._inbox: dict[int, queue.Queue[bytes]] = {peer: queue.Queue() for peer in peers}
-        self._over = False
-        self._idle = False
-        for peer in peers:
-            threading.Thread(target=self._read, args=(peer,), daemon=True).start()
+        self.in_step = False  # within `together`: the others wait in a collective, and only see that this one is gone
 
-    def send(self, content: bytes) -> None:
-        """Send a message from process 0 to all others."""
-        self._send(_ROUND + content)
+    @contextmanager
+    def together(self, stop: StopRequest) -> Iterator[None]:
+        """A block with collectives that every process finishes: the first signal is only noted."""
+        self.in_step = True
+        with stop.noted_only():
+            yield
+        self.in_step = False  # not after an exception
 
-    def receive(self) -> bytes:
-        """Return the next message from process 0; raises Ended where there will be none."""
-        self._idle = True
-        try:
-            return self._next(0, _ROUND)
-        finally:
-            self._idle = False
+    def broadcast(self, content: bytes = b"") -> bytes:
+        """Return the `content` of process 0 in all processes; raises TrainingEnded where it has ended."""
+        from jax.experimental.multihost_utils import broadcast_one_to_all
+
+        size = int(self._collective(broadcast_one_to_all, np.int32(len(content))))
+        if size < 0:
+            raise TrainingEnded(-1 - size)
+        buffer = np.zeros(size, np.uint8) if self.index else np.frombuffer(content, np.uint8)
+        return self._collective(broadcast_one_to_all, buffer).tobytes()
+
+    def send(self, **arrays: Any) -> None:
+        """Send arrays from process 0 to all others, bit for bit."""
+        stream = io.BytesIO()
+        np.savez(stream, allow_pickle=False, **arrays)
+        self.broadcast(stream.getvalue())
+
+    def receive(self) -> dict[str, np.ndarray]:
+        """Return the arrays that process 0 sends next; raises TrainingEnded if there are none."""
+        with np.load(io.BytesIO(self.broadcast()), allow_pickle=False) as file:
+            return dict(file)
+
+    def send_round(
+        self, state: Mapping[str, np.ndarray], epochs: Sequence[Samples], peak_rate: float, steps: int
+    ) -> None:
+        """Send what `receive_round` returns in the others: a round that starts from `state` after `steps` steps."""
+        columns = {f"samples_{name}": [vars(epoch)[name] for epoch in epochs] for name in vars(epochs[0])}
+        self.send(peak_rate=peak_rate, steps=steps, **columns, **state)
+
+    def receive_round(self) -> tuple[dict[str, np.ndarray], list[Samples], float, int]:
+        """Return the next round of process 0; raises TrainingEnded if there is none."""
+        state = self.receive()
+        peak_rate, steps = float(state.pop("peak_rate")), int(state.pop("steps"))
+        names = [name for name in state if name.startswith("samples_")]
+        columns = {name.removeprefix("samples_"): state.pop(name) for name in names}
+        epochs = [Samples(**dict(zip(columns, rows, strict=True))) for rows in zip(*columns.values(), strict=True)]
+        return state, epochs, peak_rate, steps
 
     def agree(self, value: int | None) -> int | None:
-        """Return the same in all processes: the `value` of the first that gave one, None if none did.
+        """Return in all processes the `value`, above 0, of the first that gave one; None if none did."""
+        from jax.experimental.multihost_utils import process_allgather
 
-        All call it, and none goes on before all have. Values are above 0.
-        """
-        if self.index:
-            self._send(_AGREE + struct.pack("i", value or 0))
-            return struct.unpack("i", self._next(0, _AGREE))[0] or None
-        values = [value, *(struct.unpack("i", self._next(peer, _AGREE))[0] for peer in self._peers)]
-        agreed = next((one for one in values if one), None)
-        self._send(_AGREE + struct.pack("i", agreed or 0))
-        return agreed
+        values = self._collective(process_allgather, np.int32(value or 0))
+        return next((int(given) for given in values if given), None)
 
     def end(self, code: int) -> None:
-        """Tell the others that the training is over, with the exit code of process 0; nothing is sent afterwards."""
-        self._over = True
+        """End the training with the exit code of process 0, in all processes."""
+        from jax.experimental.multihost_utils import broadcast_one_to_all
+
+        if self.in_step:
+            _exit(code)
         if self.index == 0:
-            self._send(_END + struct.pack("i", code))
+            self._collective(broadcast_one_to_all, np.int32(-1 - code))
 
-    def fail(self) -> None:
-        """After an exception that the end of another process may have caused: let that be said instead of it."""
-        if not self._over:
-            time.sleep(NOTICE_SECONDS)
-
-    def _send(self, message: bytes) -> None:
-        for peer, connection in self._peers.items():
-            try:
-                connection.send_bytes(message)
-            except OSError:
-                self._lost(peer)
-
-    def _next(self, peer: int, kind: bytes) -> bytes:
-        message = self._inbox[peer].get()
-        if message[:1] == _END:
-            self._over = True
-            raise Ended(struct.unpack("i", message[1:])[0])
-        if message[:1] != kind:
-            raise RuntimeError(f"process {peer} sent {message[:1]!r} where {kind!r} was due")
-        return message[1:]
-
-    def _read(self, peer: int) -> None:
-        while True:
-            try:
-                message = self._peers[peer].recv_bytes()
-            except (EOFError, OSError):
-                self._lost(peer)
-                return
-            self._inbox[peer].put(message)
-            if message[:1] == _END:
-                if not self._idle:
-                    time.sleep(GRACE_SECONDS)
-                    if not self._over:  # this process hangs in a step that process 0 has left
-                        _leave("process 0 has ended the training", struct.unpack("i", message[1:])[0])
-                return
-
-    def _lost(self, peer: int) -> None:
-        if not self._over:
-            _leave(
-                f"process {peer} of {self.count} is gone (killed, or its host or network failed; its own output may "
-                "tell): this one ends, too; run the same command again to go on, with as many processes as you like",
-                GONE,
+    def leave(self, error: Exception) -> NoReturn:
+        """Report an error after which the processes cannot go on together, and end this one at once."""
+        code, status = 1, str(error).partition(":")[0]
+        if isinstance(error, InputError):
+            code = 2
+            print(f"error: {error}", file=sys.stderr)
+        elif isinstance(error, (RuntimeError, ValueError)) and status in _LOST:
+            code, reason = GONE, str(error).splitlines()[0]
+            print(
+                f"error: process {self.index} of {self.count} lost another one, which was killed, failed (its own "
+                f"output names the reason) or cannot be reached ({reason}); run the same command again to resume, with "
+                "any number of processes",
+                file=sys.stderr,
             )
+        else:
+            traceback.print_exception(error)
+        _exit(code)
+
+    def _collective(self, run: Callable[[Any], Any], value: Any) -> np.ndarray:
+        try:
+            return np.asarray(run(value))
+        except (RuntimeError, ValueError) as error:
+            self.leave(error)
 
 
-def _leave(why: str, code: int) -> NoReturn:
-    """End the process at once: its main thread may wait for ever in a step that nobody else takes."""
+def _exit(code: int) -> NoReturn:
+    """End the process without JAX's shutdown, which waits for the others."""
     sys.stdout.flush()
-    print(f"error: {why}", file=sys.stderr, flush=True)
+    sys.stderr.flush()
     os._exit(code)
 
 
 def join(
     coordinator: str, processes: int | None = None, process: int | None = None, seconds: int = JOIN_SECONDS
-) -> Group:
-    """Join the processes that meet at `coordinator`, HOST:PORT on the host of process 0, as number `process` of them.
+) -> ProcessGroup:
+    """Join the processes that meet at `coordinator`, HOST:PORT of process 0, as number `process` of `processes`.
 
-    `auto` for all three: as JAX finds them from Slurm, Open MPI and the like. To be called before anything else of
-    JAX. InputError where Keras' backend is not JAX, where the three do not fit together, and where not all processes
-    are there within `seconds`.
+    `auto`: as JAX finds all three from Slurm, Open MPI and the like. Must precede everything else of JAX.
+
+    Raises:
+        InputError: Keras' backend is not JAX, the three do not fit together, or not all processes join in `seconds`.
     """
     import keras
 
@@ -156,64 +156,35 @@ def join(
         )
     import jax
 
-    host = socket.gethostname()
+    address: str | None = coordinator
     if coordinator == "auto":
-        address, count, number = None, None, None
-    else:
-        host, _, port = coordinator.rpartition(":")
-        if not host or not port.isdecimal():
-            raise InputError(f"--coordinator {coordinator}: expected HOST:PORT of process 0, such as node1:12355")
-        if processes is None or process is None or not 0 <= process < processes:
-            raise InputError(
-                f"--processes {processes} --process {process}: expected both, the second from 0 to below the first"
-            )
-        address, count, number = coordinator, processes, process
-    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM, by which batches are ended well
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    try:
-        jax.distributed.initialize(address, count, number, initialization_timeout=seconds, shutdown_timeout_seconds=20)
-        return _connect(host, jax.process_index(), jax.process_count(), seconds)
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        address = processes = process = None
+    elif not coordinator.rpartition(":")[0] or not coordinator.rpartition(":")[2].isdecimal():
+        raise InputError(f"--coordinator {coordinator}: expected HOST:PORT of process 0, such as node1:12355")
+    elif processes is None or process is None or not 0 <= process < processes:
         raise InputError(
-            f"--coordinator {coordinator}: the processes did not meet ({reason}); start all of them, with the same "
-            "address, which must be one of process 0 that the others can reach"
+            f"--processes {processes} --process {process}: expected both, the second from 0 to below the first"
+        )
+    jax.config.update("jax_enable_preemption_service", False)  # knows SIGTERM alone: docs/howto/scale.md
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    flags = os.environ.get("XLA_FLAGS")
+    os.environ["XLA_FLAGS"] = f"--xla_cpu_collective_timeout_seconds={WAIT_SECONDS} {flags or ''}"
+    try:
+        jax.distributed.initialize(
+            address,
+            processes,
+            process,
+            initialization_timeout=seconds,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=20,
+        )
+        return ProcessGroup(jax.process_index(), jax.process_count())
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"--coordinator {coordinator}: the processes did not meet ({str(error).splitlines()[0]}); start all of "
+            "them, with the same address, which must be one of process 0 that the others can reach"
         ) from None
-
-
-def _connect(host: str, index: int, count: int, seconds: float) -> Group:
-    """Connect everybody with process 0. Its address, and a key against strangers, are told by JAX's own means."""
-    from jax.experimental import multihost_utils
-
-    note = np.zeros(2 + _KEY_BYTES + _HOST_BYTES, np.uint8)
-    server = None
-    if index == 0:
-        server = socket.create_server(("" if not _is_loopback(host) else host, 0))
-        server.settimeout(seconds)
-        key = secrets.token_bytes(_KEY_BYTES)
-        content = struct.pack("!H", server.getsockname()[1]) + key + host.encode()
-        note[: len(content)] = np.frombuffer(content, np.uint8)
-    content = bytes(np.asarray(multihost_utils.broadcast_one_to_all(note)))
-    port, key = struct.unpack("!H", content[:2])[0], content[2 : 2 + _KEY_BYTES]
-    if server is None:
-        stream = socket.create_connection((content[2 + _KEY_BYTES :].rstrip(b"\0").decode(), port), seconds)
-        stream.settimeout(None)
-        connection = Connection(stream.detach())
-        connection.send_bytes(key + struct.pack("!I", index))
-        return Group(index, count, {0: connection})
-    peers: dict[int, Connection] = {}
-    with server:
-        while len(peers) < count - 1:
-            stream, _ = server.accept()
-            stream.settimeout(None)
-            connection = Connection(stream.detach())
-            if not connection.poll(seconds):
-                raise OSError("a process connected and said nothing")
-            hello = connection.recv_bytes(_KEY_BYTES + 4)
-            if hmac.compare_digest(hello[:_KEY_BYTES], key):
-                peers[struct.unpack("!I", hello[_KEY_BYTES:])[0]] = connection
-    return Group(0, count, peers)
-
-
-def _is_loopback(host: str) -> bool:
-    return socket.gethostbyname(host).startswith("127.")
+    finally:  # JAX has read the flags; TensorFlow's copy of XLA does not know this one
+        del os.environ["XLA_FLAGS"]
+        if flags is not None:
+            os.environ["XLA_FLAGS"] = flags
