@@ -70,7 +70,7 @@ class Rounds:
         if self.group is None:
             return Trainer(self.config)
         with self.group.together(self.stop):  # making it takes collectives
-            self.group.send(patients=self.patients)
+            self.group.share(patients=self.patients)
             return Trainer(self.config, self.group)
 
     @cached_property

@@ -69,12 +69,11 @@ def train_together(
 
 def check_same(group: ProcessGroup, manifest: Manifest, config: Config) -> None:
     """Raise InputError in all processes if one has another cache or other settings than process 0."""
-    own = {"data_sha256": manifest.data_sha256, "config": config.to_dict()}
-    leader = json.loads(group.broadcast(json.dumps(own).encode()))
+    leader = group.share(data_sha256=manifest.data_sha256, config=json.dumps(config.to_dict()))
     problem, name = None, f"process {group.index}"
-    if leader["data_sha256"] != manifest.data_sha256:
+    if str(leader["data_sha256"]) != manifest.data_sha256:
         problem = f"{manifest.root}: {name} finds other data here than process 0; give all the same cache"
-    elif found := differences(Config.from_dict(leader["config"]), config):
+    elif found := differences(Config.from_dict(json.loads(str(leader["config"]))), config):
         problem = f"{name} has other settings than process 0 ({'; '.join(found)}); give all the same"
     if other := group.agree(group.index if problem else None):
         raise InputError(problem or f"process {other} has another cache or other settings, see its output")
@@ -88,7 +87,7 @@ def follow(group: ProcessGroup, manifest: Manifest, config: Config) -> int:
 
     with stop_request() as stop, stop.noted_only():
         try:
-            patients = set(group.receive()["patients"])
+            patients = set(group.share()["patients"])
             trainer = Trainer(config, group)
             entries = [entry for entry in manifest.entries if entry.patient in patients]
             store = SliceStore(manifest, entries, config.data.memory_gb, config.model.input_slices)
@@ -101,4 +100,4 @@ def follow(group: ProcessGroup, manifest: Manifest, config: Config) -> int:
                     if group.in_step:  # by a second signal, within a step
                         return stopped.exit_code
         except TrainingEnded as ended:
-            return ended.code
+            return ended.args[0]

@@ -63,7 +63,7 @@ def main(out: Path, settings: list[str]) -> None:
         if group and group.index:
             sys.exit(follow(group, manifest, config))
         if group:
-            group.send(patients=["case_00000"])
+            group.share(patients=["case_00000"])
         trainer = Trainer(config, group)
         trainer.initialize(7)
         epochs = [draw_samples(store, ["case_00000"], STEPS // 2, config, 1, 0, 0, epoch) for epoch in range(2)]
