@@ -66,6 +66,16 @@ class FileLayout:
         return np.dtype(np.float64 if self.dtype.itemsize == 8 and self.dtype.kind == "f" else np.float32)
 
 
+def stem_of(path: str | Path) -> str:
+    """Return the name of an image or label file without its ending; of any other file, its whole name.
+
+    >>> stem_of("scans/case_00001.nii.gz"), stem_of("notes.txt")
+    ('case_00001', 'notes.txt')
+    """
+    name = Path(path).name
+    return next((name.removesuffix(ending) for ending in FILE_ENDINGS if name.endswith(ending)), name)
+
+
 def file_source(
     path: Path, layout: FileLayout, read_grid: Callable[[], SourceGrid], notes: Sequence[str] = ()
 ) -> VoxelSource:

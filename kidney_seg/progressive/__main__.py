@@ -20,7 +20,7 @@ from kidney_seg.training.launch import add_options, check_alone, train_together
 from kidney_seg.training.stop_request import Stopped
 
 if TYPE_CHECKING:
-    from kidney_seg.training.process_group import Group
+    from kidney_seg.training.process_group import ProcessGroup
 
 LARGEST_SEED = 4_000_000  # a thousand starts per seed, in the 32 bits that seed a network
 
@@ -82,7 +82,7 @@ def main(arguments: argparse.Namespace) -> int:
         manifest = read_data(arguments.data, config)
         quiet_tensorflow()
 
-        def lead(group: Group) -> int:
+        def lead(group: ProcessGroup) -> int:
             _log(f"{group.count} processes train together")
             return _train(arguments.data, out, config, arguments.seed, **given, group=group)
 

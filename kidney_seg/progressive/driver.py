@@ -12,7 +12,7 @@ from kidney_seg.tensorflow_log import quiet_tensorflow
 
 if TYPE_CHECKING:
     from data_prep.cache.manifest import Manifest
-    from kidney_seg.training.process_group import Group
+    from kidney_seg.training.process_group import ProcessGroup
 
 
 def train(
@@ -22,7 +22,7 @@ def train(
     seed: int = 0,
     log: Callable[[str], None] = print,
     split_file: str | Path | None = None,
-    group: Group | None = None,
+    group: ProcessGroup | None = None,
     pretrained: str | Path | None = None,
     *,
     say: Callable[[str], None] | None = None,

@@ -21,13 +21,12 @@ from kidney_seg.run import layout
 from kidney_seg.run.folder import RunFolder
 from kidney_seg.run.journal import AttemptTrained, ModelWritten, RoundPlayed
 from kidney_seg.run.recipe import is_whole
-from kidney_seg.training.messages import hello_message
 from kidney_seg.training.progress import Progress
 from kidney_seg.training.stop_request import Stopped, StopRequest
 from kidney_seg.training.trainer import Trainer
 
 if TYPE_CHECKING:
-    from kidney_seg.training.process_group import Group
+    from kidney_seg.training.process_group import ProcessGroup
 
 WORST_CASES = 3  # shown per attempt
 
@@ -45,7 +44,7 @@ class RunContext:
     split: Mapping[str, Sequence[str]]
     manifest: Manifest
     stop: StopRequest = field(default_factory=StopRequest)
-    group: Group | None = None
+    group: ProcessGroup | None = None
 
     def entries(self, part: str) -> list[CacheEntry]:
         """Return the labelled cases of the patients of a set."""
@@ -63,10 +62,12 @@ class Rounds:
     @cached_property
     def trainer(self) -> Trainer:
         """The network; made for the first round that is not played yet."""
-        context = self.context
-        if context.group is not None:
-            context.group.send(hello_message(context.config, context.manifest.data_sha256, context.split["train"]))
-        return Trainer(context.config, context.group)
+        context, group = self.context, self.context.group
+        if group is None:
+            return Trainer(context.config)
+        with group.together(context.stop):  # making it takes collectives
+            group.share(patients=context.split["train"])
+            return Trainer(context.config, group)
 
     @cached_property
     def store(self) -> SliceStore:

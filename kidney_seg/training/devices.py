@@ -1,7 +1,6 @@
-"""The devices that share each batch of a training: GPUs of one host, or of several.
+"""The devices that share each batch of a training: GPUs of one host or of several.
 
-Engines that others maintain do it: `tf.distribute.MirroredStrategy` under TensorFlow, `keras.distribution.DataParallel`
-under JAX. On one device nothing of this is in the way.
+By `tf.distribute.MirroredStrategy` under TensorFlow, `keras.distribution.DataParallel` under JAX.
 """
 
 from __future__ import annotations
@@ -20,39 +19,36 @@ from kidney_seg.losses.replicas import replicas, sum_over_replicas
 
 
 class OneDevice:
-    """All of a batch on one device, as Keras does it by itself. The other kinds have the same members.
+    """A whole batch on one device, Keras' default. The other kinds have the same members."""
 
-    count: devices that share a batch, over all processes.
-    """
-
-    count = 1
+    count = 1  # devices that share a batch, over all processes
 
     def scope(self) -> AbstractContextManager:
-        """Return the context in which the trained network is made, compiled and fitted."""
+        """Return the context to make, compile and fit the trained network in."""
         return nullcontext()
 
     def twin(self, model: keras.Model) -> keras.Model:
-        """Return the network to train: `model` itself, one that shares its variables, or one with copies of them."""
+        """Return the network to train: `model`, or one that shares its variables or has copies of them."""
         return model
 
     def optimizer(self, optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-        """Return the optimizer to train with, made from the one of a single device."""
+        """Return the optimizer to train with, made from that of one device."""
         return optimizer
 
     def jit_compile(self, setting: bool | str) -> bool | str:
-        """Return what `compile` gets as `jit_compile`."""
+        """Return the argument `jit_compile` of `compile`."""
         return setting
 
     def assign(self, variable: keras.Variable, value: Any) -> None:
-        """Set a variable on all the devices; every process gives the same value."""
+        """Set a variable on all devices; every process gives the same value."""
         variable.assign(value)
 
     def reset_metrics(self, model: keras.Model) -> None:
-        """Set the running means of a compiled network back."""
+        """Reset the running means of a compiled network."""
         model.reset_metrics()
 
     def own_rows(self, batch_size: int) -> slice:
-        """Return which rows of every batch this process feeds."""
+        """Return the rows of every batch that this process feeds."""
         return slice(0, batch_size)
 
 
@@ -84,10 +80,8 @@ class Mirrored(OneDevice):
 
     def twin(self, model: keras.Model) -> keras.Model:
         def synchronized(layer: keras.Layer) -> keras.Layer:
-            settings = layer.get_config()
-            if isinstance(layer, keras.layers.BatchNormalization):
-                settings["synchronized"] = True
-            return type(layer).from_config(settings)
+            changed = {"synchronized": True} if isinstance(layer, keras.layers.BatchNormalization) else {}
+            return type(layer).from_config(layer.get_config() | changed)
 
         return keras.models.clone_model(model, clone_function=synchronized)
 
@@ -99,7 +93,7 @@ class Mirrored(OneDevice):
 
 
 class DataParallel(OneDevice):
-    """Devices under JAX, of this process or of many. A step is written as for the whole batch, so nothing differs."""
+    """Devices under JAX, of one process or of several. A step is written as for the whole batch, so nothing differs."""
 
     def __init__(self, devices: Sequence[Any], process: int = 0, processes: int = 1):
         names = [f"{device.platform}:{device.id}" for device in devices]
@@ -110,13 +104,13 @@ class DataParallel(OneDevice):
         return self.distribution.scope()
 
     def twin(self, model: keras.Model) -> keras.Model:
-        keras.utils.set_random_seed(0)  # all processes must begin with the same values, whatever they are
+        keras.utils.set_random_seed(0)  # all processes must start with the same values
         return keras.models.clone_model(model)
 
     def assign(self, variable: keras.Variable, value: Any) -> None:
         import jax
 
-        # What is put there as it is, is compared over all processes first, which costs a message each time.
+        # `variable.assign(value)` alone would compare the value over all processes, a collective each time
         layout = self.distribution.get_variable_layout(variable).backend_layout
         value = np.asarray(value, dtype=variable.dtype)
         variable.assign(jax.make_array_from_process_local_data(layout, value, value.shape))
@@ -131,9 +125,10 @@ class DataParallel(OneDevice):
 
 
 def choose_devices(config: Config, process: int = 0, processes: int = 1) -> OneDevice:
-    """Return the devices that the setting `devices` asks for, in each of `processes` processes.
+    """Return the devices that the setting `devices` selects, in each of `processes` processes.
 
-    InputError where the batch cannot be shared out equally, and for settings that the engine does not take.
+    Raises:
+        InputError: the batch cannot be shared equally, or the engine does not support a setting.
     """
     if keras.backend.backend() == "jax":
         made = _under_jax(config.rounds.devices, process, processes)
@@ -158,13 +153,10 @@ def _under_jax(wanted: str, process: int, processes: int) -> OneDevice:
     import jax
     import tensorflow as tf
 
-    tf.config.set_visible_devices([], "GPU")  # it only feeds, and would take the memory
+    tf.config.set_visible_devices([], "GPU")  # TensorFlow only feeds, and would take the memory
     devices = jax.devices()
-    if wanted == "one":
-        first: dict[int, Any] = {}
-        for device in devices:
-            first.setdefault(device.process_index, device)
-        devices = list(first.values())
+    if wanted == "one":  # per process
+        devices = list({device.process_index: device for device in reversed(devices)}.values())[::-1]
     return OneDevice() if len(devices) == 1 else DataParallel(devices, process, processes)
 
 
@@ -174,32 +166,30 @@ def _under_tensorflow(config: Config) -> OneDevice:
     found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(found) == 1:
         return OneUnderTensorFlow()
-    for name, refused in (("precision", "mixed_float16"), ("jit_compile", "on")):
-        for section in (config.model, config.rounds):
-            if getattr(section, name, None) == refused:
-                raise InputError(
-                    f"setting {name}: found {refused!r} with devices=all under TensorFlow, which shares a batch "
-                    "without it; expected another value, or KERAS_BACKEND=jax"
-                )
+    for name, value, refused in (
+        ("precision", config.model.precision, "mixed_float16"),
+        ("jit_compile", config.rounds.jit_compile, "on"),
+    ):
+        if value == refused:
+            raise InputError(
+                f"setting {name}: found {refused!r} with devices=all under TensorFlow, which shares a batch "
+                "without it; expected another value, or KERAS_BACKEND=jax"
+            )
     return Mirrored([device.name for device in found])
 
 
 def _clipped_as_one(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Return an optimizer that clips the gradient of the whole batch.
-
-    Keras clips each device's share of it before it adds them up, which is another step altogether.
-    """
+    """Return an optimizer that clips the gradient of the whole batch; Keras would clip each device's share of it."""
     import tensorflow as tf
 
     settings = optimizer.get_config()
     norm = settings.pop("global_clipnorm")
-
-    kind: Any = type(optimizer)  # a setting says which
+    kind: Any = type(optimizer)  # Adam or SGD
 
     class ClippedAsOne(kind):
         def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
             summed, _ = tf.clip_by_global_norm(sum_over_replicas(grads), norm)
-            # what follows adds up over the devices once more
+            # `apply` sums over the devices once more
             super().apply([ops.divide(gradient, replicas()) for gradient in summed], trainable_variables)
 
     return ClippedAsOne.from_config(settings)

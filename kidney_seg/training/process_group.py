@@ -1,219 +1,162 @@
-"""Several processes that train together, on one host or on many, under JAX.
+"""Several processes that train together under JAX, on one host or on many.
 
-JAX finds them and does the arithmetic over all. Process 0 leads: it alone plays the rounds, judges, and writes the run
-folder, as a single process does. The others follow: they wait for a round, take their share of its batches, and wait
-again. For that every follower holds a connection to process 0; after each batch all agree over it whether to stop, and
-where it breaks, a process is gone and the others end.
+Process 0 leads: it alone plays the rounds, validates, and writes the run folder, as a single process does. The others
+follow (`launch`): they receive a round, train their share of its batches, and wait for the next. All that they send
+each other are collectives of `jax.experimental.multihost_utils`, which fail where a process is gone.
 """
 
 from __future__ import annotations
 
-import hmac
+import io
 import os
-import queue
-import secrets
-import socket
-import struct
 import sys
-import threading
-import time
-from multiprocessing.connection import Connection
-from typing import NoReturn
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import numpy as np
 
 from data_prep.errors import InputError
+from kidney_seg.pipeline.sampling import Samples
+from kidney_seg.training.stop_request import StopRequest
 
-GONE = 3  # exit code of a process whose companion is gone
-JOIN_SECONDS = 300
-GRACE_SECONDS = 10.0  # for a follower that is told to end within a batch, which may never end
-NOTICE_SECONDS = 2.0  # in which the end of another process is seen
-_KEY_BYTES, _HOST_BYTES = 32, 255
-_ROUND, _AGREE, _END = b"R", b"A", b"E"
-
-
-class Ended(Exception):
-    """Process 0 has ended the training; `code` is its exit code."""
-
-    def __init__(self, code: int):
-        super().__init__(f"process 0 has ended with code {code}")
-        self.code = code
+GONE = 3  # exit code of a process that lost another one
+HEARTBEAT_SECONDS = 30  # without a heartbeat for so long, JAX ends the other processes
+WAIT_SECONDS = 30 * 86400  # for process 0, which validates alone; by default XLA gives up after half an hour on CPUs
+# JAX raises a failed collective as RuntimeError or ValueError; the text starts with the status code.
+_LOST = ("UNKNOWN", "UNAVAILABLE", "INTERNAL", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED")
 
 
-class Group:
-    """The connections of one process to the others: of process 0 to all, of the others to process 0.
+class TrainingEnded(Exception):
+    """Process 0 has ended the training with the exit code `args[0]`."""
 
-    index, count: which process this is, of how many.
-    """
 
-    def __init__(self, index: int, count: int, peers: dict[int, Connection]):
+class ProcessGroup:
+    """The processes that train together, as one of them sees it: number `index` of `count`."""
+
+    def __init__(self, index: int, count: int):
         self.index, self.count = index, count
-        self._peers = peers
-        self._inbox: dict[int, queue.Queue[bytes]] = {peer: queue.Queue() for peer in peers}
-        self._over = False
-        self._idle = False
-        for peer in peers:
-            threading.Thread(target=self._read, args=(peer,), daemon=True).start()
+        self.in_step = False  # within `together`: the others wait in a collective, and only see that this one is gone
 
-    def send(self, content: bytes) -> None:
-        """Send a message from process 0 to all others."""
-        self._send(_ROUND + content)
+    @contextmanager
+    def together(self, stop: StopRequest) -> Iterator[None]:
+        """A block with collectives that every process finishes: the first signal is only noted."""
+        self.in_step = True
+        with stop.noted_only():
+            yield
+        self.in_step = False  # not after an exception
 
-    def receive(self) -> bytes:
-        """Return the next message from process 0; raises Ended where there will be none."""
-        self._idle = True
-        try:
-            return self._next(0, _ROUND)
-        finally:
-            self._idle = False
+    def share(self, **arrays: Any) -> dict[str, np.ndarray]:
+        """Return the arrays of process 0 in all processes, bit for bit; raises TrainingEnded where it has ended."""
+        stream = io.BytesIO()
+        np.savez(stream, allow_pickle=False, **arrays)
+        content = np.frombuffer(stream.getvalue(), np.uint8)
+        size = int(self._all("broadcast_one_to_all", np.int32(content.size)))
+        if size < 0:
+            raise TrainingEnded(-1 - size)
+        content = self._all("broadcast_one_to_all", np.resize(content, size))
+        with np.load(io.BytesIO(content.tobytes()), allow_pickle=False) as file:
+            return dict(file)
+
+    def send_round(
+        self, state: Mapping[str, np.ndarray], epochs: Sequence[Samples], peak_rate: float, steps: int
+    ) -> None:
+        """Send a round that starts from `state` after `steps` steps; the others `receive_round` it."""
+        columns = {f"samples_{name}": [vars(epoch)[name] for epoch in epochs] for name in vars(epochs[0])}
+        self.share(peak_rate=peak_rate, steps=steps, **columns, **state)
+
+    def receive_round(self) -> tuple[dict[str, np.ndarray], list[Samples], float, int]:
+        state = self.share()
+        columns = {name[8:]: state.pop(name) for name in list(state) if name.startswith("samples_")}
+        epochs = [Samples(**dict(zip(columns, rows, strict=True))) for rows in zip(*columns.values(), strict=True)]
+        return state, epochs, float(state.pop("peak_rate")), int(state.pop("steps"))
 
     def agree(self, value: int | None) -> int | None:
-        """Return the same in all processes: the `value` of the first that gave one, None if none did.
-
-        All call it, and none goes on before all have. Values are above 0.
-        """
-        if self.index:
-            self._send(_AGREE + struct.pack("i", value or 0))
-            return struct.unpack("i", self._next(0, _AGREE))[0] or None
-        values = [value, *(struct.unpack("i", self._next(peer, _AGREE))[0] for peer in self._peers)]
-        agreed = next((one for one in values if one), None)
-        self._send(_AGREE + struct.pack("i", agreed or 0))
-        return agreed
+        """Return in all processes the `value`, above 0, of the first that gave one; None if none did."""
+        values = self._all("process_allgather", np.int32(value or 0))
+        return next((int(given) for given in values if given), None)
 
     def end(self, code: int) -> None:
-        """Tell the others that the training is over, with the exit code of process 0; nothing is sent afterwards."""
-        self._over = True
+        """End the training in all processes with the exit code of process 0."""
+        if self.in_step:
+            _exit(code)
         if self.index == 0:
-            self._send(_END + struct.pack("i", code))
+            self._all("broadcast_one_to_all", np.int32(-1 - code))
 
-    def fail(self) -> None:
-        """After an exception that the end of another process may have caused: let that be said instead of it."""
-        if not self._over:
-            time.sleep(NOTICE_SECONDS)
-
-    def _send(self, message: bytes) -> None:
-        for peer, connection in self._peers.items():
-            try:
-                connection.send_bytes(message)
-            except OSError:
-                self._lost(peer)
-
-    def _next(self, peer: int, kind: bytes) -> bytes:
-        message = self._inbox[peer].get()
-        if message[:1] == _END:
-            self._over = True
-            raise Ended(struct.unpack("i", message[1:])[0])
-        if message[:1] != kind:
-            raise RuntimeError(f"process {peer} sent {message[:1]!r} where {kind!r} was due")
-        return message[1:]
-
-    def _read(self, peer: int) -> None:
-        while True:
-            try:
-                message = self._peers[peer].recv_bytes()
-            except (EOFError, OSError):
-                self._lost(peer)
-                return
-            self._inbox[peer].put(message)
-            if message[:1] == _END:
-                if not self._idle:
-                    time.sleep(GRACE_SECONDS)
-                    if not self._over:  # this process hangs in a step that process 0 has left
-                        _leave("process 0 has ended the training", struct.unpack("i", message[1:])[0])
-                return
-
-    def _lost(self, peer: int) -> None:
-        if not self._over:
-            _leave(
-                f"process {peer} of {self.count} is gone (killed, or its host or network failed; its own output may "
-                "tell): this one ends, too; run the same command again to go on, with as many processes as you like",
+    def leave(self, error: Exception) -> NoReturn:
+        """Report an error after which the processes cannot train together, and end this one at once."""
+        if isinstance(error, InputError):
+            _exit(2, f"error: {error}")
+        if isinstance(error, (RuntimeError, ValueError)) and str(error).startswith(_LOST):
+            reason = str(error).splitlines()[0]
+            _exit(
                 GONE,
+                f"error: process {self.index} of {self.count} lost another one, which was killed, failed (its own "
+                f"output names the reason) or cannot be reached ({reason}); run the same command again to resume, with "
+                "any number of processes",
             )
+        _exit(1, "".join(traceback.format_exception(error)).rstrip())
+
+    def _all(self, collective: str, value: np.ndarray | np.int32) -> np.ndarray:
+        from jax.experimental import multihost_utils
+
+        try:
+            return np.asarray(getattr(multihost_utils, collective)(value))
+        except (RuntimeError, ValueError) as error:
+            self.leave(error)
 
 
-def _leave(why: str, code: int) -> NoReturn:
-    """End the process at once: its main thread may wait for ever in a step that nobody else takes."""
+def _exit(code: int, line: str = "") -> NoReturn:
+    """End the process without JAX's shutdown, which waits for the others."""
     sys.stdout.flush()
-    print(f"error: {why}", file=sys.stderr, flush=True)
+    print(line, end="\n" if line else "", file=sys.stderr, flush=True)
     os._exit(code)
 
 
-def join(
-    coordinator: str, processes: int | None = None, process: int | None = None, seconds: int = JOIN_SECONDS
-) -> Group:
-    """Join the processes that meet at `coordinator`, HOST:PORT on the host of process 0, as number `process` of them.
+def join(coordinator: str, processes: int | None, process: int | None, seconds: int = 300) -> ProcessGroup:
+    """Join the processes that meet at `coordinator`, HOST:PORT of process 0, as number `process` of `processes`.
 
-    `auto` for all three: as JAX finds them from Slurm, Open MPI and the like. To be called before anything else of
-    JAX. InputError where Keras' backend is not JAX, where the three do not fit together, and where not all processes
-    are there within `seconds`.
+    `auto`: as JAX finds all three from Slurm, Open MPI and the like. Must precede everything else of JAX.
+
+    Raises:
+        InputError: Keras' backend is not JAX, the three do not fit together, or not all processes join in `seconds`.
     """
     import keras
 
-    if keras.backend.backend() != "jax":
+    if (backend := keras.backend.backend()) != "jax":
         raise InputError(
-            f"--coordinator {coordinator}: several processes need Keras' backend jax, found "
-            f"{keras.backend.backend()}; set KERAS_BACKEND=jax"
+            f"--coordinator {coordinator}: several processes need Keras' backend jax, found {backend}; set "
+            "KERAS_BACKEND=jax"
         )
     import jax
 
-    host = socket.gethostname()
-    if coordinator == "auto":
-        address, count, number = None, None, None
-    else:
-        host, _, port = coordinator.rpartition(":")
-        if not host or not port.isdecimal():
-            raise InputError(f"--coordinator {coordinator}: expected HOST:PORT of process 0, such as node1:12355")
-        if processes is None or process is None or not 0 <= process < processes:
-            raise InputError(
-                f"--processes {processes} --process {process}: expected both, the second from 0 to below the first"
-            )
-        address, count, number = coordinator, processes, process
-    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM, by which batches are ended well
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    try:
-        jax.distributed.initialize(address, count, number, initialization_timeout=seconds, shutdown_timeout_seconds=20)
-        return _connect(host, jax.process_index(), jax.process_count(), seconds)
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    address, count, number = (coordinator, processes, process) if coordinator != "auto" else (None, None, None)
+    host, _, port = coordinator.rpartition(":")
+    if address and not (host and port.isdecimal()):
+        raise InputError(f"--coordinator {coordinator}: expected HOST:PORT of process 0, such as node1:12355")
+    if address and (processes is None or process is None or not 0 <= process < processes):
         raise InputError(
-            f"--coordinator {coordinator}: the processes did not meet ({reason}); start all of them, with the same "
-            "address, which must be one of process 0 that the others can reach"
+            f"--processes {processes} --process {process}: expected both, the second from 0 to below the first"
+        )
+    jax.config.update("jax_enable_preemption_service", False)  # knows SIGTERM alone: docs/howto/scale.md
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"--xla_cpu_collective_timeout_seconds={WAIT_SECONDS} {flags}"
+    try:
+        jax.distributed.initialize(
+            address,
+            count,
+            number,
+            initialization_timeout=seconds,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=20,
+        )
+        return ProcessGroup(jax.process_index(), jax.process_count())
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"--coordinator {coordinator}: the processes did not meet ({str(error).splitlines()[0]}); start all of "
+            "them, with the same address, which must be one of process 0 that the others can reach"
         ) from None
-
-
-def _connect(host: str, index: int, count: int, seconds: float) -> Group:
-    """Connect everybody with process 0. Its address, and a key against strangers, are told by JAX's own means."""
-    from jax.experimental import multihost_utils
-
-    note = np.zeros(2 + _KEY_BYTES + _HOST_BYTES, np.uint8)
-    server = None
-    if index == 0:
-        server = socket.create_server(("" if not _is_loopback(host) else host, 0))
-        server.settimeout(seconds)
-        key = secrets.token_bytes(_KEY_BYTES)
-        content = struct.pack("!H", server.getsockname()[1]) + key + host.encode()
-        note[: len(content)] = np.frombuffer(content, np.uint8)
-    content = bytes(np.asarray(multihost_utils.broadcast_one_to_all(note)))
-    port, key = struct.unpack("!H", content[:2])[0], content[2 : 2 + _KEY_BYTES]
-    if server is None:
-        stream = socket.create_connection((content[2 + _KEY_BYTES :].rstrip(b"\0").decode(), port), seconds)
-        stream.settimeout(None)
-        connection = Connection(stream.detach())
-        connection.send_bytes(key + struct.pack("!I", index))
-        return Group(index, count, {0: connection})
-    peers: dict[int, Connection] = {}
-    with server:
-        while len(peers) < count - 1:
-            stream, _ = server.accept()
-            stream.settimeout(None)
-            connection = Connection(stream.detach())
-            if not connection.poll(seconds):
-                raise OSError("a process connected and said nothing")
-            hello = connection.recv_bytes(_KEY_BYTES + 4)
-            if hmac.compare_digest(hello[:_KEY_BYTES], key):
-                peers[struct.unpack("!I", hello[_KEY_BYTES:])[0]] = connection
-    return Group(0, count, peers)
-
-
-def _is_loopback(host: str) -> bool:
-    return socket.gethostbyname(host).startswith("127.")
+    finally:
+        os.environ["XLA_FLAGS"] = flags  # JAX has read its own; TensorFlow's copy of XLA does not know that one

@@ -18,11 +18,10 @@ from kidney_seg.pipeline.sampling import Samples
 from kidney_seg.pipeline.slice_store import SliceStore
 from kidney_seg.predict.predictor import make_predictor
 from kidney_seg.training.devices import choose_devices
-from kidney_seg.training.messages import round_message
 from kidney_seg.training.stop_request import Stopped, StopRequest
 
 if TYPE_CHECKING:
-    from kidney_seg.training.process_group import Group
+    from kidney_seg.training.process_group import ProcessGroup
 from kidney_seg.training.progress import Progress, named_state
 from kidney_seg.training.schedule import build_optimizer, rate_at
 
@@ -33,7 +32,7 @@ class Trainer:
     Between rounds, weights and optimizer variables are set in place: compiling again would take about 20 s.
     """
 
-    def __init__(self, config: Config, group: Group | None = None):
+    def __init__(self, config: Config, group: ProcessGroup | None = None):
         """Build and compile the network; every process of a `group` makes a Trainer of the same settings."""
         self.config, self.group = config, group
         self.model = build_model(config.model)  # for files and predictions, on one device
@@ -101,13 +100,14 @@ class Trainer:
             self._begin(given)  # the optimizer variables are saved with the weights
             return progress.rows
         leads = self.group is None or self.group.index == 0
-        if self.group is not None and leads:
-            self.group.send(round_message(given, epochs, peak_rate, progress.steps))
         self._begin(given)
         ready = ReadyTimes()
         watcher = _Watcher(self, progress, epochs, peak_rate, report, save, stop or StopRequest(), ready)
         own = [epoch.rows(self.devices.own_rows(self.config.data.batch_size)) for epoch in epochs]
-        with watcher.stop.noted_only(), self.devices.scope():
+        block = self.group.together(watcher.stop) if self.group else watcher.stop.noted_only()
+        with block, self.devices.scope():
+            if self.group and leads:
+                self.group.send_round(given, epochs, peak_rate, progress.steps)
             # For Keras, the round is one epoch; ours are the watcher's, which can start in the middle of one.
             self.trained.fit(
                 training_dataset(store, own, self.config, first=progress.steps, ready=ready),

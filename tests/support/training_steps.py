@@ -49,10 +49,8 @@ def prepare() -> None:
 def main(out: Path, settings: list[str]) -> None:
     from kidney_seg.pipeline.sampling import draw_samples
     from kidney_seg.pipeline.slice_store import SliceStore
-    from kidney_seg.training.follower import follow
-    from kidney_seg.training.messages import hello_message
+    from kidney_seg.training.launch import follow
     from kidney_seg.training.process_group import join
-    from kidney_seg.training.stop_request import StopRequest
     from kidney_seg.training.trainer import Trainer
 
     config = Config().with_settings([*SETTINGS, *settings])
@@ -63,9 +61,9 @@ def main(out: Path, settings: list[str]) -> None:
         manifest = write_cache(Path(folder), {"case_00000": slices()})
         store = SliceStore(manifest, manifest.entries, 1.0)
         if group and group.index:
-            sys.exit(follow(group, manifest, config, StopRequest()))
+            sys.exit(follow(group, manifest, config))
         if group:
-            group.send(hello_message(config, manifest.data_sha256, ["case_00000"]))
+            group.share(patients=["case_00000"])
         trainer = Trainer(config, group)
         trainer.initialize(7)
         epochs = [draw_samples(store, ["case_00000"], STEPS // 2, config, 1, 0, 0, epoch) for epoch in range(2)]

@@ -6,11 +6,8 @@ import importlib.util
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -21,7 +18,7 @@ from data_prep.errors import InputError
 from data_prep.geometry.network_grid import GridSettings
 from kidney_seg.model.attention_unet import build_model
 from kidney_seg.model.model_file import save_model
-from kidney_seg.training.process_group import GONE, Ended, Group, join
+from kidney_seg.training.process_group import GONE, ProcessGroup, join
 
 pytestmark = pytest.mark.network
 
@@ -73,64 +70,112 @@ class Training:
         return [process.returncode for process in self.processes], errors, printed[0]
 
 
-def connected() -> tuple[Connection, Connection]:
-    return tuple(Connection(end.detach()) for end in socket.socketpair())
+TALK = """
+import json, sys
+from types import SimpleNamespace
+import numpy as np
+from data_prep.errors import InputError
+from kidney_seg.config.run_config import Config
+from kidney_seg.pipeline.sampling import Samples
+from kidney_seg.training.launch import check_same
+from kidney_seg.training.process_group import TrainingEnded, join
 
-
-def test_all_agree_and_a_message_reaches_everybody() -> None:
-    ends = {peer: connected() for peer in (1, 2)}
-    leader = Group(0, 3, {peer: here for peer, (here, _) in ends.items()})
-    followers = [Group(peer, 3, {0: there}) for peer, (_, there) in ends.items()]
-    leader.send(b"work")
-    assert [follower.receive() for follower in followers] == [b"work", b"work"]
-    for asked, expected in (((None, None, None), None), ((None, 15, None), 15), ((2, 15, None), 2)):
-        with ThreadPoolExecutor(3) as pool:
-            found = list(pool.map(lambda group, value: group.agree(value), [leader, *followers], asked))
-        assert found == [expected] * 3
-    leader.end(143)
-    for follower in followers:
-        with pytest.raises(Ended) as caught:
-            follower.receive()
-        assert caught.value.code == 143
-
-
-ALONE = """
-import sys, time
-from multiprocessing.connection import Connection
-from kidney_seg.training import process_group
-process_group.GRACE_SECONDS = 0.5
-index = int(sys.argv[1])
-process_group.Group(index, 2, {1 - index: Connection(int(sys.argv[2]))})
-print("in a step", flush=True)
-time.sleep(600)
+index, place, what = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+group = join(place, 2, index)
+if what == "lost":
+    while True:
+        print(group.agree(None), flush=True)
+found = [str(group.share(text=f"from {index}")["text"])]
+found += [group.agree(values[index]) for values in ((None, None), (None, 15), (2, 15))]
+columns = {name: np.arange(6).reshape(3, 2) + 2**60 for name in Samples.__dataclass_fields__}
+given = {"weight0": np.float32([[-0.0, 1e-40, 0.1]]), "optimizer0": np.int32(7)}
+if index == 0:
+    group.send_round(given, [Samples(**columns)] * 2, 0.1, 5)
+else:
+    state, epochs, *numbers = group.receive_round()
+    assert numbers == [0.1, 5] and len(epochs) == 2
+    for wanted, got in ((given, state), (columns, vars(epochs[1]))):
+        assert set(wanted) == set(got)
+        assert all(wanted[name].tobytes() == got[name].tobytes() for name in wanted)
+for settings, data in ((["steps=10"], "0"), ([f"steps={10 + index}"], "0"), ([], str(index))):
+    try:
+        check_same(group, SimpleNamespace(root="CACHE", data_sha256=data), Config().with_settings(settings))
+    except InputError as error:
+        found.append(str(error))
+try:
+    group.end(143)
+    assert index == 0 or group.share()
+except TrainingEnded as ended:
+    found.append(ended.args[0])
+print(json.dumps(found))
 """
 
 
+class Talk:
+    """Two processes that only talk to each other."""
+
+    def __init__(self, what: str):
+        command = [sys.executable, "-c", TALK]
+        place = f"127.0.0.1:{free_port()}"
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": os.environ | JAX}
+        self.both = [subprocess.Popen([*command, str(index), place, what], **pipes) for index in range(2)]
+
+    def end(self) -> tuple[list[int], list[str], list[list[str]]]:
+        """Return exit codes, what was printed, and lines of errors."""
+        outputs = [process.communicate(timeout=300) for process in self.both]
+        errors = [[line for line in error.splitlines() if "Gloo] Rank" not in line] for _, error in outputs]
+        return [process.returncode for process in self.both], [printed for printed, _ in outputs], errors
+
+
+@needs_jax
+def test_all_agree_and_what_is_sent_arrives_bit_for_bit() -> None:
+    codes, printed, errors = Talk("all").end()
+    assert codes == [0, 0], errors
+    first, second = (json.loads(text.splitlines()[-1]) for text in printed)
+    assert first[:4] == second[:4] == ["from 0", None, 15, 2]
+    assert first[4:] == ["process 1 has another cache or other settings, see its output"] * 2
+    assert second[4].startswith("process 1 has other settings than process 0 (steps: ")
+    assert second[5:] == ["CACHE: process 1 finds other data here than process 0; give all the same cache", 143]
+
+
+@needs_jax
+@pytest.mark.parametrize("killed", [1, 0])
+def test_a_killed_process_ends_the_other(killed: int) -> None:
+    talk = Talk("lost")
+    assert "None" in (talk.both[0].stdout.readline() + talk.both[0].stdout.readline())
+    talk.both[killed].kill()
+    codes, _, errors = talk.end()
+    other, lines = 1 - killed, errors[1 - killed]
+    assert codes[killed] == -signal.SIGKILL
+    assert not any("Traceback" in line for line in lines)
+    if killed == 1:
+        assert codes[other] == GONE
+        assert len(lines) == 1 and lines[0].startswith("error: process 0 of 2 lost another one"), lines
+    else:  # JAX's own coordinator was in it: JAX ends the others in its own words, unless ours come first
+        assert codes[other] in (GONE, -signal.SIGABRT)
+        assert any("error: process 1 of 2 lost another one" in line or "another task died" in line for line in lines)
+
+
 @pytest.mark.parametrize(
-    ("index", "last", "code", "said"),
+    ("error", "code", "said"),
     [
-        (1, None, GONE, "error: process 0 of 2 is gone (killed, or"),
-        (0, None, GONE, "error: process 1 of 2 is gone (killed, or"),
-        (1, 2, 2, "error: process 0 has ended the training"),
+        (InputError("a.h5: damaged"), 2, "error: a.h5: damaged\n"),
+        (
+            ValueError("UNKNOWN: Gloo AllGather failed: closed\nmore"),
+            GONE,
+            "(UNKNOWN: Gloo AllGather failed: closed); run",
+        ),
+        (ValueError("a defect"), 1, "ValueError: a defect\n"),
     ],
 )
-def test_a_process_whose_companion_is_gone_ends_within_its_step(
-    index: int, last: int | None, code: int, said: str
+def test_errors_after_which_a_process_leaves(
+    error: Exception, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    here, there = connected()
-    arguments = [sys.executable, "-c", ALONE, str(index), str(there.fileno())]
-    process = subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=[there.fileno()]
-    )
-    there.close()
-    assert process.stdout.readline() == "in a step\n"
-    if last is None:
-        here.close()
-    else:
-        Group(0, 2, {1: here}).end(last)
-    lines = process.communicate(timeout=300)[1].splitlines()
-    assert process.returncode == code
-    assert len(lines) == 1 and lines[0].startswith(said)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    with pytest.raises(SystemExit) as caught:
+        ProcessGroup(0, 2).leave(error)
+    assert caught.value.code == code
+    assert said in capsys.readouterr().err
 
 
 def journal(run: Path) -> list[dict]:
@@ -147,13 +192,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_stopped_killed_and_gone_on_with_alone(cache: Path, tmp_path: Path) -> None:
     run, model = tmp_path / "run", tmp_path / "model.keras"
     save_model(build_model(killing.TINY.model), killing.TINY, GridSettings(32), model)
-    both = Training(cache, run, 2, pretrained=model)
-    both.wait_for("from pretrained weights")
-    both.wait_for(": epoch 1/")
-    both.processes[1].send_signal(signal.SIGTERM)  # a follower's signal stops all
-    codes, errors, printed = both.end()
-    assert codes == [143, 143], errors
-    assert errors[0][-1].startswith("stopped by SIGTERM in round 0, start 1, which is saved")
+    for asked, words in ((1, "from pretrained weights"), (0, "goes on after step")):  # the signal of either stops both
+        both = Training(cache, run, 2, pretrained=model)
+        both.wait_for(words)
+        both.wait_for(": epoch ")
+        both.processes[asked].send_signal(signal.SIGTERM)
+        codes, errors, printed = both.end()
+        assert codes == [143, 143], errors
+        assert errors[0][-1].startswith("stopped by SIGTERM in round 0, start 1, which is saved")
 
     both = Training(cache, run, 2, pretrained=model)
     both.wait_for("resumed after step")
@@ -162,7 +208,7 @@ def test_stopped_killed_and_gone_on_with_alone(cache: Path, tmp_path: Path) -> N
     codes, errors, _ = both.end()
     assert codes == [GONE, -signal.SIGKILL], errors
     lines = [line for line in errors[0] if line.startswith("error: ")]
-    assert len(lines) == 1 and lines[0].startswith("error: process 1 of 2 is gone"), errors
+    assert len(lines) == 1 and lines[0].startswith("error: process 0 of 2 lost another one"), errors
     assert "Traceback" not in "\n".join(errors[0])
 
     alone = Training(cache, run, pretrained=model)
