@@ -15,7 +15,7 @@ from kidney_seg.config.run_config import Config
 from kidney_seg.figures.overlays import overlay_grid
 from kidney_seg.figures.style import save as save_figure
 from kidney_seg.figures.training_curves import learning_curves
-from kidney_seg.model.logit_adjustment import with_odds
+from kidney_seg.model.logit_adjustment import with_class_odds
 from kidney_seg.model.model_file import save_model
 from kidney_seg.pipeline.sampling import draw_patients, draw_samples
 from kidney_seg.pipeline.slice_store import SliceStore
@@ -188,7 +188,7 @@ class Rounds:
             rows = self.trainer.fit_round(self.store, samples, rate, report, start=progress, save=save, stop=self.stop)
         except Stopped as stopped:
             raise Stopped(stopped.signal_number, f" in {name}, which is saved") from None
-        with with_odds(self.trainer.model, self.config.prediction.odds):
+        with with_class_odds(self.trainer.model, self.config.prediction.odds):
             judged = judge(self.trainer.predict, self.manifest, self.judges)
             worst = worst_cases(judged, self.trainer.predict, self.manifest, self.judges, PICTURES)
         at_end = before + rows[-1]["steps"]
@@ -225,7 +225,7 @@ class Rounds:
 
     def _save_best(self) -> None:
         path = self.run.root / "best.keras"
-        with with_odds(self.trainer.model, self.config.prediction.odds) as model:
+        with with_class_odds(self.trainer.model, self.config.prediction.odds) as model:
             save_model(model, self.config, self.manifest.settings, path)
         self.run.note("model", sha256=sha256_of(path))
 

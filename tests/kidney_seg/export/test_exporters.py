@@ -32,7 +32,7 @@ from kidney_seg.export import tensorflow_graph as served_graph
 from kidney_seg.export.contract import make_contract
 from kidney_seg.export.model_card import _data
 from kidney_seg.model.attention_unet import build_model
-from kidney_seg.model.logit_adjustment import set_odds
+from kidney_seg.model.logit_adjustment import set_class_odds
 from kidney_seg.model.model_file import ModelFile, load_model
 from kidney_seg.predict import __main__ as predict
 from kidney_seg.run.folder import RunFolder
@@ -184,11 +184,11 @@ def test_neighbors_pixels_of_a_fixed_size_odds_and_views(more):
     config = Config().with_settings(settings.split())
     keras.utils.set_random_seed(1)
     loaded = ModelFile(build_model(config.model), config, GridSettings(16, 9.0), Path("model.keras"))
-    set_odds(loaded.model, config.prediction.odds)
+    set_class_odds(loaded.model, config.prediction.odds)
     if more == ENSEMBLE:
         other = config.with_settings(["odds=1,1,4", "width_factor=0.2"])
         with_it = ModelFile(build_model(other.model), other, loaded.grid, loaded.path)
-        set_odds(with_it.model, other.prediction.odds)
+        set_class_odds(with_it.model, other.prediction.odds)
         loaded = replace(loaded, others=(with_it,))
     _, signatures = served_graph.build(loaded, make_contract(loaded))
     rng = np.random.default_rng(1)

@@ -21,7 +21,7 @@ from kidney_seg.export import __main__ as export_command
 from kidney_seg.export import examples
 from kidney_seg.export import exporters as export
 from kidney_seg.model.attention_unet import build_model
-from kidney_seg.model.logit_adjustment import with_odds
+from kidney_seg.model.logit_adjustment import with_class_odds
 from kidney_seg.model.model_file import load_model, save_model
 from kidney_seg.serving import __main__ as serving
 
@@ -70,7 +70,7 @@ def test_without_tensorflow(exported, file, tmp_path):
 def test_neighbors_pixels_of_a_fixed_size_odds_and_views(more, tmp_path):
     config = Config().with_settings(f"size=16 width_factor=0.1 gates= input_slices=3 {more}".split())
     keras.utils.set_random_seed(1)
-    with with_odds(build_model(config.model), config.prediction.odds) as model:
+    with with_class_odds(build_model(config.model), config.prediction.odds) as model:
         save_model(model, config, GridSettings(16, 9.0), tmp_path / "model.keras")
     made = export.export_onnx(tmp_path / "model.keras", tmp_path / "model.onnx")  # compares the answers
     assert serving.main(["--check", str(made), "--model", str(tmp_path / "model.keras")]) == 0
@@ -81,7 +81,7 @@ def test_an_ensemble(tmp_path, capsys):
     for seed, (path, more) in enumerate(zip(paths, ([], ["width_factor=0.2", "odds=1,1,1"]), strict=True)):
         keras.utils.set_random_seed(seed)
         config = Config().with_settings(["size=16", "width_factor=0.1", "gates=", "odds=1,2,30", *more])
-        with with_odds(build_model(config.model), config.prediction.odds) as model:
+        with with_class_odds(build_model(config.model), config.prediction.odds) as model:
             save_model(model, config, GridSettings(16, 9.0), path)
     made = str(tmp_path / "both.onnx")
     assert export_command.main([paths[0], "--format", "onnx", "--out", made, "--ensemble", paths[1]]) == 0
