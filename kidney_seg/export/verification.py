@@ -38,7 +38,7 @@ def check_export(path: str | Path, model: str | Path | None = None, ensemble: Se
         loaded = loaded.in_single_precision()
     wanted = None
     if loaded is not None:
-        wanted = {name: {**one, **examples.answers(loaded, one)} for name, one in examples.inputs().items()}
+        wanted = examples.expected_examples(loaded)
     if path.suffix == ".onnx":
         if wanted is None:
             raise InputError(f"{path}: give the run or .keras file that it was made of with --model")
@@ -63,7 +63,7 @@ def check_saved_model(folder: Path, wanted: Mapping[str, Example] | None = None)
     extra = folder / "assets.extra"
     content = read_json(extra / "contract.json", "contract")
     promised = contracts.read_contract(content, str(extra / "contract.json"))
-    wanted = wanted or examples.load(extra / "examples.npz")
+    wanted = wanted or examples.load_examples(extra / "examples.npz")
     try:
         signatures = tf.saved_model.load(str(folder)).signatures
     except (OSError, ValueError, tf.errors.OpError) as error:

@@ -10,7 +10,7 @@ import numpy as np
 from data_prep.geometry.resampling import NUMPY, Array, ArrayOps
 from kidney_seg.config.prediction import PredictionConfig
 from kidney_seg.model.logit_adjustment import multiply_class_odds
-from kidney_seg.predict.test_time_augmentation import tta_views, total_coverage
+from kidney_seg.predict.test_time_augmentation import total_coverage, tta_views
 
 
 def combined(

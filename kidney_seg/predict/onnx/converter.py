@@ -14,10 +14,10 @@ import numpy as np
 
 from data_prep.files.atomic import replacing
 from kidney_seg.config.model import HEADS
+from kidney_seg.predict.onnx.graph import Graph
 
 if TYPE_CHECKING:
     import keras
-from kidney_seg.predict.onnx.graph import IR_VERSION, OPSET, Graph
 
 IMAGE = "image"  # input of the whole graph: HU, float32 [batch, size, size, input_slices], as the Keras model's
 PROBABILITIES = "probabilities"  # its output: float32 [batch, size, size, classes], the finest head
@@ -30,25 +30,11 @@ def to_onnx(model: keras.Model, path: str | Path, metadata: Mapping[str, str] | 
     size, size, classes], is the finest head's. Half precision inside becomes float32. `metadata`: texts kept in the
     file. ValueError names a layer that cannot be converted.
     """
-    import onnx
-    from onnx import TensorProto, helper
-
     graph = Graph()
-    probabilities = add_network(graph, model, IMAGE)
-    graph.add("Identity", [probabilities], PROBABILITIES)
-    shapes = (list(model.inputs[0].shape), list(_finest(model).shape))
-    image, answer = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape[1:]])
-        for name, shape in zip((IMAGE, PROBABILITIES), shapes, strict=True)
-    )
-    made = helper.make_graph(graph.nodes, "kidney_seg", [image], [answer], graph.constants)
-    made = helper.make_model(
-        made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="kidney_seg"
-    )
-    helper.set_model_props(made, dict(metadata or {}))
-    onnx.checker.check_model(made, full_check=True)
+    graph.add("Identity", [add_network(graph, model, IMAGE)], PROBABILITIES)
+    image, answer = ((np.float32, ["batch", *tensor.shape[1:]]) for tensor in (model.inputs[0], _finest(model)))
     with replacing(path) as temporary:
-        temporary.write_bytes(made.SerializeToString())
+        temporary.write_bytes(graph.serialize({IMAGE: image}, {PROBABILITIES: answer}, metadata or {}))
 
 
 def add_network(graph: Graph, model: keras.Model, image: str) -> str:

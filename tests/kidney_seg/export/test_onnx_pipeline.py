@@ -52,7 +52,7 @@ def test_without_tensorflow(exported, file, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == "[]"
-    wanted = examples.answers(loaded, example)
+    wanted = examples.example_outputs(loaded, example)
     with np.load(tmp_path / "made.npz") as made:
         np.testing.assert_array_equal(made["labels"], wanted["labels"])
         for name in ("kidney_probability", "tumor_probability"):
@@ -127,7 +127,7 @@ def test_whole_or_not_at_all(exported, file, tmp_path, monkeypatch):
     properties = onnxruntime.InferenceSession(file).get_modelmeta().custom_metadata_map
     assert set(properties) == {"contract", "config", "model_card"} and "Not for diagnosis" in properties["model_card"]
     assert json.loads(properties["contract"])["input_slices"] == 1
-    monkeypatch.setattr(export.serving_check, "check_onnx", lambda path, wanted: ["labels: wrong"])
+    monkeypatch.setattr(export.verification, "check_onnx", lambda path, wanted: ["labels: wrong"])
     with pytest.raises(InputError, match="labels: wrong"):
         export.export_onnx(exported[0], tmp_path / "new.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -99,7 +99,9 @@ def test_odds_are_those_of_the_average_whatever_the_models_have(activation, expe
         return np.tile(np.float32([0.7, 0.3, 0]), (*batch.shape[:3], 1))
 
     networks = [(sure, (1, 1, 4)), (blind, (1, 1, 1))]
-    made = combined(networks, PredictionConfig(odds=(1, 1, 8), flips="left_right"), activation, 4)(np.zeros((2, 4, 4, 1)))
+    made = combined(networks, PredictionConfig(odds=(1, 1, 8), flips="left_right"), activation, 4)(
+        np.zeros((2, 4, 4, 1))
+    )
     np.testing.assert_allclose(made, np.broadcast_to(expected, made.shape), rtol=1e-6)
 
 
@@ -122,4 +124,6 @@ def test_a_network_that_knows_no_sides_is_the_same_with_all_flips(noise):
     network = make_predictor(threshold_model()).forward
     expected = Predictor(network, SIZE, 1, 3, 16)(noise)
     for flips in FLIPS:
-        np.testing.assert_allclose(Predictor(averaged([network], SIZE, flips), SIZE, 1, 3, 16)(noise), expected, atol=1e-6)
+        np.testing.assert_allclose(
+            Predictor(averaged([network], SIZE, flips), SIZE, 1, 3, 16)(noise), expected, atol=1e-6
+        )
