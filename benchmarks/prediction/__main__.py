@@ -237,7 +237,9 @@ def rows(quick: bool, turns: int | None = None, preset: str = "paper", share: in
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.prediction", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.prediction", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--quick", action="store_true", help="small volumes and network: whether it runs at all")
     parser.add_argument("--repeats", type=int, help="volumes of each engine (default: 3, with --quick 1)")
     parser.add_argument("--preset", choices=PRESETS, default="paper", help="the network (default: %(default)s)")

@@ -27,6 +27,9 @@ SIZE_STEP = 16  # the network halves its input four times
 _TIE = 1e-5  # shares this close are equal: float32 sums of the same areas differ in the last digits
 _LEAST_PERCENT = 0.005  # a smaller probability rounds to 0 %
 
+Shape = tuple[int, int, int]  # (z, y, x)
+Spacing = tuple[float, float, float]  # mm
+
 
 @dataclass(frozen=True)
 class GridSettings:
@@ -71,7 +74,7 @@ def resampling_matrix(n_from: int, mm_from: float, n_to: int, mm_to: float) -> n
     return _sparse_matrix(n_from, mm_from, n_to, mm_to).toarray()
 
 
-def to_network(voxels: np.ndarray, spacing_mm: tuple[float, float, float], settings: GridSettings) -> np.ndarray:
+def to_network(voxels: np.ndarray, spacing_mm: Spacing, settings: GridSettings) -> np.ndarray:
     """Resample CT slices in plane: int16 HU [z, y, x], spacing (z, y, x) -> int16 HU [z, size, size].
 
     Never along z. Outside the source's field is air, -1000 HU. No slices give no slices.
@@ -87,7 +90,7 @@ def to_network(voxels: np.ndarray, spacing_mm: tuple[float, float, float], setti
     return out
 
 
-def labels_to_network(labels: np.ndarray, spacing_mm: tuple[float, float, float], settings: GridSettings) -> np.ndarray:
+def labels_to_network(labels: np.ndarray, spacing_mm: Spacing, settings: GridSettings) -> np.ndarray:
     """Resample labels in plane: uint8 [z, y, x] -> uint8 [z, size, size], on the grid of `to_network`.
 
     Each pixel gets the label that covers most of it; of equal shares the higher label, so that a small tumor
@@ -114,9 +117,7 @@ def labels_to_network(labels: np.ndarray, spacing_mm: tuple[float, float, float]
     return out
 
 
-def shares_to_network(
-    labels: np.ndarray, spacing_mm: tuple[float, float, float], settings: GridSettings, classes: int = 3
-) -> np.ndarray:
+def shares_to_network(labels: np.ndarray, spacing_mm: Spacing, settings: GridSettings, classes: int = 3) -> np.ndarray:
     """Return how much of each network pixel every label covers: uint8 [z, y, x] -> float32 [z, size, size, classes].
 
     Shares of area, on the grid of `to_network`; they add up to 1, outside the source's field is background.
@@ -138,10 +139,7 @@ def shares_to_network(
 
 
 def probabilities_to_labels(
-    prob: np.ndarray,
-    shape_zyx: tuple[int, int, int],
-    spacing_mm: tuple[float, float, float],
-    settings: GridSettings,
+    prob: np.ndarray, shape_zyx: Shape, spacing_mm: Spacing, settings: GridSettings
 ) -> np.ndarray:
     """Resample class probabilities to the source grid and label it: the way back of `to_network`.
 
@@ -167,10 +165,7 @@ def probabilities_to_labels(
 
 
 def probability_to_percent(
-    prob: np.ndarray,
-    shape_zyx: tuple[int, int, int],
-    spacing_mm: tuple[float, float, float],
-    settings: GridSettings,
+    prob: np.ndarray, shape_zyx: Shape, spacing_mm: Spacing, settings: GridSettings
 ) -> np.ndarray:
     """Resample the probability of one class to the source grid, in whole percent.
 
@@ -205,7 +200,7 @@ def _patch(by_y: Any, by_x: Any, wanted: np.ndarray) -> tuple[tuple[slice, slice
 
 @lru_cache(maxsize=8)
 def _weights(
-    shape_yx: tuple[int, ...], spacing_mm: tuple[float, float, float], settings: GridSettings, *, back: bool = False
+    shape_yx: tuple[int, ...], spacing_mm: Spacing, settings: GridSettings, *, back: bool = False
 ) -> tuple[Any, Any]:
     mm = network_pixel_mm(shape_yx, spacing_mm[1:], settings)
     here = (settings.size, mm)
@@ -224,7 +219,7 @@ def _resample_plane(plane: np.ndarray, by_y: Any, by_x: Any) -> np.ndarray:
     return resample(plane.astype(np.float32)[None, ..., None], by_y, by_x)[0, ..., 0]
 
 
-def _is_halving(shape_yx: tuple[int, ...], spacing_mm: tuple[float, float, float], settings: GridSettings) -> bool:
+def _is_halving(shape_yx: tuple[int, ...], spacing_mm: Spacing, settings: GridSettings) -> bool:
     # 512 to 256 pixels, by far the most frequent
     mm = network_pixel_mm(shape_yx, spacing_mm[1:], settings)
     return tuple(shape_yx) == (2 * settings.size,) * 2 and all(mm == 2 * edge_mm for edge_mm in spacing_mm[1:])

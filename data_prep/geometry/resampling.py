@@ -7,7 +7,7 @@ weights in float64 and add in float32 from the first pixel to the last, so that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -46,24 +46,10 @@ class ArrayOps(Protocol):
 
 
 class _Numpy:
-    """numpy's operations; the weights of all slices of a batch are the same, in one sparse matrix [n_to, n_from]."""
+    """numpy, and what it lacks; weights: one sparse matrix [n_to, n_from] for all slices of a batch."""
 
-    round: Any = staticmethod(np.rint)
-    floor: Any = staticmethod(np.floor)
-    minimum: Any = staticmethod(np.minimum)
-    maximum: Any = staticmethod(np.maximum)
-    clip: Any = staticmethod(np.clip)
-    equal: Any = staticmethod(np.equal)
-    where: Any = staticmethod(np.where)
-    max: Any = staticmethod(np.max)
-    all: Any = staticmethod(np.all)
-    arange: Any = staticmethod(np.arange)
-    take: Any = staticmethod(np.take)
-    expand_dims: Any = staticmethod(np.expand_dims)
-    transpose: Any = staticmethod(np.transpose)
-
-    def shape(self, x: np.ndarray) -> np.ndarray:
-        return np.array(x.shape)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
 
     def astype(self, x: Any, dtype: type) -> np.ndarray:
         return np.asarray(x).astype(dtype, copy=False)
@@ -91,7 +77,7 @@ class _Numpy:
         return joined.reshape(len(planes), -1, *planes.shape[2:])
 
 
-NUMPY: ArrayOps = _Numpy()
+NUMPY = cast(ArrayOps, _Numpy())
 
 
 def resampling_weights(n_from: Array, mm_from: Array, n_to: Array, mm_to: Array, xp: ArrayOps = NUMPY) -> Weights:

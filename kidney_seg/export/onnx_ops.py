@@ -32,10 +32,9 @@ class Tensor:
     __add__ = __radd__ = _operator("Add")
     __mul__ = __rmul__ = _operator("Mul")
     __sub__, __rsub__ = _operator("Sub"), _operator("Sub", swapped=True)
-    __truediv__ = _operator("Div")
+    __truediv__, __and__ = _operator("Div"), _operator("And")
     __lt__, __le__ = _operator("Less", np.bool_), _operator("LessOrEqual", np.bool_)
     __gt__, __ge__ = _operator("Greater", np.bool_), _operator("GreaterOrEqual", np.bool_)
-    __and__ = _operator("And")
 
     def like(self, x: Any) -> Tensor:
         """Return a tensor, or numbers as a constant of this tensor's type."""
@@ -47,24 +46,25 @@ class Tensor:
         return Tensor(self.graph, self.graph.add(operator, names, **attributes), kind or self.kind)
 
 
-Weights = tuple[Tensor, Tensor]
+def _function(operator: str, kind: type | None = None, **attributes: Any) -> Any:
+    return staticmethod(lambda x, *others: x.apply(operator, *map(x.like, others), kind=kind, **attributes))
 
 
+@dataclass(frozen=True)
 class OnnxOps:
-    """`ArrayOps` for tensors of a graph; weights: those of each slice, as (first source pixels, values)."""
+    """`ArrayOps` for tensors of a graph; weights: per slice, as (first source pixels, values)."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    graph: Graph
 
-    def constant(self, x: Any, kind: type | None = None) -> Tensor:
-        """Return numbers as a tensor, of their own NumPy type unless `kind` is given; a tensor as it is."""
-        if isinstance(x, Tensor):
-            return x
-        kind = kind or np.asarray(x).dtype.type
-        return Tensor(self.graph, self.graph.constant(x, kind), kind)
+    shape = _function("Shape", np.int64)
+    round, floor, minimum, maximum = map(_function, ("Round", "Floor", "Min", "Max"))
+    equal = _function("Equal", np.bool_)
+    max = _function("ReduceMax", keepdims=0)
 
-    def shape(self, x: Tensor) -> Tensor:
-        return x.apply("Shape", kind=np.int64)
+    def constant(self, x: Any) -> Tensor:
+        """Return numbers as a tensor of their own NumPy type; a tensor as it is."""
+        kind = None if isinstance(x, Tensor) else np.asarray(x).dtype.type
+        return x if kind is None else Tensor(self.graph, self.graph.constant(x, kind), kind)
 
     def astype(self, x: Any, dtype: type) -> Tensor:
         return self.constant(x).apply("Cast", kind=dtype, to=TYPES[dtype])
@@ -72,23 +72,8 @@ class OnnxOps:
     def arange(self, count: Tensor) -> Tensor:
         return self.constant(0).apply("Range", count, self.constant(1))
 
-    def round(self, x: Tensor) -> Tensor:
-        return x.apply("Round")
-
-    def floor(self, x: Tensor) -> Tensor:
-        return x.apply("Floor")
-
-    def minimum(self, x: Tensor, y: Any) -> Tensor:
-        return x.apply("Min", x.like(y))
-
-    def maximum(self, x: Tensor, y: Any) -> Tensor:
-        return x.apply("Max", x.like(y))
-
     def clip(self, x: Tensor, low: Any, high: Any) -> Tensor:
         return self.minimum(self.maximum(x, low), high)
-
-    def equal(self, x: Tensor, y: Any) -> Tensor:
-        return x.apply("Equal", x.like(y), kind=np.bool_)
 
     def where(self, condition: Tensor, x: Any, y: Any) -> Tensor:
         x = self.constant(x)
@@ -96,9 +81,6 @@ class OnnxOps:
 
     def sum(self, x: Tensor) -> Tensor:
         return x.apply("ReduceSum", self.constant([-1]))
-
-    def max(self, x: Tensor) -> Tensor:
-        return x.apply("ReduceMax", keepdims=0)
 
     def all(self, x: Tensor) -> Tensor:
         return self.astype(self.astype(x, np.float32).apply("ReduceMin", keepdims=0), np.bool_)
@@ -113,8 +95,8 @@ class OnnxOps:
         return x.apply("Transpose", perm=list(axes))
 
     def flip(self, x: Tensor, axes: Sequence[int]) -> Tensor:
-        backwards = [-1] * len(axes), [np.iinfo(np.int64).min] * len(axes), list(axes), [-1] * len(axes)
-        return x.apply("Slice", *map(self.constant, backwards))
+        back = np.full(len(axes), -1)
+        return x.apply("Slice", *map(self.constant, (back, np.full(len(axes), np.iinfo(int).min), axes, back)))
 
     def matmul(self, x: Any, y: Tensor) -> Tensor:
         return y.like(x).apply("MatMul", y)
@@ -123,37 +105,28 @@ class OnnxOps:
         """Join tensors along the first axis."""
         return tensors[0].apply("Concat", *tensors[1:], axis=0)
 
-    def weights(self, first: Tensor, values: Tensor, n_from: Tensor) -> Weights:
+    def weights(self, first: Tensor, values: Tensor, n_from: Tensor) -> tuple[Tensor, Tensor]:
         return first, values
 
-    def resample_rows(self, planes: Tensor, weights: Weights) -> Tensor:
+    def resample_rows(self, planes: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
         from onnx import helper
 
-        graph, (first, values), shape = self.graph, weights, self.shape(planes)
-        last = self.take(shape, 1, 0) - 1
-        full = self.concat([self.shape(first), self.take(shape, [2, 3], 0)])
-        zeros = full.apply("ConstantOfShape", kind=np.float32)
-        times = self.take(self.shape(values), 2, 0)
+        first, values = weights
+        last = self.take(self.shape(planes), 1, 0) - 1
+        full = self.concat([self.shape(first), self.take(self.shape(planes), [2, 3], 0)])
+        zeros, times = full.apply("ConstantOfShape", kind=np.float32), self.take(self.shape(values), 2, 0)
 
-        body = Graph(f"{graph.prefix}loop_{len(graph.nodes)}/")  # reads tensors of the graph by their names
+        body = Graph(f"{self.graph.prefix}loop_{len(self.graph.nodes)}/")  # reads tensors of the graph by their names
         inner = OnnxOps(body)
+        first, last, planes, values = (Tensor(body, one.name, one.kind) for one in (first, last, planes, values))
         number, proceed, total = (
             Tensor(body, f"{body.prefix}{name}", kind)
             for name, kind in (("number", np.int64), ("proceed", np.bool_), ("total", np.float32))
         )
-        place = inner.minimum(number + Tensor(body, first.name, np.int64), Tensor(body, last.name, np.int64))
-        rows = Tensor(body, planes.name, np.float32).apply("GatherND", inner.expand_dims(place, 2), batch_dims=1)
-        weight = inner.take(Tensor(body, values.name, np.float32), number, 2)
-        summed = total + rows * inner.expand_dims(inner.expand_dims(weight, 2), 3)
-        infos = [
-            helper.make_tensor_value_info(one.name, TYPES[one.kind], shape)
-            for one, shape in (
-                (number, []),
-                (proceed, []),
-                (total, None),
-                (proceed.apply("Identity"), []),
-                (summed, None),
-            )
-        ]
+        place = inner.expand_dims(inner.minimum(first + number, last), 2)
+        weight = inner.expand_dims(inner.expand_dims(inner.take(values, number, 2), 2), 3)
+        summed = total + planes.apply("GatherND", place, batch_dims=1) * weight
+        shapes: Any = ((number, []), (proceed, []), (total, None), (proceed.apply("Identity"), []), (summed, None))
+        infos = [helper.make_tensor_value_info(one.name, TYPES[one.kind], shape) for one, shape in shapes]
         looped = helper.make_graph(body.nodes, f"{body.prefix}body", infos[:3], infos[3:], body.constants)
-        return Tensor(graph, graph.add("Loop", [times.name, "", zeros.name], body=looped), np.float32)
+        return Tensor(self.graph, self.graph.add("Loop", [times.name, "", zeros.name], body=looped), np.float32)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -12,21 +11,16 @@ from data_prep.geometry.resampling import ArrayOps
 
 
 class _TensorFlow:
-    """weights: those of each slice of the batch, as (first source pixels, values)."""
+    """TensorFlow, and what it lacks or calls otherwise; weights: per slice, as (first source pixels, values)."""
 
-    round: Any = staticmethod(tf.round)
-    floor: Any = staticmethod(tf.floor)
-    minimum: Any = staticmethod(tf.minimum)
-    maximum: Any = staticmethod(tf.maximum)
     clip: Any = staticmethod(tf.clip_by_value)
-    equal: Any = staticmethod(tf.equal)
-    where: Any = staticmethod(tf.where)
     max: Any = staticmethod(tf.reduce_max)
     all: Any = staticmethod(tf.reduce_all)
     astype: Any = staticmethod(tf.cast)
-    expand_dims: Any = staticmethod(tf.expand_dims)
-    transpose: Any = staticmethod(tf.transpose)
-    matmul: Any = staticmethod(tf.matmul)
+    flip: Any = staticmethod(tf.reverse)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(tf, name)
 
     def shape(self, x: tf.Tensor) -> tf.Tensor:
         return tf.shape(x, tf.int64)
@@ -39,9 +33,6 @@ class _TensorFlow:
 
     def take(self, x: tf.Tensor, indices: Any, axis: int) -> tf.Tensor:
         return tf.gather(x, indices, axis=axis)
-
-    def flip(self, x: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
-        return tf.reverse(x, axes)
 
     def weights(self, first: tf.Tensor, values: tf.Tensor, n_from: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return first, values
@@ -65,4 +56,4 @@ class _TensorFlow:
         return total
 
 
-TENSORFLOW: ArrayOps = _TensorFlow()
+TENSORFLOW = cast(ArrayOps, _TensorFlow())

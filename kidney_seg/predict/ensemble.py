@@ -39,7 +39,7 @@ def combined(
 
     def forward(images: Array) -> Array:
         seen = [view.apply(images, xp) for view in views]
-        total = None
+        total: Any = None
         for view, *probs in zip(views, *(run(network, seen) for network, _ in networks), strict=True):
             for prob, (_, class_odds) in zip(probs, networks, strict=True):
                 trained = multiply_class_odds(prob, [1 / factor for factor in class_odds], activation, xp)
