@@ -201,14 +201,10 @@ def _patch(by_y: Any, by_x: Any, wanted: np.ndarray) -> tuple[tuple[slice, slice
 @lru_cache(maxsize=8)
 def _weights(
     shape_yx: tuple[int, ...], spacing_mm: Spacing, settings: GridSettings, *, back: bool = False
-) -> tuple[Any, Any]:
-    mm = network_pixel_mm(shape_yx, spacing_mm[1:], settings)
-    here = (settings.size, mm)
-    by_y, by_x = (
-        _sparse_matrix(*here, *there) if back else _sparse_matrix(*there, *here)
-        for there in zip(shape_yx, spacing_mm[1:], strict=True)
-    )
-    return by_y, by_x
+) -> list[Any]:
+    here = (settings.size, network_pixel_mm(shape_yx, spacing_mm[1:], settings))
+    there = zip(shape_yx, spacing_mm[1:], strict=True)
+    return [_sparse_matrix(*(here + one if back else one + here)) for one in there]
 
 
 def _sparse_matrix(n_from: int, mm_from: float, n_to: int, mm_to: float) -> Any:

@@ -11,6 +11,7 @@ from data_prep.geometry.network_grid import GridSettings, network_pixel_mm
 from data_prep.geometry.resampling import (
     Array,
     ArrayOps,
+    Weights,
     most_probable,
     resample,
     resample_hu,
@@ -58,8 +59,7 @@ def request_checks(slices: Array, spacing_mm: Array, xp: ArrayOps) -> list[Check
 
 def network_slices(slices: Array, spacing_mm: Array, grid: GridSettings, xp: ArrayOps) -> Array:
     """Return whole HU on the network's grid: float32 [batch, y, x], float64 [batch, 2] -> [batch, size, size]."""
-    edges, spacings, mm = _grids(slices, spacing_mm, grid, xp)
-    rows, columns = (resampling_weights(n, one, grid.size, mm, xp) for n, one in zip(edges, spacings, strict=True))
+    rows, columns = _weights(slices, spacing_mm, grid, xp)
     return xp.take(resample_hu(xp.expand_dims(slices, -1), rows, columns, xp), 0, -1)
 
 
@@ -68,8 +68,7 @@ def source_classes(prob: Array, slices: Array, spacing_mm: Array, grid: GridSett
 
     prob: float32 [batch, size, size, classes]. Outside the network's field the background has 1.
     """
-    edges, spacings, mm = _grids(slices, spacing_mm, grid, xp)
-    rows, columns = (resampling_weights(grid.size, mm, n, one, xp) for n, one in zip(edges, spacings, strict=True))
+    rows, columns = _weights(slices, spacing_mm, grid, xp, back=True)
     made = resample(prob, rows, columns, xp)
     background, *others = (xp.take(made, number, -1) for number in range(len(CLASS_NAMES)))
     ones = xp.take(xp.take(prob, [0], 2), [0], 3) * 0.0 + 1.0
@@ -89,9 +88,8 @@ def segment(
     return {"labels": most_probable(classes, xp), "kidney_probability": kidney, "tumor_probability": tumor}
 
 
-def _grids(
-    slices: Array, spacing_mm: Array, grid: GridSettings, xp: ArrayOps
-) -> tuple[list[Array], list[Array], Array]:
+def _weights(slices: Array, spacing_mm: Array, grid: GridSettings, xp: ArrayOps, back: bool = False) -> list[Weights]:
     edges = [xp.take(xp.shape(slices), axis, 0) for axis in (1, 2)]
     spacings = [xp.take(spacing_mm, axis, 1) for axis in (0, 1)]
-    return edges, spacings, network_pixel_mm(edges, spacings, grid, xp)
+    here, there = (grid.size, network_pixel_mm(edges, spacings, grid, xp)), list(zip(edges, spacings, strict=True))
+    return [resampling_weights(*(here + one if back else one + here), xp=xp) for one in there]

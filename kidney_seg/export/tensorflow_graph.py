@@ -115,7 +115,7 @@ def _checked(slices: tf.Tensor, spacing_mm: tf.Tensor) -> tuple[tf.Tensor, tf.Te
 
 def _asserted(checks: Sequence[Check]) -> list[Any]:
     return [
-        tf.debugging.Assert(valid, [f"kidney_seg: {expected}; found", found], summarize=8)
+        tf.debugging.Assert(valid, [f"kidney_seg: {expected}; given", found], summarize=8)
         for expected, valid, found in checks
     ]
 

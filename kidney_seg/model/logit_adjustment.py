@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_prep.geometry.resampling import NUMPY, Array, ArrayOps
 from kidney_seg.config.model import HEADS
 
 if TYPE_CHECKING:
@@ -41,17 +40,6 @@ def with_class_odds(model: keras.Model, class_odds: Sequence[float]) -> Iterator
     finally:
         if before is not None:
             _bias(model).assign(before)
-
-
-def multiply_class_odds(prob: Array, factors: Sequence[float], activation: str, xp: ArrayOps = NUMPY) -> Array:
-    """Return probabilities [..., classes] with the odds of each class multiplied, as `set_class_odds` does in a model.
-
-    activation: of the heads. Factors of 1 return `prob` itself.
-    """
-    if all(factor == 1 for factor in factors):
-        return prob
-    made = prob * np.asarray(factors, np.float32)
-    return made / (xp.sum(made) if activation == "softmax" else made + 1 - prob)
 
 
 def _bias(model: keras.Model) -> keras.Variable:

@@ -9,8 +9,18 @@ import numpy as np
 
 from data_prep.geometry.resampling import NUMPY, Array, ArrayOps
 from kidney_seg.config.prediction import PredictionConfig
-from kidney_seg.model.logit_adjustment import multiply_class_odds
 from kidney_seg.predict.test_time_augmentation import total_coverage, tta_views
+
+
+def multiply_class_odds(prob: Array, factors: Sequence[float], activation: str, xp: ArrayOps = NUMPY) -> Array:
+    """Return probabilities [..., classes] with the odds of each class multiplied, as `model.logit_adjustment` does in a model.
+
+    activation: of the heads. Factors of 1 return `prob` itself.
+    """
+    if all(factor == 1 for factor in factors):
+        return prob
+    made = prob * np.asarray(factors, np.float32)
+    return made / (xp.sum(made) if activation == "softmax" else made + 1 - prob)
 
 
 def combined(

@@ -89,7 +89,7 @@ def test_an_ensemble(tmp_path, capsys):
     card = {one.key: one.value for one in onnx.load(made).metadata_props}["model_card"]
     assert all(sha256_of(path) in card for path in paths)
     assert serving.main(["--check", made, "--ensemble", paths[1]]) == 2
-    assert "give --model, too" in capsys.readouterr().err
+    assert "requires --model" in capsys.readouterr().err
     assert serving.main(["--check", made, "--model", paths[0]]) == 1  # one of them alone says something else
     said = capsys.readouterr().out
     assert "was exported from another model" in said
