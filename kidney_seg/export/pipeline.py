@@ -91,5 +91,8 @@ def segment(
 def _weights(slices: Array, spacing_mm: Array, grid: GridSettings, xp: ArrayOps, back: bool = False) -> list[Weights]:
     edges = [xp.take(xp.shape(slices), axis, 0) for axis in (1, 2)]
     spacings = [xp.take(spacing_mm, axis, 1) for axis in (0, 1)]
-    here, there = (grid.size, network_pixel_mm(edges, spacings, grid, xp)), list(zip(edges, spacings, strict=True))
-    return [resampling_weights(*(here + one if back else one + here), xp=xp) for one in there]
+    mm = network_pixel_mm(edges, spacings, grid, xp)
+    return [
+        resampling_weights(grid.size, mm, n, one, xp) if back else resampling_weights(n, one, grid.size, mm, xp)
+        for n, one in zip(edges, spacings, strict=True)
+    ]

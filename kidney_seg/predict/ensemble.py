@@ -13,7 +13,7 @@ from kidney_seg.predict.test_time_augmentation import total_coverage, tta_views
 
 
 def multiply_class_odds(prob: Array, factors: Sequence[float], activation: str, xp: ArrayOps = NUMPY) -> Array:
-    """Return probabilities [..., classes] with the odds of each class multiplied, as `model.logit_adjustment` does in a model.
+    """Return probabilities [..., classes] with the odds of each class multiplied, as `set_class_odds` does.
 
     activation: of the heads. Factors of 1 return `prob` itself.
     """

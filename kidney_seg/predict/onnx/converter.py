@@ -7,12 +7,10 @@ converts by way of TensorFlow's graphs and supports TensorFlow's versions late.)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.files.atomic import replacing
 from kidney_seg.config.model import HEADS
 from kidney_seg.predict.onnx.graph import Graph
 
@@ -23,8 +21,8 @@ IMAGE = "image"  # input of the whole graph: HU, float32 [batch, size, size, inp
 PROBABILITIES = "probabilities"  # its output: float32 [batch, size, size, classes], the finest head
 
 
-def to_onnx(model: keras.Model, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write the network of `build_model` to an ONNX file, whole or not at all.
+def to_onnx(model: keras.Model, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return the network of `build_model` as an ONNX file.
 
     Its input is `image`, HU as float32 [batch, size, size, input_slices]; its output is `probabilities` of the finest
     head, float32 [batch, size, size, classes]. Half precision becomes float32. metadata: texts kept in the file.
@@ -33,8 +31,7 @@ def to_onnx(model: keras.Model, path: str | Path, metadata: Mapping[str, str] | 
     graph = Graph()
     graph.add("Identity", [add_network(graph, model, IMAGE)], PROBABILITIES)
     image, answer = ((np.float32, ["batch", *tensor.shape[1:]]) for tensor in (model.inputs[0], _finest(model)))
-    with replacing(path) as temporary:
-        temporary.write_bytes(graph.serialize({IMAGE: image}, {PROBABILITIES: answer}, metadata or {}))
+    return graph.serialize({IMAGE: image}, {PROBABILITIES: answer}, metadata or {})
 
 
 def add_network(graph: Graph, model: keras.Model, image: str) -> str:

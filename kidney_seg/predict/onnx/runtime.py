@@ -6,7 +6,6 @@ import errno
 import glob
 import hashlib
 import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,11 +77,7 @@ def _make(source: ModelSource) -> bytes:
 
     quiet_tensorflow()
     model = in_single_precision(source.load(), source.config)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        to_onnx(model, path, {"weights_sha256": source.sha256})
-        content = path.read_bytes()
-    trial = _trial(source)
+    content, trial = to_onnx(model, {"weights_sha256": source.sha256}), _trial(source)
     expected = keras_forward(model, len(trial))(trial)
     made = _session(content, source.path, 1).run([PROBABILITIES], {IMAGE: trial})[0]
     difference = float(np.abs(made - expected).max())
