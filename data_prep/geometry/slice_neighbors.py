@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from data_prep.geometry.resampling import NUMPY, Array, ArrayOps
 
-def neighbor_indices(positions: np.ndarray, slices: int | np.ndarray, count: int) -> np.ndarray:
+
+def neighbor_indices(positions: Array, slices: Array, count: int, xp: ArrayOps = NUMPY) -> Array:
     """Return the slices that the network sees for each position: int [n, count], the position itself in the middle.
 
-    `positions`: int [n], in a scan of `slices` slices, or each in one of its own, int [n, 1]; `count` is odd. Beyond
-    either end the last slice is repeated. Neighbors are the scan's own slices, whatever their distance in mm.
+    Beyond either end of a scan its last slice is repeated. Neighbors are adjacent slices, whatever their distance in
+    mm.
+
+    Args:
+        positions: int [n].
+        slices: Number of slices of the scan; int [n, 1] where each position is in a scan of its own.
+        count: An odd number.
+        xp: Operations of the arrays.
 
     >>> neighbor_indices(np.array([0, 2]), slices=4, count=3).tolist()
     [[0, 0, 1], [1, 2, 3]]
     """
     offsets = np.arange(count) - count // 2
-    return np.clip(np.asarray(positions)[:, None] + offsets, 0, slices - 1)
+    return xp.clip(xp.expand_dims(positions, -1) + offsets, 0, slices - 1)

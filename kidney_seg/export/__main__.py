@@ -16,16 +16,25 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m kidney_seg.export",
         description="Export a trained model as the whole pipeline: raw HU slices of any size in, labels and "
         "probabilities on the same pixels out.",
+        epilog="example: python -m kidney_seg.export runs/demo --out models/kidney_seg",
     )
-    parser.add_argument("model", metavar="RUN", help="run folder (its best model) or .keras file")
+    parser.add_argument("model", metavar="MODEL", help="run folder (its best model) or .keras file")
     parser.add_argument(
-        "--out", required=True, help="folder of versions, such as models/kidney_seg; with --format onnx, a .onnx file"
+        "--out",
+        metavar="DIR|FILE",
+        required=True,
+        help="folder of versions, such as models/kidney_seg; with --format onnx, a .onnx file",
     )
     parser.add_argument(
-        "--format", choices=FORMATS, default=FORMATS[0], help="a SavedModel for TF Serving (default), or one ONNX file"
+        "--format",
+        choices=FORMATS,
+        default=FORMATS[0],
+        help="a SavedModel for TF Serving, or one ONNX file (default: %(default)s)",
     )
-    parser.add_argument("--ensemble", metavar="WHAT", nargs="+", help="average, as `predict --ensemble` does")
-    parser.add_argument("--force", action="store_true", help="replace an .onnx file that is there already")
+    parser.add_argument(
+        "--ensemble", metavar="MODEL", nargs="+", help="average with these models, as `predict --ensemble` does"
+    )
+    parser.add_argument("--force", action="store_true", help="replace an existing .onnx file")
     return parser
 
 

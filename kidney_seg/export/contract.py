@@ -1,6 +1,6 @@
-"""What an exported model promises: signatures, names, types, shapes, limits and the settings for what comes after it.
+"""Contract of an exported model: signatures with types and shapes, limits, and settings of the post-processing.
 
-One table for the exporter, the client, the check and the docs. It travels with every exported model as JSON.
+One table for the exporter, the client, the check and the docs, saved with every exported model as JSON.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
 from data_prep.geometry.network_grid import GridSettings
+from data_prep.labels import CLASS_NAMES
 from kidney_seg.config.model import STRIDES
 from kidney_seg.config.prediction import PredictionConfig
 
@@ -18,10 +19,9 @@ if TYPE_CHECKING:
     from kidney_seg.model.model_file import ModelFile
 
 SCHEMA = 1
-CLASSES = ("background", "kidney", "tumor")  # label 0, 1, 2
 DEFAULT, HEADS, PNG, ABOUT = "serving_default", "heads", "png", "about"  # signatures
 
-MAX_VOXELS = 2**24  # of a request, 64 slices of 512 x 512: what bounds the server's memory
+MAX_VOXELS = 2**24  # of a request, 64 slices of 512 x 512: bounds the server's memory
 MAX_EDGE = 4096  # rows or columns
 SPACING_MM = (0.01, 100.0)  # smallest and largest pixel
 
@@ -61,12 +61,16 @@ def signatures(grid: GridSettings, heads: Mapping[str, Any] | tuple[str, ...], c
 
 
 def make_contract(loaded: ModelFile) -> dict[str, Any]:
-    """Return the contract of a loaded model as a dictionary that JSON can hold; `read_contract` reads it."""
+    """Return the contract of a loaded model as JSON values, for `read_contract`."""
     model = loaded.config.model
     made = signatures(loaded.grid, model.heads, model.classes)
+
+    def listed(tensors: Tensors) -> dict[str, Any]:
+        return {name: {"dtype": dtype, "shape": list(shape)} for name, (dtype, shape) in tensors.items()}
+
     return {
         "schema": SCHEMA,
-        "classes": list(CLASSES),
+        "classes": list(CLASS_NAMES),
         "model_sha256": loaded.sha256,
         "ensemble_sha256": [other.sha256 for other in loaded.others],
         "grid": asdict(loaded.grid),
@@ -75,20 +79,16 @@ def make_contract(loaded: ModelFile) -> dict[str, Any]:
         "limits": {"voxels": MAX_VOXELS, "edge": MAX_EDGE, "spacing_mm": list(SPACING_MM)},
         "prediction": asdict(loaded.config.prediction),
         "signatures": {
-            name: {
-                "inputs": {key: {"dtype": dtype, "shape": list(shape)} for key, (dtype, shape) in one.inputs.items()},
-                "outputs": {key: {"dtype": dtype, "shape": list(shape)} for key, (dtype, shape) in one.outputs.items()},
-            }
-            for name, one in made.items()
+            name: {"inputs": listed(one.inputs), "outputs": listed(one.outputs)} for name, one in made.items()
         },
     }
 
 
 @dataclass(frozen=True)
 class Contract:
-    """A contract as it was read: what a client needs of it.
+    """The parts of a contract that a client needs.
 
-    input_slices: neighbors that the network sees; the slices of one request are neighbors in their order.
+    input_slices: how many neighboring slices the network sees; those of one request must be neighbors in order.
     """
 
     model_sha256: str
@@ -99,28 +99,26 @@ class Contract:
 
 
 def read_contract(content: Any, where: str) -> Contract:
-    """Check and read what `make_contract` gave; `where` names its source in the InputError of anything else."""
+    """Read the output of `make_contract`; raise InputError for anything else. where: source, for the error message."""
     try:
         if content["schema"] != SCHEMA:
             raise InputError(
                 f"{where}: contract of schema {content['schema']}, expected {SCHEMA}; use the release of "
                 "kidney_seg that exported the model, or export it again"
             )
-        tensors = {
-            name: Signature(
-                *(
-                    {key: (value["dtype"], tuple(value["shape"])) for key, value in one[side].items()}
-                    for side in ("inputs", "outputs")
-                )
-            )
-            for name, one in content["signatures"].items()
-        }
+
+        def tensors(listed: dict[str, Any]) -> Tensors:
+            return {name: (one["dtype"], tuple(one["shape"])) for name, one in listed.items()}
+
         return Contract(
             content["model_sha256"],
             GridSettings(**content["grid"]),
             int(content["input_slices"]),
             PredictionConfig(**content["prediction"]),
-            tensors,
+            {
+                name: Signature(tensors(one["inputs"]), tensors(one["outputs"]))
+                for name, one in content["signatures"].items()
+            },
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: not the contract of a model exported by kidney_seg ({error!r})") from None

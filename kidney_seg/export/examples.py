@@ -1,4 +1,4 @@
-"""Slices with the answers of a model, kept with what is exported: any copy of it can be checked against them."""
+"""Example slices and a model's outputs for them, saved with each export so that any copy can be checked."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.errors import InputError
-from data_prep.geometry.network_grid import network_pixel_mm, probabilities_to_labels, resampling_matrix, to_network
+from data_prep.geometry.network_grid import probabilities_to_labels, to_network
+from data_prep.geometry.resampling import NUMPY
 from data_prep.geometry.slice_neighbors import neighbor_indices
 from data_prep.geometry.types import triple
 from kidney_seg.config.model import HEADS
+from kidney_seg.export.pipeline import source_classes
 from kidney_seg.predict.ensemble import combined
 from kidney_seg.predict.predictor import Forward
 
@@ -27,11 +29,11 @@ ONNX_TOLERANCE = 1e-4  # ONNX Runtime adds in another order inside the network; 
 Example = dict[str, np.ndarray]
 
 
-def inputs() -> dict[str, Example]:
-    """Return the slices by name: `slices` int16 [4, y, x] HU and `spacing_mm` float64 [4, 2].
+def example_inputs() -> dict[str, Example]:
+    """Return examples by name: `slices` int16 [4, y, x] HU and `spacing_mm` float64 [4, 2].
 
-    `patient`: neighboring slices of a simulated patient, with kidneys and tumor; `uneven`: the same cut to another
-    shape, with pixels that are no squares.
+    `patient`: neighboring slices of a simulated patient, with kidneys and tumor; `uneven`: the same, cropped and with
+    pixels that are not square.
     """
     from data_prep.phantom.patient import simulate_patient
 
@@ -46,11 +48,11 @@ def inputs() -> dict[str, Example]:
     }
 
 
-def answers(loaded: ModelFile, example: Example) -> Example:
-    """Return what the `.keras` model says of slices, by the way that `kidney_seg.predict` goes.
+def example_outputs(loaded: ModelFile, example: Example) -> Example:
+    """Return the outputs of the `.keras` model for slices, computed as `kidney_seg.predict` does.
 
-    `labels` uint8 [n, y, x], `kidney_probability`, `tumor_probability` float32 [n, y, x], and every head of the first
-    network, which is asked once and nothing mirrored.
+    `labels` uint8 [n, y, x], `kidney_probability`, `tumor_probability` float32 [n, y, x], and all heads of the first
+    network for the slices without test-time augmentation.
     """
     slices, spacing_mm = example["slices"], example["spacing_mm"]
     where = triple((1.0, *map(float, spacing_mm[0])))
@@ -58,17 +60,12 @@ def answers(loaded: ModelFile, example: Example) -> Example:
     seen = seen[neighbor_indices(np.arange(len(seen)), len(seen), loaded.config.model.input_slices)]
     images = np.moveaxis(seen, 1, -1).astype(np.float32)
     networks = [(_finest(member.model), member.config.prediction.odds) for member in loaded.members]
-    prob = combined(networks, loaded.config.prediction, loaded.config.model.activation)(images)
-    mm = network_pixel_mm(slices.shape[1:], where[1:], loaded.grid)
-    by_y, by_x = (
-        resampling_matrix(loaded.grid.size, mm, count, edge)
-        for count, edge in zip(slices.shape[1:], where[1:], strict=True)
-    )
-    back = np.einsum("ys,nstc,xt->nyxc", by_y, prob, by_x, optimize=True)
+    prob = combined(networks, loaded.config.prediction, loaded.config.model.activation, loaded.grid.size)(images)
+    _, kidney, tumor = source_classes(prob, slices, spacing_mm[:1], loaded.grid, NUMPY)
     return {
         "labels": probabilities_to_labels(prob, triple(slices.shape), where, loaded.grid),
-        "kidney_probability": back[..., 1],
-        "tumor_probability": back[..., 2],
+        "kidney_probability": kidney,
+        "tumor_probability": tumor,
         **loaded.model.predict_on_batch({"image": images}),
     }
 
@@ -77,17 +74,20 @@ def _finest(model: Any) -> Forward:
     return lambda images: model.predict_on_batch({"image": images})[HEADS[-1]]
 
 
-def save(loaded: ModelFile, path: str | Path) -> None:
-    """Write the slices and the model's answers to an `.npz` file."""
-    arrays = {}
-    for name, example in inputs().items():
-        for key, values in {**example, **answers(loaded, example)}.items():
-            arrays[f"{name}/{key}"] = values
+def expected_examples(loaded: ModelFile) -> dict[str, Example]:
+    """Return the inputs and outputs of all examples by name."""
+    return {name: {**one, **example_outputs(loaded, one)} for name, one in example_inputs().items()}
+
+
+def save_examples(loaded: ModelFile, path: str | Path) -> None:
+    """Write the slices and the model's outputs to an `.npz` file."""
+    examples = expected_examples(loaded)
+    arrays = {f"{name}/{key}": values for name, example in examples.items() for key, values in example.items()}
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
-def load(path: str | Path) -> dict[str, Example]:
-    """Read what `save` wrote. InputError if it is missing or damaged."""
+def load_examples(path: str | Path) -> dict[str, Example]:
+    """Read the file of `save_examples`. InputError if it is missing or damaged."""
     examples: dict[str, Example] = {}
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -102,10 +102,10 @@ def load(path: str | Path) -> dict[str, Example]:
 def differences(
     expected: Mapping[str, np.ndarray], made: Mapping[str, np.ndarray], tolerance: float = TOLERANCE
 ) -> list[str]:
-    """Compare outputs with the example's; return one line for each that is not equal.
+    """Compare outputs with the example's; return one line per output that differs.
 
-    Probabilities must be equal within the tolerance, and labels but where the two largest probabilities differ by less
-    than it: there rounding may decide.
+    Probabilities must be equal within the tolerance; labels may differ only where the two largest probabilities differ
+    by less than it, because rounding decides there.
     """
     found = []
     for name, values in made.items():
@@ -121,5 +121,5 @@ def differences(
         else:
             largest = float(np.abs(values - wanted).max())
             if not largest <= tolerance:
-                found.append(f"{name}: differs by up to {largest:.2g}, at most {tolerance:g} is right")
+                found.append(f"{name}: differs by up to {largest:.2g}, expected at most {tolerance:g}")
     return found

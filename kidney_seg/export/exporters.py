@@ -1,7 +1,7 @@
 """Export a trained model as the whole pipeline: `python -m kidney_seg.export RUN --out models/kidney_seg`.
 
-What is exported takes raw HU slices of any size and returns labels and probabilities on the same pixels. Written whole
-or not at all, and only if it gives the answers of the `.keras` model. See docs/howto/serving.md.
+An export takes raw HU slices of any size and returns labels and probabilities on the same pixels. It is written whole
+or not at all, and only if its outputs equal those of the `.keras` model. See docs/howto/serving.md.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from data_prep.errors import InputError
 from data_prep.files.atomic import replacing
 from data_prep.files.json_files import read_json, write_json
+from data_prep.labels import CLASS_NAMES
 from kidney_seg.export import examples, verification, versions, warmup
-from kidney_seg.export import tensorflow_graph as served_graph
-from kidney_seg.export.contract import CLASSES, make_contract
+from kidney_seg.export.contract import make_contract
 from kidney_seg.export.model_card import write_card
 from kidney_seg.run import layout
 
@@ -23,20 +23,29 @@ if TYPE_CHECKING:
     from kidney_seg.model.model_file import ModelFile
 
 FORMATS = ("saved_model", "onnx")
-EXTRA = "assets.extra"  # TF Serving's name for what it does not load itself
+EXTRA = "assets.extra"  # TF Serving's name for files that it does not load itself
 
 
 def export_saved_model(model: str | Path, root: str | Path, ensemble: Sequence[str] = ()) -> Path:
-    """Export a run folder's best model or a `.keras` file as the next version of `root`; return the version's folder.
+    """Export a model as the next version of a served model.
 
-    ensemble: models that are averaged with it, or `accepted`, as `predict --ensemble` has them.
+    Args:
+        model: Run folder (its best model) or `.keras` file.
+        root: Folder of the versions.
+        ensemble: Models to average with it, or `accepted`, as for `predict --ensemble`.
 
-    InputError if the model cannot be served, if `root` is a file, or if the export would not give the same answers.
+    Returns:
+        The folder of the version.
+
+    Raises:
+        InputError: The model cannot be served, `root` is a file, or the outputs differ from the model's.
     """
     import tensorflow as tf
 
+    from kidney_seg.export import tensorflow_graph
+
     loaded, promise, run = _open(model, ensemble)
-    module, signatures = served_graph.build(loaded, promise)
+    module, signatures = tensorflow_graph.build_tensorflow_graph(loaded, promise)
 
     def write(folder: Path) -> None:
         tf.saved_model.save(module, str(folder), signatures=signatures)
@@ -45,7 +54,7 @@ def export_saved_model(model: str | Path, root: str | Path, ensemble: Sequence[s
         write_json(extra / "contract.json", promise)
         write_json(extra / layout.CONFIG, loaded.config.to_dict())
         write_json(extra / layout.MANIFEST, _manifest(run, promise))
-        examples.save(loaded, extra / "examples.npz")
+        examples.save_examples(loaded, extra / "examples.npz")
         warmup.write(extra / warmup.FILE, Path(root).name)
         (folder / "README.md").write_text(write_card(loaded.config, promise, run, "SavedModel"), encoding="utf-8")
         _refuse_wrong(verification.check_saved_model(folder), model)
@@ -54,20 +63,29 @@ def export_saved_model(model: str | Path, root: str | Path, ensemble: Sequence[s
 
 
 def export_onnx(model: str | Path, path: str | Path, force: bool = False, ensemble: Sequence[str] = ()) -> Path:
-    """Export a run folder's best model or a `.keras` file as one `.onnx` file, whole or not at all; return its path.
+    """Export a model as one `.onnx` file, with contract, config and model card in its metadata.
 
-    Contract, config and model card are kept in the file's metadata, under these names. InputError as for
-    `export_saved_model`, and if the file is there already, unless `force`.
+    Args:
+        model: Run folder (its best model) or `.keras` file.
+        path: File to write, whole or not at all.
+        force: Replace an existing file.
+        ensemble: As for `export_saved_model`.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: As for `export_saved_model`, or the file exists.
     """
     import json
 
-    from kidney_seg.export.onnx_pipeline import build
+    from kidney_seg.export.onnx_pipeline import build_onnx
 
     path = Path(path)
     if path.suffix != ".onnx":
         raise InputError(f"--out {path}: expected a name that ends in .onnx")
     if path.exists() and not force:
-        raise InputError(f"{path}: is there already; choose another --out, or replace it with --force")
+        raise InputError(f"{path}: exists; choose another --out, or replace it with --force")
     loaded, promise, run = _open(model, ensemble)
     loaded = loaded.in_single_precision()
     metadata = {
@@ -76,9 +94,8 @@ def export_onnx(model: str | Path, path: str | Path, force: bool = False, ensemb
         "model_card": write_card(loaded.config, promise, run, "ONNX"),
     }
     with replacing(path) as temporary:
-        temporary.write_bytes(build(loaded, metadata))
-        wanted = {name: {**one, **examples.answers(loaded, one)} for name, one in examples.inputs().items()}
-        _refuse_wrong(verification.check_onnx(temporary, wanted), model)
+        temporary.write_bytes(build_onnx(loaded, metadata))
+        _refuse_wrong(verification.check_onnx(temporary, examples.expected_examples(loaded)), model)
     return path
 
 
@@ -86,8 +103,10 @@ def _open(model: str | Path, ensemble: Sequence[str]) -> tuple[ModelFile, dict[s
     from kidney_seg.model.model_file import load_ensemble
 
     loaded = load_ensemble(model, ensemble)
-    if loaded.config.model.classes != len(CLASSES):
-        raise InputError(f"{loaded.path}: has {loaded.config.model.classes} classes, served are {', '.join(CLASSES)}")
+    if loaded.config.model.classes != len(CLASS_NAMES):
+        raise InputError(
+            f"{loaded.path}: has {loaded.config.model.classes} classes, expected {', '.join(CLASS_NAMES)} for serving"
+        )
     folder = loaded.path.parent
     run = folder if loaded.path.name == layout.BEST_MODEL.name and (folder / layout.MANIFEST).is_file() else None
     return loaded, make_contract(loaded), run
@@ -97,11 +116,11 @@ def _manifest(run: Path | None, promise: dict[str, Any]) -> dict[str, Any]:
     from kidney_seg.run.environment import environment
 
     trained = read_json(run / layout.MANIFEST, "run's manifest") if run else {}
-    for path in ("data", "split", "pretrained"):  # on the machine of the training
+    for path in ("data", "split", "pretrained"):  # on the training machine
         trained.pop(path, None)
     return {**trained, "model_sha256": promise["model_sha256"], "exported_with": environment()}
 
 
 def _refuse_wrong(problems: list[str], model: str | Path) -> None:
     if problems:
-        raise InputError(f"{model}: the export was not written, it does not hold the contract: {'; '.join(problems)}")
+        raise InputError(f"{model}: the export violates its contract and was not written: {'; '.join(problems)}")

@@ -1,4 +1,4 @@
-"""The README of an exported model: what it was made from, how well it does, where it ends."""
+"""Model card of an export: training data, scores and limits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from kidney_seg.run import layout
 def write_card(config: Config, contract: Mapping[str, Any], run: Path | None, exported: str) -> str:
     """Return the card as Markdown.
 
-    run: the run folder, None where the model is a file by itself; `exported` names the format. Scores are those of the
-    run's test patients, with their number; where there are none, the card says so.
+    run: the run folder, None for a model file without one; exported: name of the format. Scores are those of the run's
+    test patients, with their number; without scores the card says so.
     """
     grid, model = contract["grid"], config.model
     pixel = f"pixels of {grid['pixel_mm']} mm" if grid["pixel_mm"] else "the whole field of view"

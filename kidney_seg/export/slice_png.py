@@ -1,6 +1,6 @@
-"""CT slices as 16-bit gray PNG, HU + 32768: what the `png` signature takes; and the label images that it returns.
+"""CT slices as 16-bit gray PNG (HU + 32768), inputs of the `png` signature, and the label images that it returns.
 
-Lossless, a third to a half of the raw size, written and read by any image library.
+Lossless, a third to a half of the raw size, readable by any image library.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def encode_slice(hu: np.ndarray) -> bytes:
 
 
 def decode_labels(file: bytes, shape_yx: tuple[int, int]) -> np.ndarray:
-    """Return labels uint8 [y, x] of an 8-bit gray PNG. ValueError for anything else, or another shape."""
+    """Return labels, uint8 [y, x], of an 8-bit gray PNG. ValueError for other files or another shape."""
     from PIL import Image
 
     try:
@@ -40,7 +40,7 @@ def decode_labels(file: bytes, shape_yx: tuple[int, int]) -> np.ndarray:
 
 
 def largest_bytes(shape_yx: tuple[int, int], bits: int) -> int:
-    """Return what a PNG of that shape takes at most: noise does not get smaller, and has a frame of some bytes."""
+    """Return the largest size of a PNG of that shape in bytes: noise does not compress and has some overhead."""
     rows, columns = shape_yx
     raw = rows * (1 + columns * bits // 8)
     return raw + raw // 1000 + 1024

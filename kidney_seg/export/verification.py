@@ -1,4 +1,4 @@
-"""Whether an exported model holds its contract: names, types and shapes of its signatures, and its answers."""
+"""Check an exported model against its contract: names, types and shapes of its signatures, and its outputs."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def check_export(path: str | Path, model: str | Path | None = None, ensemble: Se
 
     path = Path(path)
     if ensemble and model is None:
-        raise InputError(f"--ensemble {' '.join(ensemble)}: says what --model is averaged with; give --model, too")
+        raise InputError(f"--ensemble {' '.join(ensemble)}: requires --model, which it is averaged with")
     loaded = None if model is None else load_ensemble(model, ensemble)
     if loaded is not None and path.suffix == ".onnx":
         loaded = loaded.in_single_precision()
     wanted = None
     if loaded is not None:
-        wanted = {name: {**one, **examples.answers(loaded, one)} for name, one in examples.inputs().items()}
+        wanted = examples.expected_examples(loaded)
     if path.suffix == ".onnx":
         if wanted is None:
-            raise InputError(f"{path}: give the run or .keras file that it was made of with --model")
+            raise InputError(f"{path}: give the run or .keras file that it was exported from with --model")
         problems, content = check_onnx(path, wanted), _onnx_contract(path)
     else:
         from kidney_seg.export.versions import latest
@@ -63,7 +63,7 @@ def check_saved_model(folder: Path, wanted: Mapping[str, Example] | None = None)
     extra = folder / "assets.extra"
     content = read_json(extra / "contract.json", "contract")
     promised = contracts.read_contract(content, str(extra / "contract.json"))
-    wanted = wanted or examples.load(extra / "examples.npz")
+    wanted = wanted or examples.load_examples(extra / "examples.npz")
     try:
         signatures = tf.saved_model.load(str(folder)).signatures
     except (OSError, ValueError, tf.errors.OpError) as error:
@@ -86,7 +86,7 @@ def check_saved_model(folder: Path, wanted: Mapping[str, Example] | None = None)
         problems = _compare_answers(call, wanted, (contracts.DEFAULT, contracts.HEADS))
         problems += _compare_png(call, wanted)
         said = json.loads(call(contracts.ABOUT, {"ask": [b""]})["contract_bytes"][0])
-    return problems + ([] if said == content else [f"{contracts.ABOUT}: tells of another contract than contract.json"])
+    return problems + ([] if said == content else [f"{contracts.ABOUT}: returns another contract than contract.json"])
 
 
 def check_onnx(path: Path, wanted: Mapping[str, Example]) -> list[str]:

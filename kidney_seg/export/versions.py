@@ -13,14 +13,14 @@ from data_prep.files.atomic import remove_leftovers, temporary_beside
 
 
 def publish(root: str | Path, write: Callable[[Path], None]) -> Path:
-    """Make the next version: `write` fills a folder, which then gets the next free number. Returns the version folder.
+    """Publish the next version: `write` fills a folder, which then gets the next free number. Returns the folder.
 
-    A server looks for folders whose names are numbers. Until all is written and flushed to the disk, the folder has
-    another name, and if the process is killed, it keeps that; the next call removes it.
+    Servers look for folders whose names are numbers. Until all files are flushed to disk the folder has another name;
+    the next call removes what a killed process left.
     """
     root = Path(root)
     if root.exists() and not root.is_dir():
-        raise InputError(f"{root}: is a file; expected the folder of a model's versions, or a new name")
+        raise InputError(f"{root}: is a file; expected the folder of a model's versions, or a new folder")
     root.mkdir(parents=True, exist_ok=True)
     remove_leftovers(root)
     temporary = temporary_beside(root / "version")
@@ -34,7 +34,7 @@ def publish(root: str | Path, write: Callable[[Path], None]) -> Path:
                 temporary.rename(root / str(number))
                 break
             except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another export was quicker
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another export took the number
                     raise
                 number += 1
         _flush_folder(root)
@@ -44,16 +44,16 @@ def publish(root: str | Path, write: Callable[[Path], None]) -> Path:
 
 
 def latest(root: str | Path) -> Path:
-    """Return the version folder that a server would load of `root`: the highest number, or `root` if it is one itself.
+    """Return the version folder that a server loads: the highest number in `root`, or `root` if it is a version itself.
 
-    InputError where there is none.
+    InputError if there is none.
     """
     root = Path(root)
     if (root / "saved_model.pb").is_file():
         return root
     numbers = [int(entry.name) for entry in root.iterdir() if entry.name.isdecimal()] if root.is_dir() else []
     if not numbers:
-        raise InputError(f"{root}: no exported model here; expected a version folder, or the folder of versions")
+        raise InputError(f"{root}: contains no exported model; expected a version folder, or the folder of versions")
     return root / str(max(numbers))
 
 

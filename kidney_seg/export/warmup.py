@@ -1,6 +1,6 @@
-"""Warm-up requests in TF Serving's format: the server answers them while it loads, and the first user need not wait.
+"""Warm-up requests for TF Serving, which runs them while it loads so that the first user does not wait.
 
-A file `assets.extra/tf_serving_warmup_requests` of PredictionLog records, as TF Serving documents it.
+The file `assets.extra/tf_serving_warmup_requests` holds PredictionLog records, as TF Serving documents it.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from kidney_seg.export import contract
 from kidney_seg.export.slice_png import encode_slice
 
 FILE = "tf_serving_warmup_requests"
-EDGE = 512  # rows and columns of nearly all CT
+EDGE = 512  # rows and columns of most CT
 
 
 def write(path: Path, model_name: str) -> None:
-    """Write one request for every signature. InputError where TF Serving's protos are not installed."""
+    """Write one request per signature. InputError if TF Serving's protos are not installed."""
     import tensorflow as tf
 
     try:
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
     except ImportError:
         raise InputError(
-            "tensorflow-serving-api is not installed, which warm-up requests need; pip install 'kidney_seg[serving]'"
+            "warm-up requests need tensorflow-serving-api; run: pip install 'kidney_seg[serving]'"
         ) from None
     slices = np.zeros((1, EDGE, EDGE), np.float32)
     spacing_mm = np.full((1, 2), 0.8)

@@ -1,8 +1,8 @@
-"""The odds of the classes, changed after training: a tumor that is missed costs more than a tumor too many.
+"""Logit adjustment after training: raises a class's odds because a missed tumor costs more than a false one.
 
-A network trained on slices of which a third hold tumor, most of them large, calls a small one kidney as long as that is
-a little more probable. Multiplying the odds of a class is adding their logarithm to its bias in the finest head, so a
-model that is saved so needs nothing else: prediction, ONNX and serving take it as it is.
+A network trained on slices of which a third hold tumor, mostly large ones, calls a small tumor kidney as soon as that
+is a little more probable. Multiplying the odds of a class adds their logarithm to its bias in the finest head, so a
+model saved with them needs nothing else for prediction, ONNX or serving.
 """
 
 from __future__ import annotations
@@ -19,23 +19,22 @@ if TYPE_CHECKING:
     import keras
 
 
-def set_odds(model: keras.Model, odds: Sequence[float]) -> None:
-    """Multiply the odds of the classes that `model` (of `build_model`) gives, one factor a class, for good.
+def set_class_odds(model: keras.Model, class_odds: Sequence[float]) -> None:
+    """Multiply the odds of the classes in `model` (of `build_model`) permanently, by one factor per class.
 
     Softmax: probabilities are multiplied and divided by their sum; sigmoid: p / (1 - p) of each class is multiplied.
-    Factors of 1 leave the model as it is, whatever model it is.
+    Factors of 1 change nothing, whatever the model.
     """
-    if all(factor == 1 for factor in odds):
-        return
-    bias = _bias(model)
-    bias.assign(bias.numpy() + np.log(np.asarray(odds, np.float32)))
+    if any(factor != 1 for factor in class_odds):
+        bias = _bias(model)
+        bias.assign(bias.numpy() + np.log(np.asarray(class_odds, np.float32)))
 
 
 @contextmanager
-def with_odds(model: keras.Model, odds: Sequence[float]) -> Iterator[keras.Model]:
-    """`set_odds` until the block ends; then the weights are what they were, bit for bit."""
-    before = None if all(factor == 1 for factor in odds) else _bias(model).numpy()
-    set_odds(model, odds)
+def with_class_odds(model: keras.Model, class_odds: Sequence[float]) -> Iterator[keras.Model]:
+    """Apply `set_class_odds` until the block ends; then restore the weights bit for bit."""
+    before = None if all(factor == 1 for factor in class_odds) else _bias(model).numpy()
+    set_class_odds(model, class_odds)
     try:
         yield model
     finally:

@@ -117,12 +117,12 @@ class ModelSource:
         """Return the Keras model with its weights."""
         import keras
 
-        from kidney_seg.model.logit_adjustment import set_odds
+        from kidney_seg.model.logit_adjustment import set_class_odds
 
         model = keras.saving.load_model(self.path, compile=False, safe_mode=True)
         if self.weights is not None:
             model.load_weights(self.weights)  # as trained, without class odds
-            set_odds(model, self.config.prediction.odds)
+            set_class_odds(model, self.config.prediction.odds)
         return model
 
     def open(self) -> ModelFile:

@@ -99,7 +99,7 @@ def open_predictor(sources: Sequence[ModelSource], settings: PredictionConfig, e
     check_alike(sources)
     model = sources[0].config.model
     networks = [(_open(source, settings, engine), source.config.prediction.odds) for source in sources]
-    forward = combined(networks, settings, model.activation)
+    forward = combined(networks, settings, model.activation, model.size)
     return Predictor(forward, model.size, model.input_slices, model.classes, settings.slices_per_batch)
 
 

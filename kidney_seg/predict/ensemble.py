@@ -1,61 +1,62 @@
-"""Average the probabilities of several networks."""
+"""Average the probabilities of several networks and views of a slice."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
+from data_prep.geometry.resampling import NUMPY, Array, ArrayOps
 from kidney_seg.config.prediction import PredictionConfig
-from kidney_seg.predict.predictor import Forward
-from kidney_seg.predict.test_time_augmentation import shares, views_of
+from kidney_seg.predict.test_time_augmentation import total_coverage, tta_views
+
+
+def multiply_class_odds(prob: Array, factors: Sequence[float], activation: str, xp: ArrayOps = NUMPY) -> Array:
+    """Return probabilities [..., classes] with the odds of each class multiplied, as `set_class_odds` does.
+
+    activation: of the heads. Factors of 1 return `prob` itself.
+    """
+    if all(factor == 1 for factor in factors):
+        return prob
+    made = prob * np.asarray(factors, np.float32)
+    return made / (xp.sum(made) if activation == "softmax" else made + 1 - prob)
 
 
 def combined(
-    networks: Sequence[tuple[Forward, Sequence[float]]], settings: PredictionConfig, activation: str
-) -> Forward:
-    """Return several networks, each with the odds that its model has, as one, with odds and views of `settings`.
+    networks: Sequence[tuple[Any, Sequence[float]]],
+    settings: PredictionConfig,
+    activation: str,
+    size: int,
+    xp: ArrayOps = NUMPY,
+    run: Callable[[Any, list[Array]], Iterable[Array]] = map,
+) -> Callable[[Array], Array]:
+    """Return several networks as one, with the class odds and the views of `settings`.
 
-    Averaged, over networks and views, is what they say without odds. The odds are those of the average: a tumor that
-    one of them sees shall count, however little the others see of it. activation: of the heads.
+    Averaged, over networks and views, are probabilities without class odds. The odds are applied to the average: a
+    tumor that one network sees shall count, however little the others see of it. Where an enlarged view does not
+    reach, the others count.
+
+    Args:
+        networks: Each with the class odds that its model was saved with.
+        settings: Class odds, flips and zooms of the prediction.
+        activation: Of the heads.
+        size: Of the slices, in pixels.
+        xp: Operations of the arrays.
+        run: Gives the probabilities of each view of a batch, from a network and the list of views.
     """
-    trained = [with_factors(network, [1 / factor for factor in odds], activation) for network, odds in networks]
-    return with_factors(averaged(trained, settings.flips, settings.zooms), settings.odds, activation)
+    views = tta_views(settings.flips, settings.zooms, size)
 
-
-def with_factors(forward: Forward, factors: Sequence[float], activation: str) -> Forward:
-    """Return the network with the odds of its classes multiplied, as `model.logit_adjustment` does it in a model.
-
-    activation: of the heads. Factors of 1 return it as it is.
-    """
-    if all(factor == 1 for factor in factors):
-        return forward
-    weights = np.asarray(factors, np.float32)
-
-    def multiplied(batch: np.ndarray) -> np.ndarray:
-        prob = forward(batch)
-        made = prob * weights
-        return made / (made.sum(axis=-1, keepdims=True) if activation == "softmax" else made + 1 - prob)
-
-    return multiplied
-
-
-def averaged(networks: Sequence[Forward], flips: str = "none", zooms: Sequence[float] = (1.0,)) -> Forward:
-    """Return the mean of several networks' probabilities, each seeing the slices as they are, mirrored and enlarged.
-
-    flips, zooms: as in `PredictionConfig`; probabilities are mirrored and resized back. Where an enlarged slice does
-    not reach, the others count. One network without views is returned as it is.
-    """
-    if len(networks) == 1 and flips == "none" and tuple(zooms) == (1.0,):
-        return networks[0]
-
-    def forward(batch: np.ndarray) -> np.ndarray:
-        views = views_of(flips, zooms, batch.shape[1])
-        total = np.zeros((), np.float32)
-        for view in views:
-            seen = view.there(batch)
-            for network in networks:
-                total = total + view.back(network(seen))
-        return total / (shares(views) * np.float32(len(networks)))
+    def forward(images: Array) -> Array:
+        seen = [view.apply(images, xp) for view in views]
+        total: Any = None
+        for view, *probs in zip(views, *(run(network, seen) for network, _ in networks), strict=True):
+            for prob, (_, class_odds) in zip(probs, networks, strict=True):
+                trained = multiply_class_odds(prob, [1 / factor for factor in class_odds], activation, xp)
+                part = view.invert(trained, xp)
+                total = part if total is None else total + part
+        if len(networks) * len(views) > 1:
+            total = total / (total_coverage(views) * np.float32(len(networks)))
+        return multiply_class_odds(total, settings.odds, activation, xp)
 
     return forward

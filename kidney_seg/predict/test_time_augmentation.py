@@ -1,7 +1,4 @@
-"""Views of a slice that the network sees, too: mirrored, and at other sizes; and the way back of what it says of them.
-
-Resizing is a product with matrices, so that all engines (numpy, TensorFlow, ONNX) do the same arithmetic.
-"""
+"""Test-time augmentation: flipped and resized copies of a slice, and mapping predictions back."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from functools import lru_cache, reduce
 
 import numpy as np
 
-from data_prep.geometry.network_grid import AIR_HU
+from data_prep.geometry.resampling import AIR_HU, NUMPY, Array, ArrayOps
 from kidney_seg.config.prediction import FLIPS
 
 _AXES = types.MappingProxyType(dict(zip(FLIPS, (((),), ((), (2,)), ((), (2,), (1,), (1, 2))), strict=True)))
@@ -21,62 +18,63 @@ _AXES = types.MappingProxyType(dict(zip(FLIPS, (((),), ((), (2,)), ((), (2,), (1
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """axes: of [n, y, x, ...] along which slices are mirrored; to, fro: float32 [size, size], None at zoom 1.
+    """One flipped and resized copy of slices.
 
-    The product of `to` with the pixels along an edge is what the view shows, resized about the center; `fro` is the
-    way back.
+    axes: of [n, y, x, ...], along which slices are flipped.
+    forward_matrix, inverse_matrix: float32 [size, size], resize an edge about the center, and back; None at zoom 1.
     """
 
     axes: tuple[int, ...]
-    to: np.ndarray | None = None
-    fro: np.ndarray | None = None
+    forward_matrix: np.ndarray | None = None
+    inverse_matrix: np.ndarray | None = None
 
-    def there(self, batch: np.ndarray) -> np.ndarray:
-        """Return HU [n, size, size, channels] as the network is to see them; beyond the slices is air."""
-        seen = np.ascontiguousarray(np.flip(batch, self.axes))
-        return seen if self.to is None else _product(self.to, seen - AIR_HU) + AIR_HU
+    def apply(self, batch: Array, xp: ArrayOps = NUMPY) -> Array:
+        """Return HU [n, size, size, channels] as the network sees them; beyond the slices is air."""
+        seen = xp.flip(batch, self.axes) if self.axes else batch
+        return seen if self.forward_matrix is None else _resize(self.forward_matrix, seen - AIR_HU, xp) + AIR_HU
 
-    def back(self, prob: np.ndarray) -> np.ndarray:
-        """Return what the network says [n, size, size, classes] where it belongs; 0 where the view did not reach."""
-        return np.flip(prob if self.fro is None else _product(self.fro, prob), self.axes)
+    def invert(self, prob: Array, xp: ArrayOps = NUMPY) -> Array:
+        """Return predictions [n, size, size, classes] on the pixels of the slices; 0 where the view does not reach."""
+        resized = prob if self.inverse_matrix is None else _resize(self.inverse_matrix, prob, xp)
+        return xp.flip(resized, self.axes) if self.axes else resized
 
     @property
-    def share(self) -> np.ndarray:
-        """How much of every pixel it saw, in 0..1: what `back` gives of ones; float32 [size, size, 1] or a scalar."""
-        if self.fro is None:
+    def coverage(self) -> np.ndarray:
+        """The share of every pixel inside the view: `invert` of ones; float32 [size, size, 1] or a scalar."""
+        if self.inverse_matrix is None:
             return np.ones((), np.float32)
-        edge = self.fro.sum(axis=1)
+        edge = self.inverse_matrix.sum(axis=1)
         return np.outer(edge, edge)[..., None]
 
 
-def views_of(flips: str, zooms: Sequence[float], size: int) -> list[View]:
-    """Return the views of slices of `size` pixels a side: each zoom, plain and mirrored as `flips`, one of FLIPS, says.
+def tta_views(flips: str, zooms: Sequence[float], size: int) -> list[View]:
+    """Return the views of slices of `size` x `size` pixels: each zoom with each flip of `flips`, one of FLIPS.
 
-    >>> [view.axes for view in views_of("left_right", (1.0, 1.25), 16)]
+    >>> [view.axes for view in tta_views("left_right", (1.0, 1.25), 16)]
     [(), (2,), (), (2,)]
     """
     return [View(axes, *_matrices(size, float(zoom))) for zoom, axes in itertools.product(zooms, _AXES[flips])]
 
 
-def shares(views: Sequence[View]) -> np.ndarray:
-    """Return the sum of the views' shares: what the sum of what comes back is divided by."""
-    return reduce(np.add, (view.share for view in views))
+def total_coverage(views: Sequence[View]) -> np.ndarray:
+    """Return the sum of the views' coverage, which divides the sum of their inverted predictions."""
+    return reduce(np.add, (view.coverage for view in views))
 
 
 @lru_cache(maxsize=16)
 def _matrices(size: int, zoom: float) -> tuple[np.ndarray | None, np.ndarray | None]:
     if zoom == 1:
         return None, None
-    wider = round(size * (zoom - 1) / 2)  # pixels more on either side
-    resized = size + 2 * wider
-    to, fro = np.zeros((2, size, size), np.float32)
-    if wider >= 0:
-        to[:] = _linear(size, resized)[wider : wider + size]
-        fro[:] = _linear(resized, size)[:, wider : wider + size]
+    margin = round(size * (zoom - 1) / 2)  # pixels more on either side
+    resized = size + 2 * margin
+    forward, inverse = np.zeros((2, size, size), np.float32)
+    if margin >= 0:
+        forward[:] = _linear(size, resized)[margin : margin + size]
+        inverse[:] = _linear(resized, size)[:, margin : margin + size]
     else:
-        to[-wider : size + wider] = _linear(size, resized)
-        fro[:, -wider : size + wider] = _linear(resized, size)
-    return to, fro
+        forward[-margin : size + margin] = _linear(size, resized)
+        inverse[:, -margin : size + margin] = _linear(resized, size)
+    return forward, inverse
 
 
 def _linear(before: int, after: int) -> np.ndarray:
@@ -89,10 +87,9 @@ def _linear(before: int, after: int) -> np.ndarray:
     return weights
 
 
-def _product(matrix: np.ndarray, planes: np.ndarray) -> np.ndarray:
+def _resize(matrix: np.ndarray, planes: Array, xp: ArrayOps) -> Array:
     """Return [n, y, x, c], float32, with `matrix` applied along y and x."""
+    planes = xp.transpose(planes, (0, 3, 1, 2))
     for _ in "yx":
-        count, edge, *_rest = planes.shape
-        made = (matrix @ planes.reshape(count, edge, -1)).reshape(count, len(matrix), *planes.shape[2:])
-        planes = np.ascontiguousarray(made.swapaxes(1, 2))
-    return planes
+        planes = xp.transpose(xp.matmul(matrix, planes), (0, 1, 3, 2))
+    return xp.transpose(planes, (0, 2, 3, 1))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from data_prep.cache.manifest import CacheEntry, Manifest
 from data_prep.files.checksums import sha256_of
 from kidney_seg.config.run_config import Config
-from kidney_seg.model.logit_adjustment import with_odds
+from kidney_seg.model.logit_adjustment import with_class_odds
 from kidney_seg.model.model_file import save_model
 from kidney_seg.pipeline.slice_store import SliceStore
 from kidney_seg.progressive.observer import RoundObserver
@@ -132,7 +132,7 @@ class Rounds:
             rows = self.trainer.fit_round(self.store, attempt.samples, attempt.rate, observer.epoch_ended, **more)
         except Stopped as stopped:
             raise Stopped(stopped.signal_number, f" in {attempt.name}, which is saved") from None
-        with with_odds(self.trainer.model, context.config.prediction.odds):
+        with with_class_odds(self.trainer.model, context.config.prediction.odds):
             validation, worst = validate_round(
                 self.trainer.predict, context.manifest, self.validation_cases, WORST_CASES
             )
@@ -178,6 +178,6 @@ class Rounds:
         context, model = self.context, self.trainer.model
         context.run.load_weights(model, record)
         path = context.run.root / layout.BEST_MODEL
-        with with_odds(model, context.config.prediction.odds):
+        with with_class_odds(model, context.config.prediction.odds):
             save_model(model, context.config, context.manifest.settings, path)
         context.run.journal.note(ModelWritten(sha256_of(path)))

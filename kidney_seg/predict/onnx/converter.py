@@ -1,67 +1,49 @@
-"""The Keras network as an ONNX graph, layer by layer: float32, any batch size, no TensorFlow inside.
+"""Convert the Keras network to an ONNX graph, layer by layer: float32, any batch size, no TensorFlow inside.
 
-The network has few kinds of layers, so that each has its own short function here; one that is not known is refused by
-name. (tf2onnx goes the long way through TensorFlow's graphs and follows TensorFlow's versions late.)
+The network has few kinds of layers, and each has a short function here; unknown ones are refused by name. (tf2onnx
+converts by way of TensorFlow's graphs and supports TensorFlow's versions late.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.files.atomic import replacing
 from kidney_seg.config.model import HEADS
+from kidney_seg.predict.onnx.graph import Graph
 
 if TYPE_CHECKING:
     import keras
-from kidney_seg.predict.onnx.graph import IR_VERSION, OPSET, Graph
 
 IMAGE = "image"  # input of the whole graph: HU, float32 [batch, size, size, input_slices], as the Keras model's
 PROBABILITIES = "probabilities"  # its output: float32 [batch, size, size, classes], the finest head
 
 
-def to_onnx(model: keras.Model, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write the network of `build_model` to an ONNX file, whole or not at all.
+def to_onnx(model: keras.Model, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return the network of `build_model` as an ONNX file.
 
-    Its input is `image`, HU as float32 [batch, size, size, input_slices]; its output `probabilities`, float32 [batch,
-    size, size, classes], is the finest head's. Half precision inside becomes float32. `metadata`: texts kept in the
-    file. ValueError names a layer that cannot be converted.
+    Its input is `image`, HU as float32 [batch, size, size, input_slices]; its output is `probabilities` of the finest
+    head, float32 [batch, size, size, classes]. Half precision becomes float32. metadata: texts kept in the file.
+    ValueError names a layer that cannot be converted.
     """
-    import onnx
-    from onnx import TensorProto, helper
-
     graph = Graph()
-    probabilities = add_network(graph, model, IMAGE)
-    graph.add("Identity", [probabilities], PROBABILITIES)
-    shapes = (list(model.inputs[0].shape), list(_finest(model).shape))
-    image, answer = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape[1:]])
-        for name, shape in zip((IMAGE, PROBABILITIES), shapes, strict=True)
-    )
-    made = helper.make_graph(graph.nodes, "kidney_seg", [image], [answer], graph.constants)
-    made = helper.make_model(
-        made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="kidney_seg"
-    )
-    helper.set_model_props(made, dict(metadata or {}))
-    onnx.checker.check_model(made, full_check=True)
-    with replacing(path) as temporary:
-        temporary.write_bytes(made.SerializeToString())
+    graph.add("Identity", [add_network(graph, model, IMAGE)], PROBABILITIES)
+    image, answer = ((np.float32, ["batch", *tensor.shape[1:]]) for tensor in (model.inputs[0], _finest(model)))
+    return graph.serialize({IMAGE: image}, {PROBABILITIES: answer}, metadata or {})
 
 
 def add_network(graph: Graph, model: keras.Model, image: str) -> str:
-    """Add the network's nodes to a graph that has a tensor `image`; return the name of the finest head's tensor.
+    """Add the network's nodes to a graph with a tensor `image`; return the name of the finest head's tensor.
 
-    Shapes and units as `to_onnx` says. Other nodes may make `image` and go on with the result: the way for a whole
-    pipeline in one graph.
+    Shapes and units as in `to_onnx`. Other nodes of the graph may compute `image` and use the result.
     """
     names = {id(model.inputs[0]): graph.add("Transpose", [image], perm=[0, 3, 1, 2])}  # channels first, as ONNX has it
     for layer in _needed(model):
         kind = type(layer).__name__
-        if kind not in _CONVERTERS or layer.get_config().get("data_format", "channels_last") != "channels_last":
-            raise ValueError(f"layer {layer.name}: {kind} with this data format cannot be converted to ONNX")
+        known = kind in _CONVERTERS and layer.get_config().get("data_format", "channels_last") == "channels_last"
+        _refuse(not known, layer, f"{kind} with this data format")
         given = [names[id(tensor)] for tensor in _inputs(layer)]
         names[id(layer.output)] = _CONVERTERS[kind](graph, layer, given)
     return graph.add("Transpose", [names[id(_finest(model))]], perm=[0, 2, 3, 1])
@@ -76,7 +58,7 @@ def _inputs(layer: keras.Layer) -> list[Any]:
 
 
 def _needed(model: keras.Model) -> list[keras.Layer]:
-    # the layers that the finest head rests on, inputs before what uses them
+    # the layers that the finest head depends on, each after its inputs
     makers = {id(layer.output): layer for layer in model.layers}
     order: dict[int, keras.Layer] = {}
     left = [_finest(model)]
@@ -91,6 +73,11 @@ def _needed(model: keras.Model) -> list[keras.Layer]:
     return [layer for layer in order.values() if type(layer).__name__ != "InputLayer"]
 
 
+def _refuse(condition: object, layer: keras.Layer, what: str) -> None:
+    if condition:
+        raise ValueError(f"layer {layer.name}: {what} cannot be converted to ONNX")
+
+
 def _weights(layer: keras.Layer) -> list[np.ndarray]:
     return [np.asarray(values, np.float32) for values in layer.get_weights()]
 
@@ -102,55 +89,47 @@ def _activated(graph: Graph, layer: keras.Layer, tensor: str) -> str:
     if name == "softmax":
         return graph.add("Softmax", [tensor], axis=1)
     operators = {"relu": "Relu", "sigmoid": "Sigmoid"}
-    if name not in operators:
-        raise ValueError(f"layer {layer.name}: the activation {name} cannot be converted to ONNX")
+    _refuse(name not in operators, layer, f"the activation {name}")
     return graph.add(operators[name], [tensor])
 
 
 def _kernel(graph: Graph, layer: keras.Layer) -> list[str]:
-    # kernel and, where there is one, bias; a transposed convolution has its channels the other way round in both
-    if layer.dilation_rate != (1, 1) or getattr(layer, "groups", 1) != 1:
-        raise ValueError(f"layer {layer.name}: dilation and groups cannot be converted to ONNX")
+    # kernel and bias, if any; a transposed convolution has its channels swapped in both frameworks
+    _refuse(layer.dilation_rate != (1, 1) or getattr(layer, "groups", 1) != 1, layer, "dilation and groups")
     kernel, *bias = _weights(layer)
     return [graph.constant(kernel.transpose(3, 2, 0, 1)), *map(graph.constant, bias)]
 
 
+def _pads(total: list[int]) -> list[int]:
+    before = [pad // 2 for pad in total]  # as TensorFlow pads: the odd pixel at the end
+    return before + [pad - half for pad, half in zip(total, before, strict=True)]
+
+
 def _conv(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
     same = layer.padding == "same"
-    if same and layer.strides != (1, 1):
-        raise ValueError(f"layer {layer.name}: padding with strides cannot be converted to ONNX")
-    pads = [(edge - 1) * same for edge in layer.kernel_size]
-    before = [pad // 2 for pad in pads]
-    after = [pad - half for pad, half in zip(pads, before, strict=True)]
-    made = graph.add("Conv", [*given, *_kernel(graph, layer)], strides=list(layer.strides), pads=before + after)
+    _refuse(same and layer.strides != (1, 1), layer, "padding with strides")
+    pads = _pads([(edge - 1) * same for edge in layer.kernel_size])
+    made = graph.add("Conv", [*given, *_kernel(graph, layer)], strides=list(layer.strides), pads=pads)
     return _activated(graph, layer, made)
 
 
 def _conv_transpose(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
     pads = [edge - stride for edge, stride in zip(layer.kernel_size, layer.strides, strict=True)]
-    if layer.padding != "same" or layer.output_padding is not None or min(pads) < 0:
-        raise ValueError(f"layer {layer.name}: this transposed convolution cannot be converted to ONNX")
-    before = [pad // 2 for pad in pads]  # as TensorFlow pads: the odd pixel at the end
-    after = [pad - half for pad, half in zip(pads, before, strict=True)]
-    made = graph.add(
-        "ConvTranspose",
-        [*given, *_kernel(graph, layer)],
-        strides=list(layer.strides),
-        pads=before + after,
-    )
+    known = layer.padding == "same" and layer.output_padding is None and min(pads) >= 0
+    _refuse(not known, layer, "this transposed convolution")
+    inputs = [*given, *_kernel(graph, layer)]
+    made = graph.add("ConvTranspose", inputs, strides=list(layer.strides), pads=_pads(pads))
     return _activated(graph, layer, made)
 
 
 def _batch_norm(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
-    if not (layer.scale and layer.center) or layer.axis not in (-1, 3):
-        raise ValueError(f"layer {layer.name}: this normalization cannot be converted to ONNX")
+    _refuse(not (layer.scale and layer.center) or layer.axis not in (-1, 3), layer, "this normalization")
     return graph.add("BatchNormalization", [*given, *map(graph.constant, _weights(layer))], epsilon=layer.epsilon)
 
 
 def _group_norm(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
-    if not (layer.scale and layer.center) or layer.axis not in (-1, 3):
-        raise ValueError(f"layer {layer.name}: this normalization cannot be converted to ONNX")
-    # the operator of this name is younger than OPSET: every group is an instance of its own
+    _refuse(not (layer.scale and layer.center) or layer.axis not in (-1, 3), layer, "this normalization")
+    # the operator of this name is newer than OPSET: each group is normalized as an instance
     height, width, channels = layer.input.shape[1:]
     ones = [graph.constant(np.full(layer.groups, value)) for value in (1, 0)]
     grouped = graph.add("Reshape", [*given, graph.constant([0, layer.groups, -1], np.int64)])
@@ -161,8 +140,7 @@ def _group_norm(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
 
 
 def _relu(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
-    if layer.negative_slope or layer.threshold:
-        raise ValueError(f"layer {layer.name}: slope and threshold cannot be converted to ONNX")
+    _refuse(layer.negative_slope or layer.threshold, layer, "slope and threshold")
     if layer.max_value is None:
         return graph.add("Relu", given)
     return graph.add("Clip", [*given, graph.constant(0), graph.constant(layer.max_value)])
@@ -175,22 +153,19 @@ def _rescaling(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
 
 def _pooling(operator: str) -> Callable[[Graph, Any, list[str]], str]:
     def convert(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
-        if layer.padding != "valid":
-            raise ValueError(f"layer {layer.name}: padding {layer.padding} cannot be converted to ONNX")
+        _refuse(layer.padding != "valid", layer, f"padding {layer.padding}")
         return graph.add(operator, given, kernel_shape=list(layer.pool_size), strides=list(layer.strides))
 
     return convert
 
 
 def _upsampling(graph: Graph, layer: keras.Layer, given: list[str]) -> str:
-    scales = graph.constant([1, 1, *layer.size])
-    if layer.interpolation == "nearest":
-        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    elif layer.interpolation == "bilinear":
-        how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
-    else:
-        raise ValueError(f"layer {layer.name}: interpolation {layer.interpolation} cannot be converted to ONNX")
-    return graph.add("Resize", [*given, "", scales], **how)
+    known = {
+        "nearest": {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+        "bilinear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
+    }
+    _refuse(layer.interpolation not in known, layer, f"interpolation {layer.interpolation}")
+    return graph.add("Resize", [*given, "", graph.constant([1, 1, *layer.size])], **known[layer.interpolation])
 
 
 def _concatenate(graph: Graph, layer: keras.Layer, given: list[str]) -> str:

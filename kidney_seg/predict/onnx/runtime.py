@@ -1,4 +1,4 @@
-"""The network by ONNX Runtime: the ONNX file beside its model, made once and checked, and run on all cores."""
+"""Run the network in ONNX Runtime on all cores, from an ONNX file that is made once beside its model and checked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import errno
 import glob
 import hashlib
 import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,17 +21,17 @@ from kidney_seg.predict.predictor import Forward, keras_forward
 if TYPE_CHECKING:
     import onnxruntime
 
-LARGEST_DIFFERENCE = 1e-4  # of a probability by the two engines, on the slices of `_trial`
-MOST_WORKERS = 8  # at once: each takes up to .2 GB at 256 x 256 pixels
-_PIXELS_AT_ONCE = 1 << 16  # of a worker: larger pieces leave the cache and are slower
+LARGEST_DIFFERENCE = 1e-4  # between the engines' probabilities on the slices of `_trial`
+MOST_WORKERS = 8  # each takes up to .2 GB at 256 x 256 pixels
+_PIXELS_AT_ONCE = 1 << 16  # per worker: larger pieces exceed the processor's cache and are slower
 _DIGITS = 16  # of the checksums in names
 
 
 def onnx_forward(source: ModelSource) -> Forward:
     """Return a model's finest head as a function, computed by ONNX Runtime on the processor's cores.
 
-    Workers share the slices of a batch: each computes its own with one thread, which leaves no core waiting for
-    another. Where there are more cores than workers, each has several threads.
+    Each worker computes some slices of a batch in one thread, so that no core waits for another; with more cores than
+    workers, in several threads.
     """
     content = onnx_file(source)
     cores = len(os.sched_getaffinity(0))
@@ -51,11 +50,11 @@ def onnx_forward(source: ModelSource) -> Forward:
 
 
 def onnx_file(source: ModelSource) -> bytes:
-    """Return the model's ONNX file, read from beside the `.keras` file, or made there if there is none that is whole.
+    """Return the model's ONNX file, from beside the `.keras` file; make it there if it is missing or damaged.
 
-    Its name holds the checksums of the model's weights and of its own bytes, so that neither another model's nor a
-    damaged one is ever used. When it is made, its probabilities are compared with those of Keras; InputError where
-    they differ by more than 1e-4. In a folder that may not be written to it is made anew each time.
+    Its name holds the checksums of the model's weights and of its own bytes, so that no other model's and no damaged
+    file is used. A new file is compared with Keras; InputError if probabilities differ by more than 1e-4. In a
+    read-only folder it is made again each time.
     """
     start = f"{source.path.stem}-{source.sha256[:_DIGITS]}-"
     for path in sorted(source.path.parent.glob(f"{glob.escape(start)}*.onnx")):
@@ -78,11 +77,7 @@ def _make(source: ModelSource) -> bytes:
 
     quiet_tensorflow()
     model = in_single_precision(source.load(), source.config)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        to_onnx(model, path, {"weights_sha256": source.sha256})
-        content = path.read_bytes()
-    trial = _trial(source)
+    content, trial = to_onnx(model, {"weights_sha256": source.sha256}), _trial(source)
     expected = keras_forward(model, len(trial))(trial)
     made = _session(content, source.path, 1).run([PROBABILITIES], {IMAGE: trial})[0]
     difference = float(np.abs(made - expected).max())

@@ -26,13 +26,12 @@ from data_prep.phantom.patient import simulate_patient
 from data_prep.volume import read_labels, read_volume
 from kidney_seg.config.run_config import Config
 from kidney_seg.export import __main__ as export_command
-from kidney_seg.export import examples
+from kidney_seg.export import examples, tensorflow_graph
 from kidney_seg.export import exporters as export
-from kidney_seg.export import tensorflow_graph as served_graph
 from kidney_seg.export.contract import make_contract
 from kidney_seg.export.model_card import _data
 from kidney_seg.model.attention_unet import build_model
-from kidney_seg.model.logit_adjustment import set_odds
+from kidney_seg.model.logit_adjustment import set_class_odds
 from kidney_seg.model.model_file import ModelFile, load_model
 from kidney_seg.predict import __main__ as predict
 from kidney_seg.run.folder import RunFolder
@@ -113,7 +112,7 @@ def test_bare_tensorflow_gives_the_labels_of_predict(exported, images, tmp_path,
         assert len(np.unique(expected)) == 3
         volume = read_volume(path)
         spacing = np.tile(volume.spacing_mm[1:], (len(volume.voxels), 1))
-        wanted = examples.answers(loaded, {"slices": volume.voxels, "spacing_mm": spacing})
+        wanted = examples.example_outputs(loaded, {"slices": volume.voxels, "spacing_mm": spacing})
         assert_same_labels(made[f"{name}/labels"], expected, three_classes(wanted))
         for key in ("kidney_probability", "tumor_probability"):
             np.testing.assert_allclose(made[f"{name}/{key}"], wanted[key], atol=1e-5)
@@ -135,7 +134,7 @@ def test_saved_model_cli_shows_and_runs(exported, tmp_path, monkeypatch, capsys)
     shown = cli("show", "--dir", version, "--tag_set", "serve", "--signature_def", "serving_default")
     for line in ("inputs['slices']", "inputs['spacing_mm']", "outputs['labels']", "outputs['tumor_probability']"):
         assert line in shown
-    example = examples.load(exported[1] / export.EXTRA / "examples.npz")["uneven"]
+    example = examples.load_examples(exported[1] / export.EXTRA / "examples.npz")["uneven"]
     np.save(tmp_path / "slices.npy", example["slices"].astype(np.float32))
     np.save(tmp_path / "spacing.npy", example["spacing_mm"])
     inputs = f"slices={tmp_path / 'slices.npy'};spacing_mm={tmp_path / 'spacing.npy'}"
@@ -186,16 +185,16 @@ def test_neighbors_pixels_of_a_fixed_size_odds_and_views(more):
     config = Config().with_settings(settings.split())
     keras.utils.set_random_seed(1)
     loaded = ModelFile(build_model(config.model), config, GridSettings(16, 9.0), Path("model.keras"))
-    set_odds(loaded.model, config.prediction.odds)
+    set_class_odds(loaded.model, config.prediction.odds)
     if more == ENSEMBLE:
         other = config.with_settings(["odds=1,1,4", "width_factor=0.2"])
         with_it = ModelFile(build_model(other.model), other, loaded.grid, loaded.path)
-        set_odds(with_it.model, other.prediction.odds)
+        set_class_odds(with_it.model, other.prediction.odds)
         loaded = replace(loaded, others=(with_it,))
-    _, signatures = served_graph.build(loaded, make_contract(loaded))
+    _, signatures = tensorflow_graph.build_tensorflow_graph(loaded, make_contract(loaded))
     rng = np.random.default_rng(1)
     example = {"slices": rng.integers(-200, 400, (7, 30, 41)).astype(np.int16), "spacing_mm": np.full((7, 2), (6.0, 5))}
-    wanted = examples.answers(loaded, example)
+    wanted = examples.example_outputs(loaded, example)
     for name in ("serving_default", "heads"):
         made = signatures[name](
             slices=tf.constant(example["slices"], tf.float32), spacing_mm=tf.constant(example["spacing_mm"])
@@ -204,8 +203,8 @@ def test_neighbors_pixels_of_a_fixed_size_odds_and_views(more):
 
 
 def test_a_wrong_export_is_not_published(exported, tmp_path, monkeypatch):
-    monkeypatch.setattr(export.served_graph, "build", lambda *_: (tf.Module(), {}))  # quick
-    monkeypatch.setattr(export.serving_check, "check_saved_model", lambda folder: ["labels: 3 of 9 pixels differ"])
+    monkeypatch.setattr(tensorflow_graph, "build_tensorflow_graph", lambda *_: (tf.Module(), {}))  # quick
+    monkeypatch.setattr(export.verification, "check_saved_model", lambda folder: ["labels: 3 of 9 pixels differ"])
     with pytest.raises(InputError) as caught:
         export.export_saved_model(exported[0], tmp_path / "models")
     assert "3 of 9 pixels differ" in one_line(caught)

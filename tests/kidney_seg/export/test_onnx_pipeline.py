@@ -21,7 +21,7 @@ from kidney_seg.export import __main__ as export_command
 from kidney_seg.export import examples
 from kidney_seg.export import exporters as export
 from kidney_seg.model.attention_unet import build_model
-from kidney_seg.model.logit_adjustment import with_odds
+from kidney_seg.model.logit_adjustment import with_class_odds
 from kidney_seg.model.model_file import load_model, save_model
 from kidney_seg.serving import __main__ as serving
 
@@ -54,7 +54,7 @@ def test_without_tensorflow(exported, file, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == "[]"
-    wanted = examples.answers(loaded, example)
+    wanted = examples.example_outputs(loaded, example)
     with np.load(tmp_path / "made.npz") as made:
         assert_same_labels(made["labels"], wanted["labels"], three_classes(wanted))
         for name in ("kidney_probability", "tumor_probability"):
@@ -72,7 +72,7 @@ def test_without_tensorflow(exported, file, tmp_path):
 def test_neighbors_pixels_of_a_fixed_size_odds_and_views(more, tmp_path):
     config = Config().with_settings(f"size=16 width_factor=0.1 gates= input_slices=3 {more}".split())
     keras.utils.set_random_seed(1)
-    with with_odds(build_model(config.model), config.prediction.odds) as model:
+    with with_class_odds(build_model(config.model), config.prediction.odds) as model:
         save_model(model, config, GridSettings(16, 9.0), tmp_path / "model.keras")
     made = export.export_onnx(tmp_path / "model.keras", tmp_path / "model.onnx")  # compares the answers
     assert serving.main(["--check", str(made), "--model", str(tmp_path / "model.keras")]) == 0
@@ -83,7 +83,7 @@ def test_an_ensemble(tmp_path, capsys):
     for seed, (path, more) in enumerate(zip(paths, ([], ["width_factor=0.2", "odds=1,1,1"]), strict=True)):
         keras.utils.set_random_seed(seed)
         config = Config().with_settings(["size=16", "width_factor=0.1", "gates=", "odds=1,2,30", *more])
-        with with_odds(build_model(config.model), config.prediction.odds) as model:
+        with with_class_odds(build_model(config.model), config.prediction.odds) as model:
             save_model(model, config, GridSettings(16, 9.0), path)
     made = str(tmp_path / "both.onnx")
     assert export_command.main([paths[0], "--format", "onnx", "--out", made, "--ensemble", paths[1]]) == 0
@@ -91,7 +91,7 @@ def test_an_ensemble(tmp_path, capsys):
     card = {one.key: one.value for one in onnx.load(made).metadata_props}["model_card"]
     assert all(sha256_of(path) in card for path in paths)
     assert serving.main(["--check", made, "--ensemble", paths[1]]) == 2
-    assert "give --model, too" in capsys.readouterr().err
+    assert "requires --model" in capsys.readouterr().err
     assert serving.main(["--check", made, "--model", paths[0]]) == 1  # one of them alone says something else
     said = capsys.readouterr().out
     assert "was exported from another model" in said
@@ -129,7 +129,7 @@ def test_whole_or_not_at_all(exported, file, tmp_path, monkeypatch):
     properties = onnxruntime.InferenceSession(file).get_modelmeta().custom_metadata_map
     assert set(properties) == {"contract", "config", "model_card"} and "Not for diagnosis" in properties["model_card"]
     assert json.loads(properties["contract"])["input_slices"] == 1
-    monkeypatch.setattr(export.serving_check, "check_onnx", lambda path, wanted: ["labels: wrong"])
+    monkeypatch.setattr(export.verification, "check_onnx", lambda path, wanted: ["labels: wrong"])
     with pytest.raises(InputError, match="labels: wrong"):
         export.export_onnx(exported[0], tmp_path / "new.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from data_prep.split.sets import read_split
 from kidney_seg.config.presets import PRESETS
 from kidney_seg.config.run_config import Config
 from kidney_seg.model.attention_unet import build_model
-from kidney_seg.model.logit_adjustment import set_odds, with_odds
+from kidney_seg.model.logit_adjustment import set_class_odds, with_class_odds
 from kidney_seg.model.model_file import find_accepted, find_source, load_model, save_model
 from kidney_seg.predict import __main__ as predict
 from kidney_seg.predict.engines import open_predictor
@@ -41,13 +41,13 @@ def test_odds_are_those_of_the_probabilities(activation):
     else:
         odds = before / (1 - before) * ODDS
         expected = odds / (1 + odds)
-    with with_odds(model, ODDS):
+    with with_class_odds(model, ODDS):
         np.testing.assert_allclose(predict(NOISE), expected, atol=1e-6)
     for now, then in zip(model.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(now, then)
-    set_odds(model, ODDS)
+    set_class_odds(model, ODDS)
     np.testing.assert_allclose(predict(NOISE), expected, atol=1e-6)
-    set_odds(model, (1, 1, 1))
+    set_class_odds(model, (1, 1, 1))
     np.testing.assert_allclose(predict(NOISE), expected, atol=1e-6)
 
 
@@ -55,12 +55,12 @@ def test_odds_are_those_of_the_probabilities(activation):
 def test_a_prediction_with_other_odds_is_that_of_a_model_with_them(activation, tmp_path):
     config = Config().with_settings(["size=32", "width_factor=0.1", "odds=1,2,0.5", f"activation={activation}"])
     model = build_model(config.model)
-    with with_odds(model, config.prediction.odds):
+    with with_class_odds(model, config.prediction.odds):
         save_model(model, config, GridSettings(32), tmp_path / "model.keras")
     source = find_source(tmp_path / "model.keras")
     asked = replace(config.prediction, odds=ODDS)
     for settings in (config.prediction, asked):
-        with with_odds(model, settings.odds):
+        with with_class_odds(model, settings.odds):
             expected = make_predictor(model)(NOISE)
         np.testing.assert_allclose(open_predictor([source], settings)(NOISE), expected, atol=1e-5)
     write_cohort(tmp_path / "scans", cases=1, size=32, slices=8)

@@ -8,7 +8,7 @@ import pytest
 from support.threshold_model import SIZE, threshold_model
 
 from kidney_seg.config.prediction import FLIPS, PredictionConfig
-from kidney_seg.predict.ensemble import averaged, combined
+from kidney_seg.predict.ensemble import combined
 from kidney_seg.predict.predictor import Predictor, make_predictor
 
 pytestmark = pytest.mark.network
@@ -68,17 +68,21 @@ def test_a_part_with_its_margin_is_what_the_whole_says():
     np.testing.assert_array_equal(predictor(slices[:4], 0, 2), whole[:2])
 
 
+def averaged(networks, size: int, flips: str = "none"):
+    return combined([(one, (1, 1, 1)) for one in networks], PredictionConfig(flips=flips), "softmax", size)
+
+
 def plain(network) -> Predictor:
     return Predictor(network, 4, 1, 2, 3)
 
 
 def test_an_ensemble_is_the_mean_of_its_networks(noise):
     one, other = (make_predictor(threshold_model(kidney_hu=hu)) for hu in (50.0, 90.0))
-    both = Predictor(averaged([one.forward, other.forward]), SIZE, 1, 3, 16)(noise)
+    both = Predictor(averaged([one.forward, other.forward], SIZE), SIZE, 1, 3, 16)(noise)
     apart = np.abs(one(noise) - other(noise))
     assert apart.max() > 0.5  # they disagree
     np.testing.assert_allclose(both, (one(noise).astype(np.float64) + other(noise)) / 2, atol=1e-7)
-    assert averaged([one.forward]) is one.forward
+    np.testing.assert_array_equal(Predictor(averaged([one.forward], SIZE), SIZE, 1, 3, 16)(noise), one(noise))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +101,9 @@ def test_odds_are_those_of_the_average_whatever_the_models_have(activation, expe
         return np.tile(np.float32([0.7, 0.3, 0]), (*batch.shape[:3], 1))
 
     networks = [(sure, (1, 1, 4)), (blind, (1, 1, 1))]
-    made = combined(networks, PredictionConfig(odds=(1, 1, 8), flips="left_right"), activation)(np.zeros((2, 4, 4, 1)))
+    made = combined(networks, PredictionConfig(odds=(1, 1, 8), flips="left_right"), activation, 4)(
+        np.zeros((2, 4, 4, 1))
+    )
     np.testing.assert_allclose(made, np.broadcast_to(expected, made.shape), rtol=1e-6)
 
 
@@ -110,7 +116,7 @@ def test_flips_are_taken_back_and_averaged(flips, share):
         return made
 
     slices = np.full((1, 4, 4), 1, np.int16)
-    made = plain(averaged([corner], flips))(slices)[0, ..., 1]
+    made = plain(averaged([corner], 4, flips))(slices)[0, ..., 1]
     corners = [made[0, 0], made[0, 3], made[3, 0], made[3, 3]]
     np.testing.assert_allclose(corners, np.broadcast_to(share, 4))
     assert np.isclose(made.sum(), 1)  # nothing elsewhere
@@ -120,4 +126,6 @@ def test_a_network_that_knows_no_sides_is_the_same_with_all_flips(noise):
     network = make_predictor(threshold_model()).forward
     expected = Predictor(network, SIZE, 1, 3, 16)(noise)
     for flips in FLIPS:
-        np.testing.assert_allclose(Predictor(averaged([network], flips), SIZE, 1, 3, 16)(noise), expected, atol=1e-6)
+        np.testing.assert_allclose(
+            Predictor(averaged([network], SIZE, flips), SIZE, 1, 3, 16)(noise), expected, atol=1e-6
+        )

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep.geometry.network_grid import AIR_HU
-from kidney_seg.config.prediction import FLIPS
-from kidney_seg.predict.ensemble import averaged
-from kidney_seg.predict.test_time_augmentation import shares, views_of
+from data_prep.geometry.resampling import AIR_HU
+from kidney_seg.config.prediction import FLIPS, PredictionConfig
+from kidney_seg.predict.ensemble import combined
+from kidney_seg.predict.test_time_augmentation import total_coverage, tta_views
 
 SIZE = 32
 INNER = slice(6, -6)
@@ -20,7 +20,7 @@ def slices(channels: int = 2) -> np.ndarray:
 
 
 def view(zoom: float, flips: str = "none"):
-    return views_of(flips, (1.0, zoom), SIZE)[-1]
+    return tta_views(flips, (1.0, zoom), SIZE)[-1]
 
 
 @pytest.mark.parametrize(("zoom", "resized"), [(1.25, 40), (1.5, 48), (0.75, 24), (0.5, 16)])
@@ -31,7 +31,7 @@ def test_resized_as_tensorflow_does_it(zoom, resized):
         expected = tf.image.resize_with_crop_or_pad(expected, SIZE, SIZE)
     else:
         expected = tf.image.resize_with_crop_or_pad(expected - AIR_HU, SIZE, SIZE) + AIR_HU
-    np.testing.assert_allclose(view(zoom).there(batch), expected, atol=2e-3)
+    np.testing.assert_allclose(view(zoom).apply(batch), expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("flips", FLIPS)
@@ -40,18 +40,18 @@ def test_comes_back_to_where_it_was(zoom, flips):
     # linear interpolation keeps ramps as they are, but for the ends
     ramps = np.stack(np.indices((SIZE, SIZE)), axis=-1)[None].astype(np.float32)
     one = view(zoom, flips)
-    back = one.back(one.there(ramps))
+    back = one.invert(one.apply(ramps))
     np.testing.assert_allclose(back[:, INNER, INNER], ramps[:, INNER, INNER], atol=1e-3)
 
 
 def test_a_view_counts_as_far_as_it_reaches():
     one = view(1.25)
-    share = one.share[..., 0]
-    np.testing.assert_allclose(one.back(np.ones((1, SIZE, SIZE, 1), np.float32))[0, ..., 0], share, atol=1e-6)
+    share = one.coverage[..., 0]
+    np.testing.assert_allclose(one.invert(np.ones((1, SIZE, SIZE, 1), np.float32))[0, ..., 0], share, atol=1e-6)
     assert (share[4:-4, 4:-4] == 1).all()  # 32 / 1.25 = 25.6 pixels are seen
     assert not share[:3].any() and not share[:, -3:].any()
-    np.testing.assert_allclose(view(0.75).share, 1, atol=1e-6)
-    np.testing.assert_allclose(shares(views_of("both", (1.0, 0.75), SIZE)), 8, atol=1e-5)
+    np.testing.assert_allclose(view(0.75).coverage, 1, atol=1e-6)
+    np.testing.assert_allclose(total_coverage(tta_views("both", (1.0, 0.75), SIZE)), 8, atol=1e-5)
 
 
 def test_probabilities_stay_probabilities_and_lie_where_the_slices_say():
@@ -61,10 +61,11 @@ def test_probabilities_stay_probabilities_and_lie_where_the_slices_say():
 
     batch = np.zeros((1, SIZE, SIZE, 1), np.float32)
     batch[0, 9:15, 18:26], batch[0, 0, 0] = 200, 200  # one of them where an enlarged slice does not reach
-    made = averaged([bright, bright], "both", (0.8, 1.0, 1.25))(batch)
+    both = PredictionConfig(flips="both", zooms=(0.8, 1.0, 1.25))
+    made = combined([(bright, (1, 1))] * 2, both, "softmax", SIZE)(batch)
     np.testing.assert_allclose(made.sum(axis=-1), 1, atol=1e-6)
     np.testing.assert_array_equal(made[0, 4:, 4:, 1] > 0.5, batch[0, 4:, 4:, 0] > 100)
     assert made[0, 0, 0, 1] > 0.5
     seen = []
-    averaged([lambda one: seen.append(one) or bright(one)], "none", (1.0,))(batch)
+    combined([(lambda one: seen.append(one) or bright(one), (1, 1))], PredictionConfig(), "softmax", SIZE)(batch)
     assert len(seen) == 1 and seen[0] is batch  # without views nothing is touched

@@ -73,7 +73,7 @@ def patient(tmp_path_factory, exported):
     assert predict.main([str(exported[0]), str(image), "--out", str(root / "labels.nii.gz"), "--no-postprocess"]) == 0
     volume, labels = read_volume(image), read_labels(root / "labels.nii.gz").voxels
     spacing_mm = np.tile(volume.spacing_mm[1:], (len(labels), 1))
-    answers = examples.answers(load_model(exported[0]), {"slices": volume.voxels, "spacing_mm": spacing_mm})
+    answers = examples.example_outputs(load_model(exported[0]), {"slices": volume.voxels, "spacing_mm": spacing_mm})
     return image, labels, three_classes(answers)
 
 

@@ -1,0 +1,59 @@
+"""TensorFlow's operations for `data_prep.geometry.resampling`, inside a served graph."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import tensorflow as tf
+
+from data_prep.geometry.resampling import ArrayOps
+
+
+class _TensorFlow:
+    """TensorFlow, and what it lacks or calls otherwise; weights: per slice, as (first source pixels, values)."""
+
+    clip: Any = staticmethod(tf.clip_by_value)
+    max: Any = staticmethod(tf.reduce_max)
+    all: Any = staticmethod(tf.reduce_all)
+    astype: Any = staticmethod(tf.cast)
+    flip: Any = staticmethod(tf.reverse)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(tf, name)
+
+    def shape(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.shape(x, tf.int64)
+
+    def arange(self, count: tf.Tensor) -> tf.Tensor:
+        return tf.range(tf.cast(count, tf.int64))
+
+    def sum(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(x, -1, keepdims=True)
+
+    def take(self, x: tf.Tensor, indices: Any, axis: int) -> tf.Tensor:
+        return tf.gather(x, indices, axis=axis)
+
+    def weights(self, first: tf.Tensor, values: tf.Tensor, n_from: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return first, values
+
+    def resample_rows(self, planes: tf.Tensor, weights: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        # a product of matrices would add in another order, and the rounding to whole HU would sometimes differ
+        first, values = weights
+        last, known = tf.shape(planes, tf.int64)[1] - 1, tf.TensorShape([None, None, *planes.shape[2:]])
+
+        def add(number: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            row = tf.gather(planes, tf.minimum(first + number, last), axis=1, batch_dims=1)
+            return number + 1, total + row * tf.gather(values, number, axis=-1)[..., None, None]
+
+        zeros = tf.zeros(tf.concat([tf.shape(first), tf.shape(planes)[2:]], 0))
+        _, total = tf.while_loop(
+            lambda number, _: number < tf.shape(values, tf.int64)[-1],
+            add,
+            (np.int64(0), tf.ensure_shape(zeros, known)),
+            shape_invariants=(tf.TensorShape([]), known),
+        )
+        return total
+
+
+TENSORFLOW = cast(ArrayOps, _TensorFlow())
