@@ -15,20 +15,20 @@ from data_prep.cli import run_command
 
 COMMANDS = {
     "data_prep.phantom": "simulate patients, or CT around real label maps",
-    "data_prep.check": "name what is amiss in a folder of cases or in a cache",
+    "data_prep.check": "report problems in a folder of cases or in a cache",
     "data_prep.dicom": "list the series in a folder of DICOM files",
-    "data_prep.build": "make the HDF5 cache of a folder of cases",
-    "data_prep.split": "divide the patients into train, selection and test set",
+    "data_prep.build": "build the HDF5 cache of a folder of cases",
+    "data_prep.split": "divide the patients into training, validation and test set",
     "kidney_seg.model": "show the network level by level, or draw it",
     "kidney_seg.progressive": "train in rounds and score the test patients; without data, the demo",
-    "kidney_seg.watch": "show where a training is",
-    "kidney_seg.report": "write the page about a run or an evaluation",
-    "kidney_seg.compare": "put finished runs side by side, by patient",
-    "kidney_seg.threshold": "find the distance of the post-processing on the selection patients",
+    "kidney_seg.watch": "show the progress of a training",
+    "kidney_seg.report": "write the HTML report of a run or an evaluation",
+    "kidney_seg.compare": "compare finished runs, patient by patient",
+    "kidney_seg.threshold": "find the best distance of the post-processing on the validation patients",
     "kidney_seg.predict": "segment scans",
     "kidney_seg.postprocess": "remove objects far from both kidneys from label files",
     "kidney_seg.evaluate": "score label files against the truth: Table 1",
-    "kidney_seg.export": "make the model that TF Serving takes, or an ONNX file",
+    "kidney_seg.export": "export a model for TF Serving, or as an ONNX file",
     "kidney_seg.serving": "segment a scan with a served model, or check an export",
 }
 SHORT = {module.partition(".")[2]: module for module in COMMANDS}
