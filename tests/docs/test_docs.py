@@ -1,4 +1,4 @@
-"""The README and the tutorial do what they say, and every command of the docs has the options that stand there."""
+"""The commands of README and tutorial run, and commands, options and names in all docs exist."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import griffe
 import pytest
 from support.dicom_files import random_hu, save_slices, slices_of
 
@@ -19,9 +20,9 @@ TINY = (
     "size=32 width_factor=0.25 decoder=inline batch_norm_momentum=0.9 gates= multi_scale_input=false"
     " deep_supervision=false cross_entropy=0.5 peak_rate=0.01 starts=1 start_steps=60 max_rounds=0 retries=0"
 ).split()
-FEWER = ["start_steps=4"]  # where what is found does not count
+FEWER = ["start_steps=4"]  # where the result does not matter
 
-TRAINED = 0  # which block of the README trains RUN, on which the later ones go on
+TRAINED = 0  # the block of the README that trains RUN, which later blocks use
 
 
 def blocks(text: str, language: str = "sh") -> list[str]:
@@ -29,7 +30,7 @@ def blocks(text: str, language: str = "sh") -> list[str]:
 
 
 def commands(block: str) -> list[list[str]]:
-    """Return the lines of a block as words: continued lines joined, comments gone."""
+    """Return the lines of a block as words, with continued lines joined, without comments."""
     return [words for line in block.replace("\\\n", " ").splitlines() if (words := shlex.split(line, comments=True))]
 
 
@@ -38,11 +39,13 @@ INLINE = [
     shlex.split(found)
     for found in re.findall(r"`(python -m [^`]+)`", (ROOT / "README.md").read_text(encoding="utf-8").replace("\n", " "))
 ]
+# the changelog also names what no longer exists
+NAMING = [page for page in TEXTS if page.name != "CHANGELOG.md"]
 MODULES = [block for block in README if "python -m" in block]
 
 
 def play(words: list[str], server: str = "", steps: list[str] = FEWER) -> None:
-    """Run one command in the current folder, made tiny; what needs a person or a host is looked at only."""
+    """Run one command in the current folder with tiny settings; what needs a person or a host is only checked."""
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         return
@@ -73,19 +76,19 @@ def play(words: list[str], server: str = "", steps: list[str] = FEWER) -> None:
     if module == "data_prep.phantom":
         arguments += ["--cases", "3" if "--labels" in arguments else "8", "--size", "32"]
     if module == "data_prep.check":
-        assert load_command(module).main(arguments) in (0, 1)  # small phantoms are no whole scans
+        assert load_command(module).main(arguments) in (0, 1)  # small phantoms are not whole scans
         return
     if module == "kidney_seg.progressive":
-        # 1: all starts collapsed, as some do in 60 steps; the command did its work all the same
+        # 1: all starts collapsed, which happens in 60 steps; the command itself worked
         assert load_command(module).main(_short(arguments, steps)) in (0, 1), " ".join(words)
         return
     assert load_command(module).main(arguments) == 0, " ".join(words)
 
 
 def _short(arguments: list[str], steps: list[str]) -> list[str]:
-    """Return the words of a training that takes seconds; of the demo only the settings are shown.
+    """Return the words of a training that takes seconds; the demo only shows its settings.
 
-    What is tiny comes last, and so overrules the settings that stand there. A repeated run is as tiny as it was.
+    The tiny settings come last and override those of the command. A reproduced run has the settings of its manifest.
     """
     if "--reproduce" in arguments:
         return arguments
@@ -94,18 +97,18 @@ def _short(arguments: list[str], steps: list[str]) -> list[str]:
 
 
 def _in_a_study(data, index) -> None:
-    """Give a slice what a DICOM Segmentation refers to."""
+    """Set the attributes of a slice that a DICOM Segmentation refers to."""
     data.FrameOfReferenceUID = "1.2.3.4"
     data.SeriesNumber = 4
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with all that the README takes as given, under its names, in which the first block was played."""
+    """A folder with all inputs of the README under their names, in which the first block ran."""
     root = tmp_path_factory.mktemp("readme")
     cases = write_cohort(root / "KITS", cases=8, size=32, slices=8)
     shutil.copytree(root / "KITS", root / "SLICES")
-    for case in cases[:3]:  # of other patients than the slices
+    for case in cases[:3]:  # label maps of other patients than the slices
         shutil.copytree(case, root / "LABELS" / f"case_001{case.name[-2:]}")
     for name in ("DIR/imagesTr", "DIR/labelsTr", "IN"):
         (root / name).mkdir(parents=True)
@@ -130,13 +133,13 @@ def folder(tmp_path_factory):
 def test_every_command_of_the_readme(number, folder, tmp_path, monkeypatch):
     here = tmp_path / "here"
     shutil.copytree(folder, here)
-    for left in here.glob("labels.*"):  # of the block before
-        left.unlink()
+    for path in here.glob("labels.*"):  # written by the first block
+        path.unlink()
     if "PREDICTIONS" not in README[number]:
         shutil.rmtree(here / "PREDICTIONS", ignore_errors=True)
     monkeypatch.chdir(here)
     running, address = None, ""
-    for words in commands(README[number]):  # it trains anew what the first block has trained
+    for words in commands(README[number]):  # trains again what the first block trained
         if words[2:3] == ["kidney_seg.progressive"]:
             shutil.rmtree(here / words[words.index("--out") + 1], ignore_errors=True)
     for words in commands(README[number]):
@@ -171,15 +174,15 @@ def test_the_tutorial_from_its_first_line_to_its_last(tmp_path, monkeypatch):
         play(words)
     ran = [words[2] for words in played if words[:2] == ["python", "-m"]]
     assert len(ran) == text.count("\npython -m ") and "kidney_seg.evaluate" in ran
-    for name in ("run/report.html", "labels.nii.gz", "labels.json"):  # what its text promises
+    for name in ("run/report.html", "labels.nii.gz", "labels.json"):  # named in its text
         assert f"`{name}`" in text and Path(name).is_file()
 
 
 def documented() -> list[tuple[str, ...]]:
-    """Return the project's commands in all texts but the README, as words, each once."""
+    """Return the project's commands in all texts, as words, each once."""
     found = []
     for page in TEXTS:
-        text = re.sub(r"^   ", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)  # of lists
+        text = re.sub(r"^   ", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)  # in lists
         for block in blocks(text, "(?:sh)?"):
             for line in block.replace("\\\n", " ").splitlines():
                 if re.match(r"python -m (data_prep|kidney_seg)", line) and "[--" not in line and "..." not in line:
@@ -193,8 +196,28 @@ def test_options_of_documented_commands_exist(words, monkeypatch):
         assert main(list(words[3:])) == 0
         return
     module = load_command(words[2])
-    monkeypatch.setattr("data_prep.cli.run_command", lambda body: 0)  # the words are read, nothing is done
+    monkeypatch.setattr("data_prep.cli.run_command", lambda body: 0)  # options are parsed, nothing runs
     assert module.main(list(words[3:])) == 0
+
+
+@pytest.fixture(scope="module")
+def packages():
+    """The names of both packages, read from source, since importing them loads TensorFlow."""
+    loader = griffe.GriffeLoader(search_paths=[ROOT])
+    for name in ("kidney_seg", "data_prep"):
+        loader.load(name)
+    return loader.modules_collection
+
+
+@pytest.mark.parametrize("page", NAMING, ids=lambda page: page.name)
+def test_names_and_paths_in_texts_exist(page, packages):
+    spans = re.findall(r"`([^`\n]+)`|^::: (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    text = "\n".join(a or b for a, b in spans)
+    for name in set(re.findall(r"(?<![\w./-])(?:kidney_seg|data_prep)(?:\.[a-zA-Z_]\w*)+", text)):
+        found = packages[name]  # KeyError if it does not exist
+        assert not found.is_alias or found.final_target
+    paths = re.findall(r"(?<![\w./-])(?:kidney_seg|data_prep|tests|benchmarks)/[\w/]*(?:\.\w+)?(?![\w<])", text)
+    assert [path for path in set(paths) if not (ROOT / path).exists()] == []
 
 
 def test_commands_are_listed(capsys):

@@ -1,4 +1,4 @@
-"""The docs build without a warning, no link in them leads nowhere, and every page has an example."""
+"""The docs build without a warning, their links work, and every page has an example."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def prose(path: Path) -> str:
 
 
 def dead_links(path: Path) -> list[str]:
-    """Return the links of a text to files that are not there, and to headings that their file does not have."""
+    """Return the links of a text to files or headings that do not exist."""
     dead = []
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
         parts = urlsplit(target)
@@ -46,7 +46,7 @@ def dead_links(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", [*TEXTS, *sorted(ROOT.glob("notebooks/*.ipynb"))], ids=lambda path: path.name)
-def test_links_of_texts_lead_somewhere(path):
+def test_links_of_texts_work(path):
     assert dead_links(path) == []
 
 
@@ -59,14 +59,14 @@ def test_dead_links_are_found(tmp_path):
     assert dead_links(tmp_path / "page.md") == ["gone.md", "other.md#no-heading", "#two-words-here"]
 
 
-def test_pages_that_the_code_names_are_there():
+def test_pages_that_the_code_names_exist():
     sources = [*ROOT.glob("kidney_seg/**/*.py"), *ROOT.glob("data_prep/**/*.py")]
     named = {name for path in sources for name in re.findall(r"\bdocs/[\w/]+\.md", path.read_text(encoding="utf-8"))}
     assert len(named) > 5 and [name for name in named if not (ROOT / name).is_file()] == []
 
 
 def has_example(text: str) -> bool:
-    """Whether a page shows a command or Python that can be run, or docstrings, which have their own."""
+    """Whether a page shows a command or Python code that can be run, or docstrings, which have their own examples."""
     blocks_of_code = "".join(re.findall(r"^ *```.*?^ *```|^    [^\n]+\n", text, re.MULTILINE | re.DOTALL))
     to_be_run = r"^ *(python -m |make |kidney-seg |import |from [\w.]+ import )"
     return bool(re.search(to_be_run, blocks_of_code, re.MULTILINE)) or "\n::: " in text
@@ -77,8 +77,8 @@ def test_no_page_without_an_example(page):
     assert has_example(page.read_text(encoding="utf-8"))
 
 
-def test_a_diagram_is_no_example():
-    assert not has_example("# Page\n\n```\nbox --> box\n```\n\nimport is a word, python -m too.\n")
+def test_a_diagram_is_not_an_example():
+    assert not has_example("# Page\n\n```\nbox --> box\n```\n\nimport is a word, python -m also.\n")
 
 
 class _Page(html.parser.HTMLParser):
@@ -109,7 +109,7 @@ def site(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_site_has_no_dead_link_and_asks_no_other_host(site):
+def test_site_has_no_dead_link_and_loads_nothing_from_other_hosts(site):
     pages = {path: _Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html") if path.name != "404.html"}
     assert len(pages) >= len(PAGES)
     for path, page in pages.items():
@@ -129,7 +129,7 @@ def test_site_has_no_dead_link_and_asks_no_other_host(site):
 
 
 @pytest.mark.slow
-def test_reference_holds_the_docstrings(site):
+def test_reference_contains_the_docstrings(site):
     text = (site / "reference" / "python.html").read_text(encoding="utf-8")
     for name in ("focal_tversky", "read_volume", "predict_volume", "remove_distant_objects", "evaluate_folders"):
         assert name in text
