@@ -31,6 +31,7 @@ lint: .venv/ready
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY:python=lint-imports) --no-logo
+	@! grep -rnE -f lint/phrases.txt --include='*.py' --include='*.md' data_prep kidney_seg benchmarks docs *.md  # plain words
 
 bench: .venv/bench  ## speed, beside PyTorch and plain copies
 	$(PY) -m benchmarks

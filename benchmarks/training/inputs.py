@@ -16,7 +16,7 @@ from benchmarks.training.step import TINY
 
 WORK = (
     "batches of `training_dataset` from a cache of simulated patients, discarded at once; copy: the bytes of all"
-    " these batches by numpy, one thread; training: steps on one batch that is there already, in the same turns"
+    " these batches by numpy, one thread; training: steps on one batch in memory, in the same turns"
 )
 STILL = "shift=0 scale=0 rotation_deg=0 flip=0 contrast=0 brightness_hu=0".split()
 PATIENTS, QUICK_PATIENTS = 12, 3

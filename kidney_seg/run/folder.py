@@ -103,7 +103,7 @@ class RunFolder:
         """Load what `save_weights` wrote. InputError if the file is missing or damaged."""
         path = self.root / record.weights
         if not is_whole(path, record.sha256):
-            raise InputError("missing or damaged (checksum); run the same command again to train it anew", path=path)
+            raise InputError("missing or damaged (checksum); run the same command again to train it again", path=path)
         model.load_weights(path)
 
     def take_back_damaged(self, warm_start: str, log: Callable[[str], None]) -> None:

@@ -66,7 +66,7 @@ def request_with_retries(
     policy: RetryPolicy,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, list[bytes]]:
-    """Send a request, again if it may succeed later; InputError, in one line, if it fails for good."""
+    """Send a request, again if it may succeed later; InputError, in one line, if it fails permanently."""
     for attempt in range(policy.retries + 1):
         try:
             return transport.request(signature, inputs, policy.timeout_s)
@@ -137,7 +137,7 @@ def segment(
 ) -> tuple[np.ndarray, Contract]:
     """Return a volume's labels, uint8 [z, y, x], without post-processing, and the contract of the model.
 
-    voxels: int16 HU [z, y, x] in axial order. InputError, in one line, if a request fails for good, or if the server
+    voxels: int16 HU [z, y, x] in axial order. InputError, in one line, if a request fails permanently, or if the server
     changes its model before the last one.
     """
     check(concurrent_requests >= 1, "in flight", concurrent_requests, "at least 1 request at a time")

@@ -51,7 +51,7 @@ def segment_file(
         settings: of the post-processing; None: the served model's.
 
     Raises:
-        InputError: the image cannot be read, or a request fails for good.
+        InputError: the image cannot be read, or a request fails permanently.
     """
     from data_prep.volume import read_volume, write_labels
     from kidney_seg.predict.predictor import finish_labels
