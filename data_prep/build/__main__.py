@@ -21,41 +21,21 @@ def make_parser() -> argparse.ArgumentParser:
         "(the others are built).",
         epilog="example: python -m data_prep.build kits23/dataset --cache data/cache --jobs 4",
     )
-    parser.add_argument("source", metavar="DIR", help="folder of case folders, or one case folder")
-    parser.add_argument("--cache", metavar="CACHE", required=True, help="folder to write to; made if absent")
-    parser.add_argument(
-        "--images",
-        metavar="PATTERN",
-        help="where the images are, such as 'imagesTr/{case}_0000.nii.gz' (default: the KiTS layout)",
-    )
-    parser.add_argument(
-        "--labels", metavar="PATTERN", help="where the labels are, such as 'labelsTr/{case}.nii.gz' (with --images)"
-    )
-    parser.add_argument(
-        "--size", metavar="N", type=int, default=256, help="pixels per side, a multiple of 16 (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--pixel-mm",
-        metavar="MM",
-        type=float,
-        help="fixed pixel size, cropping or padding around the center (default: the whole field of view fits)",
-    )
-    parser.add_argument("--jobs", metavar="N", type=int, default=1, help="processes (default: %(default)s)")
-    parser.add_argument("--rebuild", action="store_true", help="remake a cache of other settings, or another source")
-    parser.add_argument(
-        "--pseudonyms",
-        action="store_true",
-        help="name cases and patients after their images' hashes; only CACHE/sources.json then identifies them",
-    )
-    parser.add_argument(
-        "--shard",
-        metavar="I/N",
-        help="build only part I of N of the cases, I from 0; other parts may be built at the same time, anywhere with "
-        "the same folders, and the last one writes the manifest",
-    )
-    parser.add_argument(
-        "--scheduler", metavar="ADDRESS", help="build on the workers of this Dask scheduler, such as tcp://node1:8786"
-    )
+    add = parser.add_argument
+    add("source", metavar="DIR", help="folder of case folders, or one case folder")
+    add("--cache", metavar="CACHE", required=True, help="folder to write to; made if absent")
+    add("--images", metavar="PATTERN", help="such as 'imagesTr/{case}_0000.nii.gz' (default: the KiTS layout)")
+    add("--labels", metavar="PATTERN", help="such as 'labelsTr/{case}.nii.gz', only with --images")
+    add("--size", metavar="N", type=int, default=256, help="pixels per side, multiple of 16 (default: %(default)s)")
+    add("--pixel-mm", metavar="MM", type=float, help="fixed pixel size (default: the whole field of view fits)")
+    add("--jobs", metavar="N", type=int, default=1, help="processes (default: %(default)s)")
+    add("--rebuild", action="store_true", help="remake a cache of other settings, or another source")
+    words = "name cases and patients after their images' hashes; only CACHE/sources.json then identifies them"
+    add("--pseudonyms", action="store_true", help=words)
+    words = "build only part I of N of the cases, I from 0; the last part to finish writes the manifest"
+    add("--shard", metavar="I/N", help=words)
+    words = "build on the workers of this Dask scheduler, such as tcp://node1:8786"
+    add("--scheduler", metavar="ADDRESS", help=words)
     return parser
 
 

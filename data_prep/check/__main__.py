@@ -21,21 +21,14 @@ def make_parser() -> argparse.ArgumentParser:
         "All codes: docs/howto/data_check.md.",
         epilog="example: python -m data_prep.check kits23/dataset --json report.json --jobs 4",
     )
-    parser.add_argument("folder", metavar="DIR", help="folder of cases, one case folder, or a cache")
-    parser.add_argument(
-        "--images",
-        metavar="PATTERN",
-        help="where the images are, such as 'imagesTr/{case}_0000.nii.gz' (default: the KiTS layout)",
-    )
-    parser.add_argument(
-        "--labels", metavar="PATTERN", help="where the labels are, such as 'labelsTr/{case}.nii.gz' (with --images)"
-    )
-    parser.add_argument("--json", metavar="FILE", help="also write all findings and the facts of every case")
-    parser.add_argument(
-        "--size", metavar="N", type=int, default=256, help="pixels per side of a future cache (default: %(default)s)"
-    )
-    parser.add_argument("--cache", metavar="CACHE", help="where it would be written (default: the disk of DIR)")
-    parser.add_argument("--jobs", metavar="N", type=int, default=1, help="processes (default: %(default)s)")
+    add = parser.add_argument
+    add("folder", metavar="DIR", help="folder of cases, one case folder, or a cache")
+    add("--images", metavar="PATTERN", help="such as 'imagesTr/{case}_0000.nii.gz' (default: the KiTS layout)")
+    add("--labels", metavar="PATTERN", help="such as 'labelsTr/{case}.nii.gz', only with --images")
+    add("--json", metavar="FILE", help="also write all findings and the facts of every case")
+    add("--size", metavar="N", type=int, default=256, help="pixels per side of a future cache (default: %(default)s)")
+    add("--cache", metavar="CACHE", help="where it would be written (default: the disk of DIR)")
+    add("--jobs", metavar="N", type=int, default=1, help="processes (default: %(default)s)")
     return parser
 
 

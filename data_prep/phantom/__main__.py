@@ -26,53 +26,26 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument_group("cohort").add_argument
     add("--out", required=True, metavar="DIR", help="folder to write to: new, empty, or of the same cohort")
-    add(
-        "--labels",
-        metavar="DIR",
-        help="folder of real label maps, case_NNNNN/segmentation.nii.gz: the patients get their kidneys, tumors and "
-        "names (default: the anatomy is simulated)",
-    )
-    add(
-        "--looks",
-        type=int,
-        metavar="N",
-        help="with --labels: appearances per label map, case_00000_look0 and so on, one patient to a split "
-        "(default: one, under the label map's name)",
-    )
+    add("--labels", metavar="DIR", help="real label maps: patients get their kidneys, tumors and names (default: none)")
+    add("--looks", type=int, metavar="N", help="with --labels: appearances per label map, NAME_look0, ... (default: 1)")
     add("--without", metavar="CACHE", help="with --labels: exclude the patients of CACHE, such as those to be tested")
-    add(
-        "--cases",
-        type=int,
-        metavar="N",
-        help=f"number of patients (default: {CASES}); with --labels, of label maps (default: all)",
-    )
+    add("--cases", type=int, metavar="N", help=f"patients (default: {CASES}); with --labels, label maps (default: all)")
     add("--seed", type=int, default=0, metavar="S", help="the same seed gives the same voxels (default: %(default)s)")
     add("--jobs", type=int, default=1, metavar="N", help="processes (default: %(default)s)")
 
     add = parser.add_argument_group("images").add_argument
     add("--size", type=int, metavar="N", help=f"pixels per side (default: {SIZE}; with --labels, the label maps' own)")
     add("--slices", type=int, metavar="N", help=f"slices per patient, not with --labels (default: {SLICES})")
-    add(
-        "--thickness-mm",
-        type=float,
-        metavar="MM",
-        help="slice thickness; with --labels, slices are merged to it (default: as many slices as --slices, or the "
-        "label maps' own)",
-    )
+    add("--thickness-mm", type=float, metavar="MM", help="of the slices; with --labels, slices are merged to it")
     add("--noise", type=float, metavar="HU", help="standard deviation of the noise (default: drawn per patient)")
 
     add = parser.add_argument_group("patients").add_argument
     add("--hard", action="store_true", help="contrast, sizes and distractors as varied as KiTS")
-    add(
-        "--wild",
-        action="store_true",
-        help="domain randomization, for pretraining: gray values, contrast agent, sharpness and noise vary far more "
-        "than between scanners; instead of --hard, not with --contrast",
-    )
+    add("--wild", action="store_true", help="domain randomization, for pretraining; not with --hard or --contrast")
     add(
         "--contrast",
         metavar="HU[:HU]",
-        help="how much darker than the kidney every tumor is, or a range (default: drawn per patient)",
+        help="tumor darker than kidney by this, or a range (default: drawn per patient)",
     )
     for option, words in (
         ("--small", "whose tumor is at most a ball of 4 cm (34 mL) (default: as in KiTS)"),

@@ -19,19 +19,14 @@ def make_parser() -> argparse.ArgumentParser:
         "with --folds CACHE/folds/fold0.json and so on, in which every patient is tested once.",
         epilog="example: python -m data_prep.split data/cache --fractions 0.7 0.1 0.2 --seed 1",
     )
-    parser.add_argument("cache", metavar="CACHE", help="folder made by python -m data_prep.build")
-    parser.add_argument(
-        "--fractions",
-        type=float,
-        nargs=3,
-        default=FRACTIONS,
-        metavar=("TRAIN", "VALIDATION", "TEST"),
-        help="shares of the patients, sum 1; with --folds N test has 1 / N, and the rest is divided in the proportion "
-        "of the first two (default: 0.7 0.1 0.2)",
-    )
-    parser.add_argument("--folds", type=int, metavar="N", help="N splits for cross-validation (default: one split)")
-    parser.add_argument("--seed", type=int, metavar="S", default=0, help="of the shuffling (default: %(default)s)")
-    parser.add_argument("--force", action="store_true", help="replace an existing split, or folds")
+    add = parser.add_argument
+    add("cache", metavar="CACHE", help="folder made by python -m data_prep.build")
+    names = ("TRAIN", "VALIDATION", "TEST")
+    words = "shares of the patients, sum 1; with --folds, TEST is 1 / N (default: 0.7 0.1 0.2)"
+    add("--fractions", type=float, nargs=3, default=FRACTIONS, metavar=names, help=words)
+    add("--folds", type=int, metavar="N", help="N splits for cross-validation (default: one split)")
+    add("--seed", type=int, metavar="S", default=0, help="of the shuffling (default: %(default)s)")
+    add("--force", action="store_true", help="replace an existing split, or folds")
     return parser
 
 
