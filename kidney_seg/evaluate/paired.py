@@ -108,7 +108,5 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
     rows = content.get("cases") if isinstance(content, dict) else None
     needed = {"case", "patient", "kidney_ml", "tumor_ml"}
     if not isinstance(rows, list) or not all(isinstance(row, dict) and needed <= set(row) for row in rows):
-        raise InputError(
-            "is no file of scores (no list of cases); expected a scores.json of evaluate or of a run", path=path
-        )
+        raise InputError("is no file of scores (no list of cases); expected a scores.json of evaluate", path=path)
     return rows

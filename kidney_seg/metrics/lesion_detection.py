@@ -62,14 +62,8 @@ def detect(truth_mask: np.ndarray, predicted_mask: np.ndarray, spacing_mm: Seque
         found = hit >= HIT_IOU * (size + own - hit)
         if found:
             explained |= touching
-        lesions.append(
-            Lesion(
-                diameter_mm=largest_diameter_mm(truth == number, spacing_mm),
-                volume_ml=size * voxel_ml(spacing_mm),
-                found=bool(found),
-                dice=2 * hit / (size + own),
-            )
-        )
+        diameter_mm = largest_diameter_mm(truth == number, spacing_mm)
+        lesions.append(Lesion(diameter_mm, size * voxel_ml(spacing_mm), found=bool(found), dice=2 * hit / (size + own)))
     return lesions, int(np.count_nonzero(predicted_voxels[~explained]))
 
 
