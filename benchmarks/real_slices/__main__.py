@@ -7,18 +7,9 @@ import itertools
 import sys
 from pathlib import Path
 
+from benchmarks.real_slices import training
 from benchmarks.real_slices.arms import find_arms
 from benchmarks.real_slices.results import area_table, collect, table
-from benchmarks.real_slices.training import (
-    FOLDS,
-    TEACHER_SEED,
-    cohort_cache,
-    predict_together,
-    prepare,
-    run_folder,
-    score,
-    train_arm,
-)
 from data_prep.cache.manifest import read_manifest
 from data_prep.cli import command
 from data_prep.errors import InputError
@@ -49,7 +40,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--against", metavar="NAME", default="paper", help="arm that the others are compared with (default: paper)"
     )
-    parser.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)), metavar="K", help="(default: all)")
+    parser.add_argument(
+        "--folds", nargs="+", type=int, default=list(range(training.FOLDS)), metavar="K", help="(default: all)"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="S", help="(default: 0)")
     parser.add_argument(
         "--together", action="store_true", help="also average the networks of all --seeds, as a further arm (xN)"
@@ -72,8 +65,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> int:
     """Train what is missing, per fold and arm, and print the results of all finished folds."""
     folds = [1] if options.quick else options.folds
-    if not all(0 <= fold < FOLDS for fold in folds):
-        raise InputError(f"--folds {' '.join(map(str, folds))}: expected numbers from 0 to {FOLDS - 1}")
+    if not all(0 <= fold < training.FOLDS for fold in folds):
+        raise InputError(f"--folds {' '.join(map(str, folds))}: expected numbers from 0 to {training.FOLDS - 1}")
     arms = find_arms(options.arms, options.against, options.set)
     if options.together and len(options.seeds) < 2:
         raise InputError("--together: averages the networks of several seeds; give two --seeds or more")
@@ -85,22 +78,22 @@ def main(options: argparse.Namespace) -> int:
     groups = [arm.together(options.seeds) for arm in arms if options.together and not arm.cohort]
     out = Path(options.out) / ("quick" if options.quick else "full")
     if not options.results:
-        caches = {arm.grid: prepare(options.data, Path(options.out), arm.grid) for arm in arms}
+        caches = {arm.grid: training.prepare(options.data, Path(options.out), arm.grid) for arm in arms}
         known = {entry.patient for entry in read_manifest(caches[arms[0].grid]).entries}
         trained = {one.name: one for arm in arms for one in arm.trained}
         teachers = {arm.name: arm for arm in [arm.teacher or arm for arm in trained.values()] if arm.cohort}
         for teacher in teachers.values():
-            run = run_folder(teacher, out, 0, 0)
-            cache = cohort_cache(teacher, options.labels, known, Path(options.out), options.jobs)
-            train_arm(teacher, cache, out, 0, TEACHER_SEED, short=options.quick)
-            score(options.data, [str(run)], run, teacher=True)
+            run = training.run_folder(teacher, out, 0, 0)
+            cache = training.cohort_cache(teacher, options.labels, known, Path(options.out), options.jobs)
+            training.train_arm(teacher, cache, out, 0, training.TEACHER_SEED, short=options.quick)
+            training.score(options.data, [str(run)], run, teacher=True)
         pupils = [arm for arm in trained.values() if not arm.cohort]
         for seed, fold, arm in itertools.product(options.seeds, folds, pupils):
-            train_arm(arm, caches[arm.grid], out, fold, seed, short=options.quick)
+            training.train_arm(arm, caches[arm.grid], out, fold, seed, short=options.quick)
         averages = [(arm, seed) for arm in arms for seed in options.seeds if arm.networks]
         averages += [(group, options.seeds[0]) for group in groups]
         for fold, (arm, seed) in itertools.product(folds, averages):
-            predict_together(arm, options.data, caches[arm.grid], out, fold, seed)
+            training.predict_together(arm, options.data, caches[arm.grid], out, fold, seed)
     rows = collect([*arms, *groups], Path(options.out), out, folds, options.seeds, choices)
     if not rows:
         raise InputError(f"{out}: there is no finished run of these arms, folds and seeds; leave out --results")

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import Protocol, cast
 
 from kidney_seg.config.run_config import Config
-
-
-class _Completed(Protocol):
-    """An option as argcomplete sees it."""
-
-    completer: Callable[..., list[str]]
 
 
 def add_set_option(parser: argparse.ArgumentParser, text: str) -> None:
     """Add `--set KEY=VALUE ...`; `text` is its help."""
     option = parser.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help=text)
-    cast(_Completed, option).completer = complete_setting
+    option.completer = complete_setting  # type: ignore[attr-defined]  # read by argcomplete
 
 
 def complete_setting(prefix: str, **_: object) -> list[str]:

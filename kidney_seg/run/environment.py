@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from typing import Any
 
 PACKAGES = ("kidney_seg", "tensorflow", "keras", "numpy", "SimpleITK", "h5py", "scipy")
@@ -16,12 +17,10 @@ def environment() -> dict[str, Any]:
     import keras
 
     under_jax = keras.backend.backend() == "jax"
-    versions = {}
-    for package in PACKAGES + (BACKEND_PACKAGES if under_jax else ()):
-        try:
+    versions = dict.fromkeys(PACKAGES + (BACKEND_PACKAGES if under_jax else ()), "unknown")
+    for package in versions:
+        with suppress(PackageNotFoundError):
             versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "unknown"
     if under_jax:
         import jax
 
@@ -33,8 +32,4 @@ def environment() -> dict[str, Any]:
             tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
             for gpu in tf.config.list_physical_devices("GPU")
         ]
-    return {
-        "python": platform.python_version(),
-        "versions": versions,
-        "devices": gpus or [platform.machine()],
-    }
+    return {"python": platform.python_version(), "versions": versions, "devices": gpus or [platform.machine()]}
