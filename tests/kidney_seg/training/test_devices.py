@@ -32,6 +32,8 @@ FOUR = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_NUM_PROCES
 
 def start(environment: dict[str, str], words: list[str]) -> subprocess.Popen:
     arguments = [sys.executable, training_steps.__file__, *words]
+    paths = (environment.get("PYTHONPATH"), str(Path(training_steps.__file__).parents[1]), os.environ.get("PYTHONPATH"))
+    environment = environment | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     return subprocess.Popen(arguments, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -74,8 +76,8 @@ def check_equal(one: dict[str, np.ndarray], many: dict[str, np.ndarray], devices
 def in_double_precision(folder: Path) -> dict[str, str]:
     """Return the environment of the same code in double precision: a copy that says float64 for float32."""
     for package in ("kidney_seg", "data_prep"):
-        shutil.copytree(Path(devices.__file__).parents[1] / package, folder / package)
-    for name in ("losses", "model", "sections"):
+        shutil.copytree(Path(devices.__file__).parents[2] / package, folder / package)
+    for name in ("losses/functional", "losses/heads", "model/attention_unet", "config/model"):
         path = folder / "kidney_seg" / f"{name}.py"
         path.write_text(path.read_text().replace('"float32"', '"float64"'))
     (folder / "keras.json").write_text('{"floatx": "float64"}')
