@@ -18,6 +18,7 @@ def __getattr__(name: str) -> object:
 redirect(
     {
         "data_prep.command": ("data_prep.errors", "data_prep.cli"),
+        "data_prep.dicom_seg": ("data_prep.dicom.seg_writer", "data_prep.dicom.seg_reader"),
         "data_prep.phantom_cohort": ("data_prep.phantom.cohort",),
         "data_prep.phantom_patient": ("data_prep.phantom.patient",),
     }
