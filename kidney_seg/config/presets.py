@@ -34,7 +34,7 @@ PRESETS: MappingProxyType[str, Config] = MappingProxyType(
             rounds=RoundsConfig(starts=3, start_steps=100, steps=400, max_rounds=3, peak_rate=4e-3, patient_share=0.75),
         ),
         # For about a hundred patients and no GPU, with or without a network pretrained on simulated patients. On single
-        # slices of KiTS patients better than `paper` for the kidney, not for tumor (docs/what_helps.md).
+        # slices of KiTS patients better than `paper` for the kidney, not for tumor (docs/howto/few_patients.md).
         few_patients=Config(
             model=ModelConfig(size=128, decoder="inline", batch_norm_momentum=0.9),
             loss=LossConfig(cross_entropy=0.5, coarse_targets="average"),

@@ -55,7 +55,7 @@ def permutation_p(differences: Sequence[float], seed: int = 0) -> float:
 
     `differences`: one per patient; NaN is left out, and none at all gives NaN. Up to `EXACT_PATIENTS` the p is exact;
     beyond, it is from `RESAMPLES` random flips and the observed one, so that it is never 0. The result is that of
-    scipy.stats.permutation_test, which takes 8 to 25 times as long and refuses a single patient.
+    scipy.stats.permutation_test, which takes 5 to 200 times as long and refuses a single patient.
     """
     kept = existing(differences)
     if not len(kept):
