@@ -192,7 +192,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_stopped_killed_and_gone_on_with_alone(cache: Path, tmp_path: Path) -> None:
     run, model = tmp_path / "run", tmp_path / "model.keras"
     save_model(build_model(killing.TINY.model), killing.TINY, GridSettings(32), model)
-    for asked, words in ((1, "from pretrained weights"), (0, "goes on after step")):  # the signal of either stops both
+    for asked, words in ((1, "from pretrained weights"), (0, "resumed after step")):  # the signal of either stops both
         both = Training(cache, run, 2, pretrained=model)
         both.wait_for(words)
         both.wait_for(": epoch ")
