@@ -66,7 +66,7 @@ class Training:
     def end(self) -> tuple[list[int], list[list[str]], str]:
         """Wait for all; returns their exit codes, their lines of errors and notes, and what process 0 printed."""
         printed = [process.communicate(timeout=600)[0] for process in self.processes]
-        errors = [[line for line in path.read_text().splitlines() if "Gloo" not in line] for path in self.said]
+        errors = [[line for line in path.read_text().splitlines() if "Gloo] Rank" not in line] for path in self.said]
         return [process.returncode for process in self.processes], errors, printed[0]
 
 
