@@ -141,7 +141,12 @@ def main() -> None:
     print(f"seed {arguments.seed}", flush=True)
     chance = random.Random(arguments.seed)
     quiet_tensorflow()
-    for name in ("progressive", "rounds", "final", "report_page"):  # the children of this process have them loaded
+    for name in (
+        "progressive.rounds",
+        "progressive.test_set",
+        "evaluate.held_out",
+        "report.page",
+    ):  # the children of this process have them loaded
         importlib.import_module(f"kidney_seg.{name}")
     undisturbed = arguments.undisturbed or arguments.folder / "undisturbed"
     if not arguments.undisturbed:
