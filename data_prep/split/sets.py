@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.cache.manifest import CacheEntry, Manifest
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json, write_json
+
+if TYPE_CHECKING:
+    from data_prep.cache.manifest import CacheEntry, Manifest
 
 SCHEMA = 2
 SETS = ("train", "validation", "test")
