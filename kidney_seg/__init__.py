@@ -24,7 +24,7 @@ redirect(
         "kidney_seg.model_view": ("kidney_seg.model.overview",),
         "kidney_seg.modelfile": ("kidney_seg.model.model_file",),
         "kidney_seg.notebook": ("kidney_seg.figures.notebook",),
-        "kidney_seg.predictor": ("kidney_seg.predict.predictor", "kidney_seg.predict.ensemble"),
+        "kidney_seg.predictor": ("kidney_seg.predict.predictor", "kidney_seg.predict.averaging"),
         "kidney_seg.quiet": ("kidney_seg.tensorflow_log",),
         "kidney_seg.report_data": ("kidney_seg.report.data",),
         "kidney_seg.review": ("kidney_seg.postprocess.review",),

@@ -17,7 +17,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.build",
         description="Build the HDF5 cache of a folder of CT cases (KiTS layout: case_NNNNN/imaging.nii.gz and "
-        "segmentation.nii.gz). Run the same command again to resume. Ends with 0, or 2 if a case could not be used "
+        "segmentation.nii.gz). Run the same command again to resume. Exit code 0, or 2 if a case could not be used "
         "(the others are built).",
         epilog="example: python -m data_prep.build kits23/dataset --cache data/cache --jobs 4",
     )
@@ -27,9 +27,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--images", metavar="PATTERN", help="such as 'imagesTr/{case}_0000.nii.gz' (default: the KiTS layout)")
     add("--labels", metavar="PATTERN", help="such as 'labelsTr/{case}.nii.gz', only with --images")
     add("--size", metavar="N", type=int, default=256, help="pixels per side, multiple of 16 (default: %(default)s)")
-    add("--pixel-mm", metavar="MM", type=float, help="fixed pixel size (default: the whole field of view fits)")
+    add("--pixel-mm", metavar="MM", type=float, help="fixed pixel size (default: the whole image fits)")
     add("--jobs", metavar="N", type=int, default=1, help="processes (default: %(default)s)")
-    add("--rebuild", action="store_true", help="remake a cache of other settings, or another source")
+    add(
+        "--rebuild", action="store_true", help="rebuild a cache that was built with other settings or from other images"
+    )
     words = "name cases and patients after their images' hashes; only CACHE/sources.json then identifies them"
     add("--pseudonyms", action="store_true", help=words)
     words = "build only part I of N of the cases, I from 0; the last part to finish writes the manifest"

@@ -66,7 +66,7 @@ def build_cache(
         cache: folder to write to; made if absent.
         settings: grid of the cached slices.
         jobs: number of processes.
-        rebuild: remake a cache of other settings or another source.
+        rebuild: rebuild a cache that was built with other settings or from other images.
         pseudonyms: name cases and patients after their images' hashes, see `pseudonymous`.
         shard: build only this part of the cases; processes on any hosts that share the folder may build the other
             parts at the same time, and the last one writes the manifest.

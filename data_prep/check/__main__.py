@@ -17,7 +17,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.check",
         description="Find problems in a folder of CT cases, or in a cache, case by case, and how to fix them. Changes "
-        "nothing. Ends with 0 if there are no warnings or errors, 1 if there are, 2 if the folder cannot be checked. "
+        "nothing. Exit code 0 if there are no warnings or errors, 1 if there are, 2 if the folder cannot be checked. "
         "All codes: docs/howto/data_check.md.",
         epilog="example: python -m data_prep.check kits23/dataset --json report.json --jobs 4",
     )

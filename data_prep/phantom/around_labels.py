@@ -11,8 +11,8 @@ from data_prep.geometry.network_grid import GridSettings
 from data_prep.geometry.types import triple
 from data_prep.labels import CYST, KIDNEY, TUMOR
 from data_prep.phantom.options import PLAIN, Variation, order_of, places
+from data_prep.phantom.painting.body_size import Build, draw_build
 from data_prep.phantom.painting.canvas import Canvas
-from data_prep.phantom.painting.habitus import Build, draw_build
 from data_prep.phantom.painting.label_anatomy import (
     find_labelled_kidneys,
     find_spine,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 import numpy as np
 
 from data_prep.errors import InputError
-from data_prep.phantom.painting.habitus import EASY, HARD, Build, Difficulty
+from data_prep.phantom.painting.body_size import EASY, HARD, Build, Difficulty
 
 SMALL_ML = 4 / 3 * math.pi * 2.0**3  # a ball of 4 cm, the limit of stage T1a: 33.5 mL
 LARGEST_CONTRAST_HU, LARGEST_NOISE_HU = 150.0, 100.0

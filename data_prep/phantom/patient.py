@@ -10,8 +10,8 @@ from data_prep.errors import InputError
 from data_prep.geometry.types import triple
 from data_prep.phantom.options import PLAIN, Variation, only_side, places
 from data_prep.phantom.painting.appearance import Appearance, add_texture, shading
+from data_prep.phantom.painting.body_size import draw_build
 from data_prep.phantom.painting.canvas import TISSUES, Canvas
-from data_prep.phantom.painting.habitus import draw_build
 from data_prep.phantom.painting.kidneys import paint_cysts, paint_kidney, paint_tumor, tumor_size_ml
 from data_prep.phantom.painting.torso import paint_torso
 

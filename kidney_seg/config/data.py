@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kidney_seg.config.validation import Section, check, setting
+from kidney_seg.config.checks import Section, check, setting
 
 
 @dataclass(frozen=True)

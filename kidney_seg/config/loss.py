@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kidney_seg.config.checks import Section, check, choice, setting
 from kidney_seg.config.model import LEVELS
-from kidney_seg.config.validation import Section, check, choice, setting
 
 LOSS_FUNCTIONS = ("focal_tversky", "tversky", "dice_cross_entropy", "cross_entropy")
 
 
 @dataclass(frozen=True)
 class LossConfig(Section):
-    """Loss of each head, made by `kidney_seg.losses.heads.build_losses`."""
+    """Loss of each head, made by `kidney_seg.losses.keras_losses.build_losses`."""
 
     loss_function: str = choice(LOSS_FUNCTIONS, "loss; all but the first are for comparison", "paper")
     alpha: float = setting(0.7, "weight of false negatives in the Tversky index; 1 - alpha: of false positives", "C")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kidney_seg.config.validation import Section, check, choice, setting
+from kidney_seg.config.checks import Section, check, choice, setting
 
+# Also the defaults of the functions and options of `kidney_seg.postprocess`.
+DISTANCE_MM = 20.0  # in the true labels of 210 patients, .01 mL is farther than this from the kidneys
+KIDNEY_ML = 20.0  # in 210 patients, the smallest second kidney has 42.7 mL, the largest third object .89 mL
 FLIPS = ("none", "left_right", "both")  # mirrored copies of a slice that are also predicted
 
 
@@ -14,8 +17,12 @@ class PredictionConfig(Section):
     """From network outputs to labels (paper, last paragraph of section 1)."""
 
     postprocess: bool = setting(True, "apply the paper's post-processing", "paper")
-    distance_mm: float = setting(20.0, "objects farther from both kidneys are removed", 'J; paper: "a threshold"', 0)
-    kidney_ml: float = setting(20.0, "smallest volume of a kidney", "J: of 210 second kidneys the smallest had 42.7 mL")
+    distance_mm: float = setting(
+        DISTANCE_MM, "objects farther from both kidneys are removed", 'J; paper: "a threshold"', 0
+    )
+    kidney_ml: float = setting(
+        KIDNEY_ML, "smallest volume of a kidney", "J: of 210 second kidneys the smallest had 42.7 mL"
+    )
     odds: tuple[float, ...] = setting((1.0,) * 3, "factors on the class odds in the saved model", "J; paper: none")
     slices_per_batch: int = setting(16, "slices per batch", "J", 1)
     flips: str = choice(FLIPS, "mirrored slices that are also predicted and averaged; both: also up-down", "J")

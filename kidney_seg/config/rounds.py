@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kidney_seg.config.validation import Section, check, choice, setting
+from kidney_seg.config.checks import Section, check, choice, setting
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data_prep.errors import InputError
+from kidney_seg.config.checks import check, check_choice, refuse_gamma
 from kidney_seg.config.data import DataConfig
 from kidney_seg.config.loss import LossConfig
 from kidney_seg.config.model import ModelConfig
 from kidney_seg.config.prediction import PredictionConfig
 from kidney_seg.config.rounds import RoundsConfig
-from kidney_seg.config.validation import check, check_choice, refuse_gamma
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     option("--postprocess", action="store_true", help="also score after removing objects far from the kidneys")
     for name, value, text in (
         ("distance-mm", DISTANCE_MM, "remove objects farther than this from both kidneys"),
-        ("kidney-ml", KIDNEY_ML, "objects of this volume or more are kidneys"),
+        ("kidney-ml", KIDNEY_ML, "the two largest objects of at least this volume are kidneys"),
     ):
         text = f"with --postprocess: {text} (default: %(default)s)"
         option(f"--{name}", metavar=name[-2:].upper(), type=float, default=value, help=text)

@@ -16,8 +16,8 @@ from data_prep.errors import InputError
 from data_prep.files.atomic import remove_leftovers
 from data_prep.parallel.shards import PARTS, Shard
 from data_prep.parallel.tasks import WorkerDied, check_jobs, run
+from kidney_seg.evaluate.case_notes import made_of, read_note, write_note
 from kidney_seg.evaluate.case_scores import check_same_grid, score_case
-from kidney_seg.evaluate.parts import made_of, read_note, write_note
 from kidney_seg.evaluate.score_files import default_out, write_scores
 from kidney_seg.postprocess.distant_objects import KIDNEY_ML, remove_distant_objects
 

@@ -19,7 +19,7 @@ from kidney_seg.config.model import HEADS
 from kidney_seg.export import contract
 from kidney_seg.export.pipeline import Check, network_slices, request_checks, segment, size_checks
 from kidney_seg.export.tensorflow_ops import TENSORFLOW
-from kidney_seg.predict.ensemble import combined
+from kidney_seg.predict.averaging import combined
 from kidney_seg.predict.test_time_augmentation import tta_views
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@ from .functional import focal_tversky as focal_tversky
 from .functional import soft_dice_loss as soft_dice_loss
 from .functional import tversky_complement as tversky_complement
 from .functional import tversky_index as tversky_index
-from .heads import CrossEntropy as CrossEntropy
-from .heads import DiceCrossEntropy as DiceCrossEntropy
-from .heads import FocalTversky as FocalTversky
-from .heads import build_losses as build_losses
+from .keras_losses import CrossEntropy as CrossEntropy
+from .keras_losses import DiceCrossEntropy as DiceCrossEntropy
+from .keras_losses import FocalTversky as FocalTversky
+from .keras_losses import build_losses as build_losses

@@ -14,8 +14,8 @@ from typing import Any
 
 from keras import ops
 
-from kidney_seg.config.validation import refuse_gamma
-from kidney_seg.losses.replicas import sum_over_replicas
+from kidney_seg.config.checks import refuse_gamma
+from kidney_seg.losses.device_sums import sum_over_replicas
 
 Tensor = Any  # of any backend, or a numpy array: Keras has no types for them
 

@@ -12,9 +12,8 @@ from data_prep.errors import InputError
 from data_prep.geometry.components import bounding_box, connected_objects, surface_voxels
 from data_prep.geometry.types import Box
 from data_prep.labels import TUMOR
+from kidney_seg.config.prediction import DISTANCE_MM, KIDNEY_ML
 
-DISTANCE_MM = 20.0  # in the true labels of 210 patients, .01 mL is farther than this from the kidneys
-KIDNEY_ML = 20.0  # in 210 patients, the smallest second kidney has 42.7 mL, the largest third object .89 mL
 TOLERANCE = 1e-6  # of a limit, relative: rounding in single precision must not decide
 
 

@@ -41,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--out",
         metavar="OUT",
         required=True,
-        help="label file (.nii.gz, ...) for one scan, or folder for several; X.dcm: X.nii.gz with --dicom-seg",
+        help="label file (.nii.gz, ...) for one scan, or folder for several; X.dcm also writes X.nii.gz",
     )
     add(
         "--ensemble",
@@ -64,12 +64,16 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--odds",
         metavar="B,K,T",
-        help="factors on the odds of background, kidney and tumor; 1,1,1: as trained (default: the model's settings)",
+        help="factors on the odds of background, kidney and tumor; 1,1,8: fewer tumors are missed; 1,1,1: as trained (default: the model's settings)",
     )
     add("--probabilities", action="store_true", help="also write the tumor's probability, to tumor_probability/")
     add("--dicom-seg", action="store_true", help="also write a DICOM SEG beside the labels of a DICOM series")
     add("--series", metavar="N", help="number or key of a DICOM series, as python -m data_prep.dicom lists them")
-    add("--images", metavar="PATTERN", help="of a folder of cases, such as imagesTr/{case}_0000.nii.gz")
+    add(
+        "--images",
+        metavar="PATTERN",
+        help="where the images of a folder of cases are, such as imagesTr/{case}_0000.nii.gz",
+    )
     add("--split", metavar="FILE", help="split file (CACHE/split.json): only the patients of one set")
     add("--part", type=set_name, choices=SETS, default="test", help="set of --split (default: %(default)s)")
     add("--shard", metavar="I/N", help="every N-th scan, starting with the I-th (0 to N-1): job arrays")

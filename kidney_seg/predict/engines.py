@@ -14,7 +14,7 @@ import numpy as np
 from data_prep.errors import InputError
 from kidney_seg.config.prediction import PredictionConfig
 from kidney_seg.model.model_file import ModelSource, check_alike, find_ensemble
-from kidney_seg.predict.ensemble import combined
+from kidney_seg.predict.averaging import combined
 from kidney_seg.predict.predictor import Forward, Predictor, keras_forward
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m kidney_seg.progressive",
         description="Train in rounds and score the test patients. Without --data, simulate patients and train the demo "
         "on them (about two and a half minutes on two cores). The same command resumes a stopped run. Exit code: 0; 1 "
-        "if every start collapsed (no tumor, or tumor in place of kidney); 2 for bad input.",
+        "if every start failed (the network predicts no tumor, or tumor instead of kidney); 2 for bad input.",
         epilog="example: python -m kidney_seg.progressive --data cache --out run --set steps=500",
     )
     parser.add_argument("--data", metavar="CACHE", help="cache folder with split.json (default: simulated patients)")
@@ -41,17 +41,23 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", metavar="RUN", help="run folder (default: runs/PRESET, with the seed if not 0)")
     parser.add_argument("--preset", choices=PRESETS, help="settings (default: demo without --data, else paper)")
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="of weights, draws and augmentation (default: %(default)s)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="random seed of initial weights, draws of patients and augmentation (default: %(default)s)",
     )
     add_set_option(parser, "settings, such as steps=500 alpha=0.6")
-    parser.add_argument("--seeds", type=int, metavar="N", help="train N runs, RUN/seed<S>, from --seed on")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help="train N runs with the seeds S, S+1, ..., in RUN/seed<S>"
+    )
     parser.add_argument(
         "--reproduce", metavar="MANIFEST", help="repeat a run from its manifest.json: same settings, seed and data"
     )
     parser.add_argument(
         "--pretrained",
         metavar="MODEL",
-        help="run folder or .keras file with the initial weights, of a network of the same widths and branches",
+        help="run folder or .keras file with the initial weights, of a network with the same settings",
     )
     add_options(parser)
     parser.add_argument(

@@ -53,9 +53,9 @@ def train(
     # TensorFlow loads here, after all checks that do not need it.
     quiet_tensorflow()
     from kidney_seg.evaluate.held_out import held_out_cases
+    from kidney_seg.progressive.final_scores import score_test
     from kidney_seg.progressive.observer import RoundObserver
     from kidney_seg.progressive.rounds import Rounds, RunContext
-    from kidney_seg.progressive.test_set import score_test
     from kidney_seg.run.folder import RunFolder
     from kidney_seg.run.journal import RunStatus
     from kidney_seg.training.stop_request import stop_request

@@ -9,7 +9,7 @@ from typing import Any
 from kidney_seg.config.run_config import Config
 from kidney_seg.pipeline.sampling import Samples, draw_patients, draw_samples
 from kidney_seg.pipeline.slice_store import SliceStore
-from kidney_seg.run.journal import AttemptTrained, RoundPlayed
+from kidney_seg.run.journal import RoundPlayed
 
 EPOCHS = 5  # largest number of epochs, and so of reports, per round
 
@@ -72,19 +72,3 @@ def plan_attempt(
     epochs = max(count for count in range(1, most + 1) if steps % count == 0)
     samples = [draw_samples(store, drawn, steps // epochs, config, seed, *place, epoch) for epoch in range(epochs)]
     return Attempt(number, attempt, drawn, samples, rate, start, 1000 * seed + attempt)
-
-
-def needs_another(attempts: Sequence[AttemptTrained], number: int, config: Config) -> bool:
-    """Return whether a round needs another attempt: all starts of round 0 are trained; a collapse is retried."""
-    wanted = config.rounds.starts if number == 0 else 1
-    if len(attempts) < wanted:
-        return True
-    return all(attempt.trouble for attempt in attempts) and len(attempts) < wanted + config.rounds.retries
-
-
-def end_round(attempts: Sequence[AttemptTrained], best: RoundPlayed | None, min_delta: float) -> RoundPlayed:
-    """Return the result of a round: the best of its attempts, accepted if it improves on `best` without a collapse."""
-    chosen = max(attempts, key=lambda attempt: (not attempt.trouble, attempt.score))
-    accepted = best is None or (not chosen.trouble and chosen.score > best.score + min_delta)
-    kept = ("round", "attempt", "kidney", "tumor", "score", "trouble", "steps", "weights", "sha256")
-    return RoundPlayed(accepted=accepted, **{name: getattr(chosen, name) for name in kept})

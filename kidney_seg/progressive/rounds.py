@@ -13,8 +13,9 @@ from kidney_seg.config.run_config import Config
 from kidney_seg.model.logit_adjustment import with_class_odds
 from kidney_seg.model.model_file import save_model
 from kidney_seg.pipeline.slice_store import SliceStore
+from kidney_seg.progressive.acceptance import end_round, needs_another
 from kidney_seg.progressive.observer import RoundObserver
-from kidney_seg.progressive.planning import Attempt, end_round, needs_another, plan_attempt
+from kidney_seg.progressive.planning import Attempt, plan_attempt
 from kidney_seg.progressive.pretrained import load_pretrained
 from kidney_seg.progressive.validation import validate_round
 from kidney_seg.run import layout

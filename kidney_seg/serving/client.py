@@ -17,7 +17,7 @@ import numpy as np
 
 from data_prep.cli import progress
 from data_prep.errors import InputError
-from kidney_seg.config.validation import check
+from kidney_seg.config.checks import check
 from kidney_seg.export.contract import ABOUT, MAX_VOXELS, PNG, Contract, read_contract
 from kidney_seg.export.slice_png import decode_labels, encode_slice, largest_bytes
 

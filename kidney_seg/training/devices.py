@@ -15,7 +15,7 @@ from keras import ops
 
 from data_prep.errors import InputError
 from kidney_seg.config.run_config import Config
-from kidney_seg.losses.replicas import replicas, sum_over_replicas
+from kidney_seg.losses.device_sums import replicas, sum_over_replicas
 
 
 class OneDevice:

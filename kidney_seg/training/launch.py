@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--coordinator",
         metavar="HOST:PORT",
         default=os.environ.get("JAX_COORDINATOR_ADDRESS"),
-        help="train in several processes that meet at this address of process 0 (needs KERAS_BACKEND=jax); auto: as "
+        help="train in several processes; address of process 0, to which the others connect (needs KERAS_BACKEND=jax); auto: as "
         "Slurm or Open MPI set it (default: $JAX_COORDINATOR_ADDRESS)",
     )
     for option, metavar, variable, text in (

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from kidney_seg.config.run_config import Config
-from kidney_seg.losses.heads import build_losses
+from kidney_seg.losses.keras_losses import build_losses
 from kidney_seg.model.attention_unet import build_model
 from kidney_seg.pipeline.dataset import ReadyTimes, training_dataset
 from kidney_seg.pipeline.sampling import Samples

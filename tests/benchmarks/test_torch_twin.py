@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from benchmarks.support.networks import config_of, draw_batch  # noqa: E402
 from benchmarks.support.operations import inference_operations, training_operations  # noqa: E402
 from benchmarks.support.torch_twin import Twin, focal_tversky  # noqa: E402
-from kidney_seg.losses.heads import build_losses  # noqa: E402
+from kidney_seg.losses.keras_losses import build_losses  # noqa: E402
 from kidney_seg.model.attention_unet import build_model  # noqa: E402
 
 SMALL = ["size=32", "width_factor=0.2"]

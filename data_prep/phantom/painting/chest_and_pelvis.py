@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from data_prep.phantom.painting.body_size import Build
 from data_prep.phantom.painting.canvas import Canvas, coverage
-from data_prep.phantom.painting.habitus import Build
 from data_prep.phantom.painting.organs import paint_gut
 
 BRIM_MM = -95.0  # the iliac crests, below the middle of the kidneys

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from data_prep.phantom.painting.appearance import TEXTURED, Appearance
-from data_prep.phantom.painting.habitus import ENHANCEMENT, HARD, Build, Difficulty
+from data_prep.phantom.painting.body_size import ENHANCEMENT, HARD, Build, Difficulty
 
 WILD = replace(
     HARD, noise_hu=(3.0, 35.0), bowel_loops=(60, 130), bright_cysts=0.3, low_contrast=0.0, brighter=0.0,

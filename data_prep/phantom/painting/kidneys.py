@@ -8,8 +8,8 @@ import numpy as np
 
 from data_prep.geometry.types import Box
 from data_prep.phantom.painting.appearance import rim
+from data_prep.phantom.painting.body_size import Build, Difficulty
 from data_prep.phantom.painting.canvas import Canvas, coverage
-from data_prep.phantom.painting.habitus import Build, Difficulty
 
 # KiTS19's 210 training tumors: median 30 mL, 15 % under 5 mL, 5 % over 373 mL: a log-normal distribution with the
 # deviations ln(30/5)/1.036 below and ln(373/30)/1.645 above the median

@@ -12,7 +12,7 @@ import numpy as np
 from data_prep.geometry.components import bounding_box, connected
 from data_prep.geometry.types import Box
 from data_prep.labels import KIDNEY, TUMOR
-from data_prep.phantom.painting.habitus import Build
+from data_prep.phantom.painting.body_size import Build
 from data_prep.phantom.painting.torso import WALL_MM
 
 KIDNEY_ML = 10.0  # smaller objects are specks, not kidneys

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from data_prep.geometry.types import Box
+from data_prep.phantom.painting.body_size import Build, Difficulty
 from data_prep.phantom.painting.canvas import Canvas, coverage
-from data_prep.phantom.painting.habitus import Build, Difficulty
 
 
 def paint_organs(canvas: Canvas, build: Build, inside: np.ndarray) -> np.ndarray:

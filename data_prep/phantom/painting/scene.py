@@ -10,8 +10,8 @@ import numpy as np
 from data_prep.geometry.components import EMPTY, bounding_box
 from data_prep.geometry.types import Box
 from data_prep.phantom.painting.appearance import add_texture, rim, shading, strands
+from data_prep.phantom.painting.body_size import Build, Difficulty
 from data_prep.phantom.painting.canvas import Canvas, coverage
-from data_prep.phantom.painting.habitus import Build, Difficulty
 from data_prep.phantom.painting.kidneys import paint_hilum
 from data_prep.phantom.painting.label_anatomy import LabelledKidney
 from data_prep.phantom.painting.torso import paint_torso

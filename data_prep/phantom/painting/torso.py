@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from data_prep.phantom.painting.body_size import Build, Difficulty
 from data_prep.phantom.painting.canvas import Canvas, coverage
 from data_prep.phantom.painting.chest_and_pelvis import paint_chest, paint_pelvis
-from data_prep.phantom.painting.habitus import Build, Difficulty
 from data_prep.phantom.painting.organs import paint_bowel, paint_organs
 
 WALL_MM = 16.0  # least distance of kidneys from the outside of the wall

@@ -17,8 +17,8 @@ from data_prep.phantom.__main__ import main
 from data_prep.phantom.cohort import write_cohort
 from data_prep.phantom.files import write_nifti
 from data_prep.phantom.options import places
+from data_prep.phantom.painting.body_size import EASY, HARD
 from data_prep.phantom.painting.canvas import TISSUES, Canvas, coverage
-from data_prep.phantom.painting.habitus import EASY, HARD
 from data_prep.phantom.painting.kidneys import tumor_size_ml
 from data_prep.phantom.patient import simulate_patient
 from data_prep.volume import read_volume

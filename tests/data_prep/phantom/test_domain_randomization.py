@@ -23,9 +23,9 @@ from data_prep.phantom.painting.appearance import (
     shading,
     strands,
 )
+from data_prep.phantom.painting.body_size import draw_build
 from data_prep.phantom.painting.canvas import TISSUES, Canvas
 from data_prep.phantom.painting.domain_randomization import WILD, enhancement_at, randomize
-from data_prep.phantom.painting.habitus import draw_build
 from data_prep.phantom.patient import simulate_patient
 
 WILD_ONES = Variation(wild=True)

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import center_of_mass, label
 from support.label_maps import SHAPE, SPACING_MM, ball, two_kidneys
 
-from data_prep.phantom.painting.habitus import EASY, draw_build
+from data_prep.phantom.painting.body_size import EASY, draw_build
 from data_prep.phantom.painting.label_anatomy import (
     find_labelled_kidneys,
     find_spine,

@@ -13,8 +13,8 @@ from data_prep.errors import InputError
 from data_prep.phantom.__main__ import main
 from data_prep.phantom.cohort import write_cohort
 from data_prep.phantom.options import SMALL_ML, Variation, places
+from data_prep.phantom.painting.body_size import draw_build
 from data_prep.phantom.painting.canvas import TISSUES
-from data_prep.phantom.painting.habitus import draw_build
 from data_prep.phantom.painting.kidneys import tumor_size_ml
 from data_prep.phantom.patient import simulate_patient
 

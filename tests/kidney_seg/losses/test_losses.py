@@ -13,7 +13,7 @@ from data_prep.errors import InputError
 from kidney_seg.config.loss import LossConfig
 from kidney_seg.config.model import ModelConfig
 from kidney_seg.losses.functional import as_regions, focal_tversky, soft_dice_loss, tversky_index
-from kidney_seg.losses.heads import CrossEntropy, DiceCrossEntropy, FocalTversky, build_losses
+from kidney_seg.losses.keras_losses import CrossEntropy, DiceCrossEntropy, FocalTversky, build_losses
 
 
 def one_hot(labels, classes: int = 3) -> np.ndarray:

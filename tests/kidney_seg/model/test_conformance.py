@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from kidney_seg.config.loss import LossConfig
 from kidney_seg.config.model import HEADS, STRIDES, ModelConfig
-from kidney_seg.losses.heads import build_losses
+from kidney_seg.losses.keras_losses import build_losses
 from kidney_seg.model.attention_unet import build_model
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]

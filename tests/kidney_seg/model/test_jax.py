@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from kidney_seg.config.loss import LossConfig
 from kidney_seg.config.model import STRIDES, ModelConfig
-from kidney_seg.losses.heads import FocalTversky, build_losses
+from kidney_seg.losses.keras_losses import FocalTversky, build_losses
 from kidney_seg.model.attention_unet import build_model
 
 pytestmark = [
@@ -45,7 +45,7 @@ import sys
 import jax, keras, numpy as np
 sys.path.insert(0, {tests!r})
 from test_jax import CORNERS, NETWORKS, corner_logits
-from kidney_seg.losses.heads import FocalTversky, build_losses
+from kidney_seg.losses.keras_losses import FocalTversky, build_losses
 from kidney_seg.model.attention_unet import build_model
 
 assert keras.backend.backend() == "jax"

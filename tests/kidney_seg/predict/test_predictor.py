@@ -8,7 +8,7 @@ import pytest
 from support.threshold_model import SIZE, threshold_model
 
 from kidney_seg.config.prediction import FLIPS, PredictionConfig
-from kidney_seg.predict.ensemble import combined
+from kidney_seg.predict.averaging import combined
 from kidney_seg.predict.predictor import Predictor, make_predictor
 
 pytestmark = pytest.mark.network

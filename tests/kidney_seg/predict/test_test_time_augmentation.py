@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from data_prep.geometry.resampling import AIR_HU
 from kidney_seg.config.prediction import FLIPS, PredictionConfig
-from kidney_seg.predict.ensemble import combined
+from kidney_seg.predict.averaging import combined
 from kidney_seg.predict.test_time_augmentation import total_coverage, tta_views
 
 SIZE = 32

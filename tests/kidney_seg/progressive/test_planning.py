@@ -11,7 +11,8 @@ from support.helpers import write_cache
 
 from kidney_seg.config.run_config import Config
 from kidney_seg.pipeline.slice_store import SliceStore
-from kidney_seg.progressive.planning import end_round, needs_another, plan_attempt
+from kidney_seg.progressive.acceptance import end_round, needs_another
+from kidney_seg.progressive.planning import plan_attempt
 from kidney_seg.run.journal import AttemptTrained, RoundPlayed
 
 CONFIG = Config().with_settings("size=16 batch_size=2 starts=2 start_steps=6 steps=4 retries=1 peak_rate=0.01".split())

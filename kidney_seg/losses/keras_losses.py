@@ -6,11 +6,11 @@ from typing import Any
 
 import keras
 
+from kidney_seg.config.checks import refuse_gamma
 from kidney_seg.config.loss import LossConfig
 from kidney_seg.config.model import HEADS, ModelConfig
-from kidney_seg.config.validation import refuse_gamma
+from kidney_seg.losses.device_sums import replicas
 from kidney_seg.losses.functional import Tensor, as_regions, cross_entropy, focal_tversky, soft_dice_loss
-from kidney_seg.losses.replicas import replicas
 
 
 class _HeadLoss(keras.losses.Loss):

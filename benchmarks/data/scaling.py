@@ -103,12 +103,12 @@ def rows(quick: bool) -> Iterator[Row]:
                 "settings": [*settings, "memory_gb=0"],
                 "steps": times * steps * patients,
             }
-            kinds["build"][times] = Arm("benchmarks.data.growth:building", {**own, "cache": cache, "size": size})
+            kinds["build"][times] = Arm("benchmarks.data.scaling:building", {**own, "cache": cache, "size": size})
             kinds["epoch's data"][times] = Arm("benchmarks.training.inputs:batches", epoch)
             kinds["predict"][times] = Arm(
-                "benchmarks.data.growth:predicting", {**own, "out": str(root / f"predicted{times}"), **network}
+                "benchmarks.data.scaling:predicting", {**own, "out": str(root / f"predicted{times}"), **network}
             )
-            kinds["evaluate"][times] = Arm("benchmarks.data.growth:scoring", own)
+            kinds["evaluate"][times] = Arm("benchmarks.data.scaling:scoring", own)
         for name, arms in kinds.items():
             found = in_turn({str(times): arm for times, arm in arms.items()}, turns, warm_up=0 if quick else 2)
             few, many = found["1"], found[str(TIMES)]
