@@ -198,7 +198,8 @@ def make_parser() -> argparse.ArgumentParser:
         type=float,
         nargs="+",
         default=DISTANCES_MM,
-        help=f"distances to compare; the model's own is always added (default: {' '.join(f'{mm:g}' for mm in DISTANCES_MM)})",
+        help="distances to compare; the model's own is always added (default: "
+        f"{' '.join(f'{mm:g}' for mm in DISTANCES_MM)})",
     )
     add("--figure", metavar="FILE", help="also draw the differences (.png, .svg, .pdf)")
     add("--json", metavar="FILE", help="also write the scores and the choice")

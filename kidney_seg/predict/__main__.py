@@ -23,9 +23,9 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.predict",
-        description="Segment kidneys and tumors: labels 0 background, 1 kidney, 2 tumor on the input's own grid, and "
-        "beside them a JSON file with volumes, objects, flags for review, models and settings. Run the same command "
-        "again to resume. Exit code 0, or 2 if a scan could not be predicted (the other scans are).",
+        description="Segment kidneys and tumors. Writes a label file (0 background, 1 kidney, 2 tumor) on the grid of the "
+        "input, and a JSON file with volumes, objects, flags for review, models and settings. Run the same command "
+        "again to resume. Exit code 0, or 2 if some scans could not be predicted; the others are written.",
         epilog="example: python -m kidney_seg.predict RUN scan.nii.gz --out labels.nii.gz",
     )
     add = parser.add_argument
@@ -64,7 +64,8 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--odds",
         metavar="B,K,T",
-        help="factors on the odds of background, kidney and tumor; 1,1,8: fewer tumors are missed; 1,1,1: as trained (default: the model's settings)",
+        help="factors on the odds of background, kidney and tumor; 1,1,8: fewer tumors are missed; 1,1,1: as trained "
+        "(default: the model's settings)",
     )
     add("--probabilities", action="store_true", help="also write the tumor's probability, to tumor_probability/")
     add("--dicom-seg", action="store_true", help="also write a DICOM SEG beside the labels of a DICOM series")

@@ -20,8 +20,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--coordinator",
         metavar="HOST:PORT",
         default=os.environ.get("JAX_COORDINATOR_ADDRESS"),
-        help="train in several processes; address of process 0, to which the others connect (needs KERAS_BACKEND=jax); auto: as "
-        "Slurm or Open MPI set it (default: $JAX_COORDINATOR_ADDRESS)",
+        help="train in several processes; address of process 0, to which the others connect (needs "
+        "KERAS_BACKEND=jax); auto: as Slurm or Open MPI set it (default: $JAX_COORDINATOR_ADDRESS)",
     )
     for option, metavar, variable, text in (
         ("--processes", "N", "JAX_NUM_PROCESSES", "number of processes"),
