@@ -23,8 +23,8 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.predict",
-        description="Segment kidneys and tumors. Writes a label file (0 background, 1 kidney, 2 tumor) on the grid of the "
-        "input, and a JSON file with volumes, objects, flags for review, models and settings. Run the same command "
+        description="Segment kidneys and tumors. Writes a label file (0 background, 1 kidney, 2 tumor) on the grid of "
+        "the input, and a JSON file with volumes, objects, flags for review, models and settings. Run the same command "
         "again to resume. Exit code 0, or 2 if some scans could not be predicted; the others are written.",
         epilog="example: python -m kidney_seg.predict RUN scan.nii.gz --out labels.nii.gz",
     )
