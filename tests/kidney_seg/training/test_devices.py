@@ -77,7 +77,7 @@ def in_double_precision(folder: Path) -> dict[str, str]:
     """Return the environment of the same code in double precision: a copy that says float64 for float32."""
     for package in ("kidney_seg", "data_prep"):
         shutil.copytree(Path(devices.__file__).parents[2] / package, folder / package)
-    for name in ("losses/functional", "losses/heads", "model/attention_unet", "config/model"):
+    for name in ("losses/functional", "losses/keras_losses", "model/attention_unet", "config/model"):
         path = folder / "kidney_seg" / f"{name}.py"
         path.write_text(path.read_text().replace('"float32"', '"float64"'))
     (folder / "keras.json").write_text('{"floatx": "float64"}')
