@@ -26,7 +26,7 @@ BENCHMARKS = {  # name on the command line: module, with `WORK`, `rows(quick)`, 
     "inference": "prediction.inference",
     "predict": "prediction.__main__",
     "metrics": "data.metrics",
-    "growth": "data.growth",
+    "growth": "data.scaling",
     "demo": "training.demo_share",
 }
 OTHERS = (  # commands of their own, which measure other things

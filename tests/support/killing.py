@@ -141,12 +141,8 @@ def main() -> None:
     print(f"seed {arguments.seed}", flush=True)
     chance = random.Random(arguments.seed)
     quiet_tensorflow()
-    for name in (
-        "progressive.rounds",
-        "progressive.test_set",
-        "evaluate.held_out",
-        "report.page",
-    ):  # the children of this process have them loaded
+    # the children of this process have them loaded
+    for name in ("progressive.rounds", "progressive.final_scores", "evaluate.held_out", "report.page"):
         importlib.import_module(f"kidney_seg.{name}")
     undisturbed = arguments.undisturbed or arguments.folder / "undisturbed"
     if not arguments.undisturbed:
