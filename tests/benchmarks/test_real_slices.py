@@ -214,7 +214,7 @@ def test_teachers_need_label_maps_of_other_patients(source, tmp_path, capsys):
     assert "give --labels DIR" in capsys.readouterr().err
     write_cohort(tmp_path / "maps", cases=2, size=32, slices=8)
     assert main([*command, "--labels", str(tmp_path / "maps")]) == 2
-    assert "all label maps are of patients to leave out" in capsys.readouterr().err
+    assert "all label maps are of excluded patients" in capsys.readouterr().err
 
 
 def test_folds_that_are_not_there_are_refused(source, tmp_path, capsys):
