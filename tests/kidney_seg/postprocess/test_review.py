@@ -235,7 +235,7 @@ def test_low_confidence_only_where_there_is_a_tumor():
     [
         (lambda hu: hu, None),
         (lambda hu: np.clip(hu, 0, 255), "8-bit"),
-        (lambda hu: hu + 1024, "1024 not yet subtracted"),
+        (lambda hu: hu + 1024, "without subtracting 1024"),
         (lambda hu: np.zeros_like(hu), "every voxel"),
     ],
 )
