@@ -133,4 +133,4 @@ def test_reference_contains_the_docstrings(site):
     text = (site / "reference" / "python.html").read_text(encoding="utf-8")
     for name in ("focal_tversky", "read_volume", "predict_volume", "remove_distant_objects", "evaluate_folders"):
         assert name in text
-    assert "so that the gradient stays finite at a perfect prediction" in text
+    assert "so that the gradient is finite at a perfect prediction" in text

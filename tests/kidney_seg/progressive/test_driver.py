@@ -194,7 +194,7 @@ def test_stop_on_test_is_said_everywhere(cache, tmp_path):
     scores = progressive.train(cache, tmp_path / "run", config, say=said.append)
     assert scores["stop_on"] == "test"
     text = "\n".join(said)
-    assert "2 test cases" in text and "the figures are optimistic" in text
+    assert "2 test cases" in text and "the scores are optimistic" in text
 
 
 def test_collapsed_rounds_are_tried_again_at_half_the_rate(cache, tmp_path, monkeypatch):
