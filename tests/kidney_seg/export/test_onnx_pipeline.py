@@ -25,11 +25,11 @@ from kidney_seg.model.logit_adjustment import with_class_odds
 from kidney_seg.model.model_file import load_model, save_model
 from kidney_seg.serving import __main__ as serving
 
+pytestmark = pytest.mark.network
 ALONE = """
 import sys
 import numpy as np, onnxruntime
 
-pytestmark = pytest.mark.network
 given = np.load(sys.argv[2])
 session = onnxruntime.InferenceSession(sys.argv[1])
 names = [one.name for one in session.get_outputs()]
