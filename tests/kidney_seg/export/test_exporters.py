@@ -39,11 +39,12 @@ from kidney_seg.run.folder import RunFolder
 VIEWS = "flips=both zooms=0.75,1 odds=1,2,30"
 ENSEMBLE = "flips=left_right zooms=1,1.25 odds=1,2,30"
 
+pytestmark = pytest.mark.network
+
 # TensorFlow brings Keras along by itself; here it cannot be found, nor can anything of ours.
 BARE = """
 import sys
 
-pytestmark = pytest.mark.network
 class Without:
     def __init__(self, finder): self.finder = finder
     def find_spec(self, name, *rest):
