@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -47,8 +48,10 @@ def test_nothing_stays_of_what_failed(tmp_path):
 
 
 def test_two_at_once_get_two_numbers(tmp_path):
-    script = "import sys; sys.path.insert(0, 'tests'); from test_versions import *; print(publish(sys.argv[1], write))"
-    command = [sys.executable, "-c", script, str(tmp_path / "model")]
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[2]); from test_versions import *; print(publish(sys.argv[1], write))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "model"), str(Path(__file__).parent)]
     with ThreadPoolExecutor(3) as pool:
         done = list(pool.map(lambda _: subprocess.run(command, capture_output=True, text=True), range(3)))
     assert sorted(one.stdout.strip()[-1] for one in done) == ["1", "2", "3"], [one.stderr[-500:] for one in done]
