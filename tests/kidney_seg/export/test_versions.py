@@ -49,7 +49,7 @@ def test_nothing_stays_of_what_failed(tmp_path):
 
 def test_two_at_once_get_two_numbers(tmp_path):
     script = (
-        "import sys; sys.path.insert(0, sys.argv[2]); from test_versions import *; print(publish(sys.argv[1], write))"
+        "import sys; sys.path.insert(0, sys.argv[2]); from test_versions import *\nprint(publish(sys.argv[1], write))"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "model"), str(Path(__file__).parent)]
     with ThreadPoolExecutor(3) as pool:
