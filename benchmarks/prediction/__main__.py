@@ -227,10 +227,9 @@ def rows(quick: bool, turns: int | None = None, preset: str = "paper", share: in
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
+    example = "example: python -m benchmarks.prediction --preset demo --repeats 1"
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.prediction",
-        description=__doc__.splitlines()[0],
-        epilog="example: python -m benchmarks.prediction --preset demo --repeats 1",
+        "python -m benchmarks.prediction", description=__doc__.splitlines()[0], epilog=example
     )
     add = parser.add_argument
     add("--quick", action="store_true", help="small volumes and network, to see that it runs")
