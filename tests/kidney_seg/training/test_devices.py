@@ -32,7 +32,9 @@ FOUR = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_NUM_PROCES
 
 def start(environment: dict[str, str], words: list[str]) -> subprocess.Popen:
     arguments = [sys.executable, training_steps.__file__, *words]
-    paths = (environment.get("PYTHONPATH"), str(Path(training_steps.__file__).parents[1]), os.environ.get("PYTHONPATH"))
+    # the checkout first: in `tests` a folder is called kidney_seg, too
+    tests = Path(training_steps.__file__).parents[1]
+    paths = (environment.get("PYTHONPATH"), str(tests.parent), str(tests))
     environment = environment | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     return subprocess.Popen(arguments, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
 
