@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.real_slices import training
 from benchmarks.real_slices.arms import find_arms
+from benchmarks.real_slices.gather import gather
 from benchmarks.real_slices.results import area_table, collect, table
 from data_prep.cache.manifest import read_manifest
 from data_prep.cli import command
@@ -26,7 +27,9 @@ def make_parser() -> argparse.ArgumentParser:
         "choose settings without the reported patients, explore with --folds 1 2 3 4 and report fold 0.",
         epilog="example: python -m benchmarks.real_slices SLICES --out OUT --arms few scratch --folds 0",
     )
-    parser.add_argument("data", metavar="DIR", help="folder of cases, such as single slices of KiTS patients")
+    parser.add_argument(
+        "data", metavar="DIR", nargs="+", help="folders of cases, such as single slices of KiTS patients; linked as one"
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for caches and runs")
     parser.add_argument(
         "--labels",
@@ -77,8 +80,9 @@ def main(options: argparse.Namespace) -> int:
         raise InputError(f"--choose {' '.join(choices)}: expected two or more of {names}, and two folds or more")
     groups = [arm.together(options.seeds) for arm in arms if options.together and not arm.cohort]
     out = Path(options.out) / ("quick" if options.quick else "full")
+    data = gather(options.data, Path(options.out) / "cases")
     if not options.results:
-        caches = {arm.grid: training.prepare(options.data, Path(options.out), arm.grid) for arm in arms}
+        caches = {arm.grid: training.prepare(data, Path(options.out), arm.grid) for arm in arms}
         known = {entry.patient for entry in read_manifest(caches[arms[0].grid]).entries}
         trained = {one.name: one for arm in arms for one in arm.trained}
         teachers = {arm.name: arm for arm in [arm.teacher or arm for arm in trained.values()] if arm.cohort}
@@ -86,14 +90,14 @@ def main(options: argparse.Namespace) -> int:
             run = training.run_folder(teacher, out, 0, 0)
             cache = training.cohort_cache(teacher, options.labels, known, Path(options.out), options.jobs)
             training.train_arm(teacher, cache, out, 0, training.TEACHER_SEED, short=options.quick)
-            training.score(options.data, [str(run)], run, teacher=True)
+            training.score(data, [str(run)], run, teacher=True)
         pupils = [arm for arm in trained.values() if not arm.cohort]
         for seed, fold, arm in itertools.product(options.seeds, folds, pupils):
             training.train_arm(arm, caches[arm.grid], out, fold, seed, short=options.quick)
         averages = [(arm, seed) for arm in arms for seed in options.seeds if arm.networks]
         averages += [(group, options.seeds[0]) for group in groups]
         for fold, (arm, seed) in itertools.product(folds, averages):
-            training.predict_together(arm, options.data, caches[arm.grid], out, fold, seed)
+            training.predict_together(arm, data, caches[arm.grid], out, fold, seed)
     rows = collect([*arms, *groups], Path(options.out), out, folds, options.seeds, choices)
     if not rows:
         raise InputError(f"{out}: there is no finished run of these arms, folds and seeds; leave out --results")

@@ -19,6 +19,7 @@ class DataConfig(Section):
     flip: float = setting(0.5, "share of slices mirrored left to right", "J")
     tumor_paste: float = setting(0.0, "share of slices with a pasted tumor of another slice", "J: TumorCP, Yang 2021")
     elastic_px: float = setting(0.0, "largest SD of the elastic deformation of half of the slices, in pixels", "J", 0)
+    narrow_field: float = setting(0.0, "share of slices cut to the middle 60 to 95 % of their field", "J: KiTS runs")
     contrast: float = setting(0.1, "HU about the window's middle, times 1 - contrast to 1 + contrast", "J")
     brightness_hu: float = setting(20.0, "largest offset in HU in either direction", "J", 0)
     blur_px: float = setting(0.0, "largest SD of the Gaussian blur of half of the slices, in pixels", "J", 0)
@@ -30,7 +31,7 @@ class DataConfig(Section):
         super().__post_init__()
         shares_fit = len(self.shares) == 3 and min(self.shares) >= 0 < sum(self.shares)
         check(shares_fit, "shares", self.shares, "three shares (tumor, kidney only, neither), not all 0")
-        for name in ("shift", "scale", "flip", "tumor_paste", "contrast"):
+        for name in ("shift", "scale", "flip", "tumor_paste", "narrow_field", "contrast"):
             value = getattr(self, name)
             check(0 <= value <= 1 and (name != "scale" or value < 1), name, value, "a share between 0 and 1")
         check(0 <= self.rotation_deg <= 180, "rotation_deg", self.rotation_deg, "degrees between 0 and 180")

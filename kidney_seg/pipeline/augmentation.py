@@ -1,4 +1,4 @@
-"""Augmentation of training slices: pasted tumors, elastic and affine deformation, HU offset and factor, blur, noise.
+"""Augmentation of training slices: pasted tumors, narrow fields, elastic and affine deformation, HU, blur, noise.
 
 `draw_changes` draws the parameters of every slice beforehand; the other functions apply them. So the augmentation of a
 sample is independent of threads, of the order of batches and of what ran before.
@@ -23,6 +23,7 @@ NO_HU_CHANGE = np.array([1, 0], np.float32)
 NO_GRAY_CHANGE = np.array([0, 1, 0], np.float32)
 BEND, PASTE = 1, 2  # streams of random numbers of a slice's seed; its noise uses the seed alone
 PASTE_SCALE = 1.3  # pasted tumors are resized by 1 / this to this
+NARROWEST = (0.6, 0.95)  # sides of a cut field, as shares of the slice's
 KNOTS = 5  # per axis of the elastic grid, edge to edge: a quarter of the field apart, about a kidney
 
 
@@ -81,6 +82,10 @@ def draw_changes(
     if config.elastic_px or config.tumor_paste:
         drawn["bend_px"] = np.maximum(uniform(config.elastic_px), 0.0).astype(np.float32)
         drawn["seed"] = rng.integers(2**32, size=count)
+    drawn["field"] = np.ones(count, np.float32)
+    if config.narrow_field:
+        narrow = rng.random(count) < config.narrow_field
+        drawn["field"] = np.where(narrow, rng.uniform(*NARROWEST, count), 1).astype(np.float32)
     return drawn
 
 
@@ -116,6 +121,19 @@ def paste_tumor(
         donated = map_coordinates(donor_image[..., channel], source, order=1, cval=AIR_HU)
         image[..., channel] += share * (donated - image[..., channel])
     label[share > 0.5] = 2
+
+
+def cut_field(image: np.ndarray, label: np.ndarray, field: np.ndarray) -> None:
+    """Cut slices to a square about their center, in place; outside is air and background.
+
+    field: side of the square as a share of the slice's side, [n]; 1 leaves a slice unchanged. Arrays as for `bend`.
+    So a network does not learn that only slices of one source have air around a narrow field.
+    """
+    size = image.shape[1]
+    for picture, truth, side in zip(image, label, field, strict=True):
+        edge = round(size * (1 - float(side)) / 2)
+        for rows in (np.s_[:edge], np.s_[size - edge :], np.s_[:, :edge], np.s_[:, size - edge :]):
+            picture[rows], truth[rows] = AIR_HU, 0
 
 
 def bend(image: np.ndarray, label: np.ndarray, bend_px: np.ndarray, seed: np.ndarray) -> None:

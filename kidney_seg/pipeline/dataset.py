@@ -15,7 +15,15 @@ import numpy as np
 from kidney_seg.config.model import STRIDES
 from kidney_seg.config.run_config import Config
 from kidney_seg.pipeline.array_pool import ArrayPool
-from kidney_seg.pipeline.augmentation import NO_GRAY_CHANGE, apply_changes, bend, change_gray, is_still, paste_tumor
+from kidney_seg.pipeline.augmentation import (
+    NO_GRAY_CHANGE,
+    apply_changes,
+    bend,
+    change_gray,
+    cut_field,
+    is_still,
+    paste_tumor,
+)
 from kidney_seg.pipeline.sampling import Samples
 from kidney_seg.pipeline.slice_store import SliceStore
 from kidney_seg.pipeline.targets import targets
@@ -50,13 +58,14 @@ class BatchMaker:
         self.store, self.config, self.ready, self.pool = store, config, ready or ReadyTimes(), ArrayPool()
 
     def read(self, sample: Columns) -> tuple[np.ndarray, np.ndarray]:
-        """Return n slices, with pasted tumors and bent: HU float32 [n, y, x, channels], labels uint8 [n, y, x, 1]."""
+        """Return n slices, with pasted tumors, cut, bent: HU float32 [n, y, x, channels], labels uint8 [n, y, x, 1]."""
         image, label = self.store.read(sample["case"], sample["position"], self.pool.empty)
         rows = np.flatnonzero(sample["donor_case"] >= 0)
         if len(rows):
             donors = self.store.read(sample["donor_case"][rows], sample["donor_position"][rows], self.pool.empty)
             for row, donor_image, donor_label in zip(rows, *donors, strict=True):
                 paste_tumor(image[row], label[row], donor_image, donor_label, sample["seed"][row])
+        cut_field(image, label, sample["field"])
         bend(image, label, sample["bend_px"], sample["seed"])
         return image, label
 

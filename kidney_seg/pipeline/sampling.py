@@ -41,6 +41,7 @@ class Samples:
         hu_linear: float32 [..., 2]: factor and offset, HU -> factor * HU + offset.
         gray: float32 [..., 3]: SD of the blur (pixels), power of the gray values in the window, SD of the noise (HU).
         bend_px: float32: SD of the elastic deformation in pixels.
+        field: float32: side of the square that a slice is cut to, as a share of its own.
         seed: int64: seed of a slice's paste, elastic deformation and noise.
     """
 
@@ -52,6 +53,7 @@ class Samples:
     hu_linear: np.ndarray
     gray: np.ndarray
     bend_px: np.ndarray
+    field: np.ndarray
     seed: np.ndarray
 
     def rows(self, own: slice) -> Samples:

@@ -17,6 +17,7 @@ from kidney_seg.pipeline.augmentation import (
     apply_changes,
     bend,
     change_gray,
+    cut_field,
     draw_changes,
     paste_tumor,
 )
@@ -222,3 +223,23 @@ def test_pasted_tumors_lie_on_kidney_and_are_turned_and_resized_only():
 def test_nothing_is_pasted_where_there_is_no_kidney():
     image, label = pasted(0, np.zeros((64, 64)))
     assert (image == 50).all() and not label.any()
+
+
+def test_a_cut_field_keeps_the_middle_alone():
+    image, label = np.full((2, 10, 10, 2), 50, np.float32), np.ones((2, 10, 10, 1), np.uint8)
+    cut_field(image, label, np.array([1.0, 0.6]))
+    assert (image[0] == 50).all() and label[0].all()
+    expected = np.zeros((10, 10), bool)
+    expected[2:8, 2:8] = True  # 60 % of 10
+    np.testing.assert_array_equal(label[1, ..., 0], expected)
+    for channel in range(2):
+        np.testing.assert_array_equal(image[1, ..., channel], np.where(expected, 50, AIR_HU))
+
+
+def test_half_of_the_slices_are_cut_and_nothing_else_is_drawn_anew():
+    before = drawn_changes(np.random.default_rng(3), 1000, SIZE, DataConfig(), 100.0)
+    cut = drawn_changes(np.random.default_rng(3), 1000, SIZE, DataConfig(narrow_field=0.5), 100.0)
+    assert (before.field == 1).all() and 0.45 < np.mean(cut.field == 1) < 0.55
+    assert 0.6 <= cut.field.min() < 0.62 and 0.93 < cut.field[cut.field < 1].max() <= 0.95
+    np.testing.assert_array_equal(before.transforms, cut.transforms)
+    np.testing.assert_array_equal(before.hu_linear, cut.hu_linear)
