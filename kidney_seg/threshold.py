@@ -15,6 +15,7 @@ from data_prep.cli import command, progress
 from data_prep.errors import InputError
 from data_prep.labels import TUMOR
 from data_prep.split.sets import SETS, SPLIT, read_split, set_name
+from kidney_seg.config.prediction import PAPER, TUMOR_MM
 from kidney_seg.figures.score_plots import plot_thresholds
 from kidney_seg.metrics.overlap import AVERAGE, STRUCTURES, kits19_dice
 from kidney_seg.metrics.statistics import by_patient, paired_difference
@@ -27,11 +28,18 @@ NONE = "none"  # without post-processing
 Case = tuple[str, np.ndarray, np.ndarray, Sequence[float]]  # patient, true labels, predicted labels, spacing in mm
 
 
-def score_thresholds(cases: Iterable[Case], distances_mm: Sequence[float], kidney_ml: float) -> list[dict[str, Any]]:
+def score_thresholds(
+    cases: Iterable[Case],
+    distances_mm: Sequence[float],
+    kidney_ml: float,
+    rule: str = PAPER,
+    tumor_mm: float = TUMOR_MM,
+) -> list[dict[str, Any]]:
     """Return one row per case and distance: `patient`, `distance_mm` (None: not post-processed), Dice by structure.
 
     Labels are [z, y, x] on one grid. A structure that the truth lacks is None: a case without tumor says nothing about
-    the outlines of tumors. `average` is None unless the truth has both.
+    the outlines of tumors. `average` is None unless the truth has both. The other arguments are those of
+    `remove_distant_objects`.
     """
     rows = []
     for patient, truth, predicted, spacing_mm in cases:
@@ -39,7 +47,7 @@ def score_thresholds(cases: Iterable[Case], distances_mm: Sequence[float], kidne
         for distance_mm in (None, *distances_mm):
             labels = predicted
             if distance_mm is not None:
-                labels = remove_distant_objects(predicted, spacing_mm, distance_mm, kidney_ml)
+                labels = remove_distant_objects(predicted, spacing_mm, distance_mm, kidney_ml, rule, tumor_mm)
             dice = kits19_dice(truth, labels)
             row = {name: dice[name] if holds[name] else None for name in STRUCTURES}
             both = None if None in row.values() else float(np.mean(list(row.values())))
@@ -145,11 +153,11 @@ def predicted_cases(
         InputError: something is missing; raised before TensorFlow is loaded.
     """
     from data_prep.cache.manifest import read_manifest
-    from kidney_seg.model.model_file import find_model, load_model
+    from kidney_seg.model.model_file import find_source
     from kidney_seg.run.recipe import read_recipe
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
-    find_model(run)
+    source = find_source(run)
     recipe = read_recipe(run) if Path(run).is_dir() else None
     if data is None:
         if recipe is None:
@@ -160,11 +168,12 @@ def predicted_cases(
     patients = read_split(file, manifest)
     quiet_tensorflow()
     from kidney_seg.evaluate.held_out import held_out_cases
-    from kidney_seg.predict.predictor import make_predictor, predict_volume
+    from kidney_seg.predict.engines import open_predictor
+    from kidney_seg.predict.predictor import predict_volume
 
     entries = held_out_cases(manifest, patients, set_name(part))
-    loaded = load_model(run)
-    predictor = make_predictor(loaded.model, loaded.config.prediction.slices_per_batch)
+    settings = source.config.prediction
+    predictor = open_predictor([source], settings)
 
     def predict() -> Iterable[Case]:
         from data_prep.volume import read_labels, read_volume
@@ -172,10 +181,10 @@ def predicted_cases(
 
         for entry in progress(entries, f"{part} patients"):
             volume, truth = read_volume(entry.image), read_labels(entry.labels)
-            labels = predict_volume(predictor, volume, loaded.grid)
+            labels = predict_volume(predictor, volume, source.grid)
             yield entry.patient, cysts_to_kidney(truth.voxels), labels, volume.spacing_mm
 
-    return loaded.config.prediction, predict
+    return settings, predict
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -219,7 +228,7 @@ def main(arguments: argparse.Namespace) -> int:
         check_name(arguments.figure)
     settings, predict = predicted_cases(arguments.run, arguments.data, arguments.split, arguments.part)
     distances = sorted({*arguments.distances, settings.distance_mm})
-    rows = score_thresholds(predict(), distances, settings.kidney_ml)
+    rows = score_thresholds(predict(), distances, settings.kidney_ml, settings.rule, settings.tumor_mm)
     summary = summarize_thresholds(rows, settings.distance_mm)
     if arguments.json:
         write_json(arguments.json, {"part": arguments.part, "kidney_ml": settings.kidney_ml, **summary, "rows": rows})

@@ -12,12 +12,13 @@ from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.parallel.shards import parse
 from data_prep.split.sets import SETS, patients_of, set_name
+from kidney_seg.config.prediction import DISTANCE_MM, KIDNEY_ML, RULES, TUMOR_MM, RuleSettings
 from kidney_seg.evaluate.case_scores import POSTPROCESSED
 from kidney_seg.evaluate.folders import Evaluation, score_folders, score_parts
 from kidney_seg.evaluate.paired import compare_rows, find_scores, format_comparison, read_rows
 from kidney_seg.evaluate.score_files import default_out, scores_of, write_comparison, write_scores
 from kidney_seg.evaluate.tables import format_scores
-from kidney_seg.postprocess.distant_objects import DISTANCE_MM, KIDNEY_ML, check_limits
+from kidney_seg.postprocess.distant_objects import check_limits
 
 MOST_NAMES = 20  # of cases with tumor Dice 0 on the screen; scores.json has all
 
@@ -47,9 +48,11 @@ def make_parser() -> argparse.ArgumentParser:
     for name, value, text in (
         ("distance-mm", DISTANCE_MM, "remove objects farther than this from both kidneys"),
         ("kidney-ml", KIDNEY_ML, "the two largest objects of at least this volume are kidneys"),
+        ("tumor-mm", TUMOR_MM, "with --rule anchored, remove objects with tumor farther than this from both kidneys"),
     ):
         text = f"with --postprocess: {text} (default: %(default)s)"
         option(f"--{name}", metavar=name[-2:].upper(), type=float, default=value, help=text)
+    option("--rule", choices=RULES, default=RULES[0], help="with --postprocess: the rule (default: %(default)s)")
     option(
         "--against",
         metavar="OTHER",
@@ -71,12 +74,13 @@ def make_parser() -> argparse.ArgumentParser:
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
     """Run the command; exit code 2 if a prediction is unreadable (the others are scored)."""
-    check_limits(arguments.distance_mm, arguments.kidney_ml)
+    rule = RuleSettings(arguments.distance_mm, arguments.kidney_ml, arguments.rule, arguments.tumor_mm)
+    check_limits(rule)
     options: dict[str, Any] = {}
     if arguments.split:
         options["patients"] = patients_of(arguments.split, arguments.part)
     if arguments.postprocess:
-        options |= {"distance_mm": arguments.distance_mm, "kidney_ml": arguments.kidney_ml}
+        options |= rule.to_record()
     others = _read_others(arguments.against)  # report an error there before the minutes of scoring
     out = arguments.out or default_out(arguments.predictions)
     if arguments.shard or arguments.scheduler:
@@ -153,6 +157,8 @@ def _tables(result: Evaluation, options: Mapping[str, Any]) -> str:
             tables.append(f"Tumor Dice 0{when} in {len(names)} of {count} cases: {shown}{more}")
     if "distance_mm" in options:
         rule = f"farther than {options['distance_mm']:g} mm, kidneys from {options['kidney_ml']:g} mL"
+        if "rule" in options:
+            rule += f" of kidney, and objects with tumor farther than {options['tumor_mm']:g} mm"
         tables.append(f"Post-processing removes objects {rule}.")
     return "\n\n".join(tables)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from data_prep.errors import InputError
 from data_prep.files.atomic import remove_leftovers
 from data_prep.parallel.shards import PARTS, Shard
 from data_prep.parallel.tasks import WorkerDied, check_jobs, run
+from kidney_seg.config.prediction import RuleSettings
 from kidney_seg.evaluate.case_notes import made_of, read_note, write_note
 from kidney_seg.evaluate.case_scores import check_same_grid, score_case
 from kidney_seg.evaluate.score_files import default_out, write_scores
-from kidney_seg.postprocess.distant_objects import KIDNEY_ML, remove_distant_objects
+from kidney_seg.postprocess.distant_objects import remove_distant_objects
 
 
 @dataclass
@@ -33,10 +34,10 @@ class Evaluation:
 
     def details(self, options: dict[str, Any]) -> dict[str, Any]:
         """Return what `scores.json` holds besides the scores; `options` as for `score_folders`."""
-        distance_mm, kidney_ml = options.get("distance_mm"), options.get("kidney_ml", KIDNEY_ML)
+        rule = RuleSettings.of(**{name: value for name, value in options.items() if name != "patients"})
         return {
             "protocol": "Table 1 by KiTS19: kidney is label > 0, tumor label > 1, cysts are kidney",
-            "rule": None if distance_mm is None else {"distance_mm": distance_mm, "kidney_ml": kidney_ml},
+            "rule": rule and rule.to_record(),
             "missing": self.missing,
             "unreadable": self.unreadable,
             "extra": self.extra,
@@ -56,13 +57,12 @@ class Parts:
 
 @dataclass(frozen=True)
 class Task:
-    """One case to score. predicted: None counts as empty; distance_mm: None for no post-processing."""
+    """One case to score. predicted: None counts as empty; rule: None for no post-processing."""
 
     case: str
     truth: Path
     predicted: Path | None
-    distance_mm: float | None
-    kidney_ml: float
+    rule: RuleSettings | None
     note: Path | None = None  # the file that keeps the scores, see `parts`
 
 
@@ -99,8 +99,8 @@ def score_folders(predictions: str | Path, truth: str | Path, *, jobs: int = 1, 
     Args:
         predictions, truth: folder of label files, or one file.
         jobs: number of processes; the result is the same for any number.
-        options: `patients`: whose cases to score (default: all); `distance_mm`, `kidney_ml`: also score after
-            `postprocess.remove_distant_objects`.
+        options: `patients`: whose cases to score (default: all); `distance_mm`, `kidney_ml`, `rule`, `tumor_mm`: also
+            score after `postprocess.remove_distant_objects`, where `distance_mm` or `rule` is given.
 
     Raises:
         InputError: truth and prediction lie on different grids, a truth is unreadable, one of `patients` has none, no
@@ -157,8 +157,7 @@ def plan_scores(
     truth: str | Path,
     *,
     patients: Collection[str] | None = None,
-    distance_mm: float | None = None,
-    kidney_ml: float = KIDNEY_ML,
+    **rule: Any,
 ) -> tuple[Evaluation, list[Task]]:
     """Return an evaluation without rows, and one task per case; arguments and errors as of `score_folders`."""
     files, truths = find_label_files(predictions), find_label_files(truth)
@@ -180,7 +179,7 @@ def plan_scores(
             path=predictions,
         )
     missing, extra = ([name for name in one if name not in other] for one, other in ((truths, files), (files, truths)))
-    tasks = [Task(name, path, files.get(name), distance_mm, kidney_ml) for name, path in truths.items()]
+    tasks = [Task(name, path, files.get(name), RuleSettings.of(**rule)) for name, path in truths.items()]
     return Evaluation(missing=missing, extra=extra), tasks
 
 
@@ -189,7 +188,7 @@ def score_task(task: Task, only_noted: bool = False) -> Scored:
     try:
         if task.note is None:
             return _score(task)
-        rule = None if task.distance_mm is None else [task.distance_mm, task.kidney_ml]
+        rule = task.rule and list(task.rule.to_record().values())
         key = made_of(task.case, task.truth, task.predicted, rule)
         if noted := read_note(task.note, key):
             return Scored(*noted, kept=True)
@@ -214,8 +213,8 @@ def _score(task: Task) -> Scored:
         else:
             check_same_grid(found, true)
             predicted = found.voxels
-    if task.distance_mm is not None:
-        cleaned = remove_distant_objects(predicted, true.spacing_mm, task.distance_mm, task.kidney_ml)
+    if task.rule is not None:
+        cleaned = remove_distant_objects(predicted, true.spacing_mm, **asdict(task.rule))
     return Scored(score_case(task.case, true.voxels, predicted, true.spacing_mm, cleaned), unreadable)
 
 

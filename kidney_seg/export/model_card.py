@@ -36,6 +36,11 @@ def write_card(config: Config, contract: Mapping[str, Any], run: Path | None, ex
         f"- SHA-256 of the file of its weights: `{contract['model_sha256']}`",
         *(f"- averaged with another of SHA-256 `{other}`" for other in contract["ensemble_sha256"]),
     ]
+    if config.prediction.smooth_z_mm:
+        lines += [
+            f"- `kidney_seg.predict` smooths its probabilities along z ({config.prediction.smooth_z_mm:g} mm). **This "
+            "export does not:** its labels are those of single slices, and differ.",
+        ]
     if contract["input_slices"] > 1:
         lines += [
             f"- sees {contract['input_slices']} neighboring slices: **the slices of one request must be neighbors in "

@@ -6,11 +6,13 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from data_prep.cli import command
 from data_prep.errors import InputError
-from kidney_seg.postprocess.distant_objects import DISTANCE_MM, KIDNEY_ML, Component, apply_rule, check_limits
+from kidney_seg.config.prediction import ANCHORED, DISTANCE_MM, KIDNEY_ML, RULES, TUMOR_MM, RuleSettings
+from kidney_seg.postprocess.distant_objects import Component, apply_rule, check_limits
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -49,6 +51,20 @@ def make_parser() -> argparse.ArgumentParser:
         default=KIDNEY_ML,
         help="the two largest objects of at least this volume are kidneys (default: %(default)s)",
     )
+    add(
+        "--rule",
+        choices=RULES,
+        default=RULES[0],
+        help="paper: the largest objects are kidneys, tumor included; anchored: those with most kidney, and tumor "
+        "counts only near them (default: %(default)s)",
+    )
+    add(
+        "--tumor-mm",
+        metavar="MM",
+        type=float,
+        default=TUMOR_MM,
+        help="with --rule anchored: remove objects with tumor farther than this from kidneys (default: %(default)s)",
+    )
     add("--json", metavar="FILE", type=Path, help="also write volumes, objects and flags per case to FILE")
     add("--force", action="store_true", help="replace files that exist")
     return parser
@@ -61,7 +77,8 @@ def main(arguments: argparse.Namespace) -> int:
     from data_prep.files.json_files import write_json
     from kidney_seg.postprocess.review import summary_line
 
-    check_limits(arguments.distance_mm, arguments.kidney_ml)
+    settings = RuleSettings(arguments.distance_mm, arguments.kidney_ml, arguments.rule, arguments.tumor_mm)
+    check_limits(settings)
     files = find_label_files(arguments.input)
     many = arguments.input.is_dir()
     outs = {case: arguments.out / f"{case}.nii.gz" if many else arguments.out for case in files}
@@ -72,7 +89,7 @@ def main(arguments: argparse.Namespace) -> int:
     described, failed = {}, {}
     for case, path in files.items():
         try:
-            described[case], objects = _clean(path, outs[case], arguments.distance_mm, arguments.kidney_ml)
+            described[case], objects = _clean(path, outs[case], settings)
         except InputError as error:
             if not many:
                 raise
@@ -81,7 +98,7 @@ def main(arguments: argparse.Namespace) -> int:
         if many:
             print(f"{case}: {summary_line(described[case])}")
         else:
-            print(format_objects(objects, arguments.kidney_ml))
+            print(format_objects(objects, arguments.kidney_ml, rule=arguments.rule))
             print(summary_line(described[case]))
             print(f"wrote {arguments.out}")
     if arguments.json:
@@ -93,18 +110,18 @@ def main(arguments: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
-def _clean(path: Path, out: Path, distance_mm: float, kidney_ml: float) -> tuple[dict, list[Component]]:
+def _clean(path: Path, out: Path, settings: RuleSettings) -> tuple[dict, list[Component]]:
     from data_prep.volume import read_labels, write_labels
     from kidney_seg.postprocess.review import describe
 
     volume = read_labels(path)
     before, spacing_mm = volume.voxels, volume.spacing_mm
-    labels, objects = apply_rule(before, spacing_mm, distance_mm, kidney_ml)
+    labels, objects = apply_rule(before, spacing_mm, **asdict(settings))
     write_labels(labels, volume.source, out)
-    return describe(before, labels, objects, spacing_mm, distance_mm=distance_mm, kidney_ml=kidney_ml), objects
+    return describe(before, labels, objects, spacing_mm, **asdict(settings)), objects
 
 
-def format_objects(objects: Sequence[Component], kidney_ml: float, most: int = 12) -> str:
+def format_objects(objects: Sequence[Component], kidney_ml: float, most: int = 12, rule: str = RULES[0]) -> str:
     """Return the largest `most` objects as a table, with notes on unusual findings."""
     lines = ["object       mL  tumor mL  distance mm  role"]
     for item in objects[:most]:
@@ -116,7 +133,8 @@ def format_objects(objects: Sequence[Component], kidney_ml: float, most: int = 1
         lines.append(f"... and {len(rest)} smaller, {sum(item.role == 'removed' for item in rest)} of them removed")
     lines.append(f"{len(removed)} of {len(objects)} objects removed, {sum(item.volume_ml for item in removed):.2f} mL")
     if not any(item.role == "kidney" for item in objects):
-        lines.append(f"note: no object has {kidney_ml:g} mL, so there is no kidney to measure from: nothing removed")
+        what = f"{kidney_ml:g} mL" + " of kidney" * (rule == ANCHORED)
+        lines.append(f"note: no object has {what}, so there is no kidney to measure from: nothing removed")
     if any(item.role != "kidney" and item.volume_ml >= kidney_ml for item in objects):
         lines.append(f"note: more than two objects have {kidney_ml:g} mL; another organ may be labeled kidney")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The paper's post-processing: find the two kidneys and remove the objects far from both."""
+"""Post-processing: find the two kidneys and remove the objects far from both, by the paper's rule or the anchored."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.errors import InputError
-from data_prep.geometry.components import bounding_box, connected_objects, surface_voxels
-from data_prep.geometry.types import Box
-from data_prep.labels import TUMOR
-from kidney_seg.config.prediction import DISTANCE_MM, KIDNEY_ML
-
-TOLERANCE = 1e-6  # of a limit, relative: rounding in single precision must not decide
+from data_prep.geometry.components import surface_voxels
+from kidney_seg.config.prediction import ANCHORED, DISTANCE_MM, KIDNEY_ML, PAPER, RULES, TUMOR_MM, RuleSettings
+from kidney_seg.postprocess.kidneys import TOLERANCE, Components, find_kidneys, tumor_voxels
 
 
 @dataclass(frozen=True)
@@ -28,34 +25,13 @@ class Component:
     distance_mm: float  # to the nearest kidney, surface to surface; 0 for kidneys, NaN without a kidney
 
 
-@dataclass(frozen=True)
-class Components:
-    """The 26-connected objects of a label map, by number; 0 is background.
-
-    box: part of the map [z, y, x] that holds all objects; ids: their numbers in it; voxels: int64 [n + 1]; boxes: part
-    of `ids` that holds each object; is_kidney: bool [n + 1].
-    """
-
-    box: Box
-    ids: np.ndarray
-    voxels: np.ndarray
-    boxes: list[Box]
-    is_kidney: np.ndarray
-    voxel_ml: float
-
-    @property
-    def order(self) -> np.ndarray:
-        """The numbers, largest object first."""
-        return 1 + np.argsort(-self.voxels[1:], kind="stable")
-
-    @property
-    def kidneys(self) -> list[int]:
-        """The numbers of the kidneys, largest first."""
-        return [int(number) for number in self.order if self.is_kidney[number]]
-
-
 def remove_distant_objects(
-    labels: np.ndarray, spacing_mm: Sequence[float], distance_mm: float = DISTANCE_MM, kidney_ml: float = KIDNEY_ML
+    labels: np.ndarray,
+    spacing_mm: Sequence[float],
+    distance_mm: float = DISTANCE_MM,
+    kidney_ml: float = KIDNEY_ML,
+    rule: str = PAPER,
+    tumor_mm: float = TUMOR_MM,
 ) -> np.ndarray:
     """Return a copy of the labels without the objects that are farther than `distance_mm` from the kidneys.
 
@@ -63,79 +39,74 @@ def remove_distant_objects(
     voxel centers (by centroids, a tumor of one liter would be 10 cm too far). Without a kidney, and in a single slice,
     where a section of the second kidney can be small, nothing is removed: a map never becomes empty.
 
-    Kept voxels keep their labels, and a second call changes nothing. Bowel or spleen larger than a kidney is taken for
-    a kidney (`find_objects` shows it).
+    Kept voxels keep their labels, and a second call changes nothing. By the paper's rule an organ that is called kidney
+    or tumor and is larger than a kidney is taken for one (`find_objects` shows it). `anchored` looks for what is called
+    kidney, and removes objects with tumor that are farther than `tumor_mm` from both kidneys.
 
     Args:
         labels: integers [z, y, x]; 0 is background, all other labels count as one tissue.
         spacing_mm: of the three axes.
         distance_mm: largest distance of an object that is kept.
         kidney_ml: smallest volume of a kidney.
+        rule: `paper` or `anchored`, see `find_kidneys`.
+        tumor_mm: largest distance of an object with tumor that is kept, if `anchored`.
 
     Raises:
-        ValueError: other than three axes and three positive spacings, or a negative limit.
+        ValueError: other than three axes and three positive spacings, a negative limit, or an unknown rule.
 
     Source: paper, section 1 ("finds the two kidneys including tumors ... If the distances between the small objects and
     the two kidneys are larger than a threshold ... they will be removed"). The paper gives no numbers; the defaults are
-    measured on the KiTS19 labels.
+    measured on the KiTS19 labels. `anchored` is our own.
     """
-    return _apply(labels, spacing_mm, distance_mm, kidney_ml, beyond=False)[0]
+    return _apply(labels, spacing_mm, RuleSettings(distance_mm, kidney_ml, rule, tumor_mm), beyond=False)[0]
 
 
 def find_objects(
-    labels: np.ndarray, spacing_mm: Sequence[float], distance_mm: float = DISTANCE_MM, kidney_ml: float = KIDNEY_ML
+    labels: np.ndarray,
+    spacing_mm: Sequence[float],
+    distance_mm: float = DISTANCE_MM,
+    kidney_ml: float = KIDNEY_ML,
+    rule: str = PAPER,
+    tumor_mm: float = TUMOR_MM,
 ) -> list[Component]:
     """Return the objects of a label map, largest first, with the role that `remove_distant_objects` gives each.
 
     Empty for an empty map. Arguments and errors as for `remove_distant_objects`.
     """
-    return apply_rule(labels, spacing_mm, distance_mm, kidney_ml)[1]
+    return apply_rule(labels, spacing_mm, distance_mm, kidney_ml, rule, tumor_mm)[1]
 
 
 def apply_rule(
-    labels: np.ndarray, spacing_mm: Sequence[float], distance_mm: float = DISTANCE_MM, kidney_ml: float = KIDNEY_ML
+    labels: np.ndarray,
+    spacing_mm: Sequence[float],
+    distance_mm: float = DISTANCE_MM,
+    kidney_ml: float = KIDNEY_ML,
+    rule: str = PAPER,
+    tumor_mm: float = TUMOR_MM,
 ) -> tuple[np.ndarray, list[Component]]:
     """Return (`remove_distant_objects`, `find_objects`) of a label map, in the time of the latter."""
-    result, found, distances, removed = _apply(labels, spacing_mm, distance_mm, kidney_ml, beyond=True)
+    settings = RuleSettings(distance_mm, kidney_ml, rule, tumor_mm)
+    result, found, distances, removed = _apply(labels, spacing_mm, settings, beyond=True)
     if found is None:
         return result, []
-    tumor_voxels = np.bincount(found.ids[np.asarray(labels)[found.box] == TUMOR], minlength=found.voxels.size)
+    tumors = tumor_voxels(labels, found.box, found.ids, found.voxels.size)
     roles = np.where(found.is_kidney, "kidney", np.where(removed, "removed", "kept"))
-    volumes_ml, tumors_ml = found.voxels * found.voxel_ml, tumor_voxels * found.voxel_ml
+    volumes_ml, tumors_ml = found.voxels * found.voxel_ml, tumors * found.voxel_ml
     return result, [
         Component(rank, str(roles[i]), float(volumes_ml[i]), float(tumors_ml[i]), float(distances[i]))
         for rank, i in enumerate(found.order, start=1)
     ]
 
 
-def find_kidneys(labels: np.ndarray, spacing_mm: Sequence[float], kidney_ml: float) -> Components | None:
-    """Return the objects of integers [z, y, x] with the kidneys among them; None for an empty map.
-
-    The kidneys are the two largest objects of at least `kidney_ml`: fewer if no other object is that large, more if
-    equal sizes leave no second largest.
-    """
-    box = bounding_box(labels > 0)
-    if box is None:
-        return None
-    ids, voxels, boxes = connected_objects(labels[box] > 0)
-    voxel_ml = math.prod(sorted(spacing_mm)) / 1000.0  # sorted: the same product for every order of the axes
-    is_kidney = voxels * voxel_ml >= kidney_ml * (1 - TOLERANCE)
-    is_kidney[0] = False
-    if np.count_nonzero(is_kidney) > 2:
-        second = np.sort(voxels[is_kidney])[-2]
-        is_kidney &= voxels >= second
-    return Components(box, ids, voxels, boxes, is_kidney, voxel_ml)
-
-
-def check_limits(distance_mm: float, kidney_ml: float) -> None:
+def check_limits(settings: RuleSettings) -> None:
     """Raise InputError if a command's limits are negative or not numbers."""
-    for name, value in (("--distance-mm", distance_mm), ("--kidney-ml", kidney_ml)):
-        if not value >= 0:
-            raise InputError(f"{name}: found {value:g}, expected a number of 0 or more")
+    for name in ("distance_mm", "kidney_ml", "tumor_mm"):
+        if not (value := getattr(settings, name)) >= 0:
+            raise InputError(f"--{name.replace('_', '-')}: found {value:g}, expected a number of 0 or more")
 
 
 def _apply(
-    labels: np.ndarray, spacing_mm: Sequence[float], distance_mm: float, kidney_ml: float, beyond: bool
+    labels: np.ndarray, spacing_mm: Sequence[float], settings: RuleSettings, beyond: bool
 ) -> tuple[np.ndarray, Components | None, np.ndarray, np.ndarray]:
     """Return the cleaned labels, the objects of the given ones, their distances, and which of them are removed."""
     labels, spacing = np.asarray(labels), tuple(float(mm) for mm in spacing_mm)
@@ -143,15 +114,20 @@ def _apply(
         raise ValueError(f"labels must be integers [z, y, x], found {labels.dtype} of shape {labels.shape}")
     if len(spacing) != 3 or not all(0 < mm < math.inf for mm in spacing):
         raise ValueError(f"spacing_mm must be three positive numbers, found {spacing_mm}")
-    if not (distance_mm >= 0 and kidney_ml >= 0):
-        raise ValueError(f"limits must be 0 or more, found {distance_mm} mm and {kidney_ml} mL")
+    if not (settings.distance_mm >= 0 and settings.kidney_ml >= 0 and settings.tumor_mm >= 0):
+        raise ValueError(f"limits must be 0 or more, found {settings}")
+    if settings.rule not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}, found {settings.rule!r}")
 
     result = labels.copy()
-    found = find_kidneys(labels, spacing, kidney_ml)
+    found = find_kidneys(labels, spacing, settings.kidney_ml, settings.rule)
     if found is None:
         return result, None, np.zeros(1), np.zeros(1, bool)
-    distances = _distances_mm(found, spacing, distance_mm, beyond)
-    removed = distances > distance_mm * (1 + TOLERANCE)  # false for NaN: without a kidney
+    limits_mm = np.full(found.voxels.size, float(settings.distance_mm))
+    if settings.rule == ANCHORED:
+        limits_mm[tumor_voxels(labels, found.box, found.ids, limits_mm.size) > 0] = settings.tumor_mm
+    distances = _distances_mm(found, spacing, float(limits_mm.max()), beyond)
+    removed = distances > limits_mm * (1 + TOLERANCE)  # false for NaN: without a kidney
     if 1 in labels.shape:
         removed[:] = False
     for number in np.flatnonzero(removed):

@@ -10,7 +10,7 @@ import numpy as np
 from data_prep.geometry.components import connected_objects, largest_diameter_mm, surface_voxels
 from data_prep.geometry.types import Box, triple
 from data_prep.labels import IDS, TUMOR
-from kidney_seg.postprocess.distant_objects import Components
+from kidney_seg.postprocess.kidneys import Components
 
 # In 126 KiTS19 label maps, the centroids of two kidneys are 76 mm or more apart along x and never on one side of the
 # image's middle; of 249 kidneys, one has its centroid 14 mm from the middle, all others 33 mm or more.

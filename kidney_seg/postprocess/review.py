@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from kidney_seg.postprocess.distant_objects import DISTANCE_MM, KIDNEY_ML, TOLERANCE, Component, find_kidneys
+from kidney_seg.config.prediction import ANCHORED, DISTANCE_MM, KIDNEY_ML, PAPER, TUMOR_MM, RuleSettings
+from kidney_seg.postprocess.distant_objects import Component
+from kidney_seg.postprocess.kidneys import TOLERANCE, find_kidneys
 from kidney_seg.postprocess.measurements import describe_anatomy, volumes_ml
 
 LOW_CONFIDENCE = 0.9  # mean tumor probability; in 33 held-out scans of two small models, mean Dice .16 below, .68 above
@@ -27,6 +29,8 @@ def describe(
     tumor_confidence: float | None = None,
     distance_mm: float = DISTANCE_MM,
     kidney_ml: float = KIDNEY_ML,
+    rule: str = PAPER,
+    tumor_mm: float = TUMOR_MM,
 ) -> dict:
     """Return the contents of a label map, ready for JSON (plain numbers, no NaN); see docs/howto/postprocessing.md.
 
@@ -35,8 +39,8 @@ def describe(
     Args:
         labels_before, labels_after: integers [z, y, x] in LPS axial order (x ascends to the patient's left), before and
             after post-processing.
-        components: objects that `apply_rule` found in the former, with the same `distance_mm` and `kidney_ml`; None
-            without post-processing.
+        components: objects that `apply_rule` found in the former, with the same `distance_mm`, `kidney_ml`, `rule` and
+            `tumor_mm`; None without post-processing.
         hu_zyx: the image, for the middle of the body and the check of its values.
         tumor_confidence: mean tumor probability of the voxels that are labeled tumor; None or NaN if unknown.
 
@@ -48,12 +52,13 @@ def describe(
         if other is not None and np.shape(other) != after.shape:
             raise ValueError(f"labels_after has the shape {after.shape}, {name} {np.shape(other)}; expected one shape")
     spacing = tuple(float(mm) for mm in spacing_mm)
-    found = find_kidneys(after, spacing, kidney_ml)
+    settings = RuleSettings(distance_mm, kidney_ml, rule, tumor_mm)
+    found = find_kidneys(after, spacing, kidney_ml, rule)
     voxel_ml = math.prod(spacing) / 1000.0
     described = {
         "volumes_ml": volumes_ml(after, voxel_ml),
         **describe_anatomy(after, found, spacing, hu_zyx),
-        "rule": _rule(volumes_ml(before, voxel_ml), components, distance_mm, kidney_ml),
+        "rule": _rule(volumes_ml(before, voxel_ml), components, settings),
         "tumor_confidence": None if tumor_confidence is None or math.isnan(tumor_confidence) else tumor_confidence,
     }
     objects_ml: Iterable[float] = [] if found is None else found.voxels * found.voxel_ml
@@ -61,47 +66,51 @@ def describe(
         objects_ml = [item.volume_ml for item in components]
     large_ml = sorted((float(ml) for ml in objects_ml if ml >= kidney_ml * (1 - TOLERANCE)), reverse=True)
     described["flags"] = [
-        {"flag": flag, "what": what} for flag, what in _flags(described, large_ml, kidney_ml, hu_zyx, spacing)
+        {"flag": flag, "what": what} for flag, what in _flags(described, large_ml, settings, hu_zyx, spacing)
     ]
     return _plain(described)
 
 
-def _rule(
-    before_ml: Mapping[str, float], components: Sequence[Component] | None, distance_mm: float, kidney_ml: float
-) -> dict:
+def _rule(before_ml: Mapping[str, float], components: Sequence[Component] | None, settings: RuleSettings) -> dict:
     if components is None:
         return {"applied": False}
     removed = [item for item in components if item.role == "removed"]
     return {
         "applied": True,
-        "distance_mm": distance_mm,
-        "kidney_ml": kidney_ml,
+        **settings.to_record(),
         "volumes_before_ml": dict(before_ml),
         "removed_objects": len(removed),
         "removed_ml": sum(item.volume_ml for item in removed),
         "removed_tumor_ml": sum(item.tumor_ml for item in removed),
-        "components": [
-            {**asdict(item), "reason": _reason(item, distance_mm, kidney_ml)} for item in components[:MOST_COMPONENTS]
-        ],
+        "components": [{**asdict(item), "reason": _reason(item, settings)} for item in components[:MOST_COMPONENTS]],
         "components_not_listed": max(0, len(components) - MOST_COMPONENTS),
     }
 
 
-def _reason(item: Component, distance_mm: float, kidney_ml: float) -> str:
+def _reason(item: Component, settings: RuleSettings) -> str:
+    anchored, least = settings.rule == ANCHORED, _least_kidney(settings)
     if item.role == "kidney":
-        return f"one of the two largest objects of at least {kidney_ml:g} mL"
+        if anchored and item.volume_ml - item.tumor_ml < settings.kidney_ml * (1 - TOLERANCE):
+            return f"a kidney that tumor has replaced: {item.volume_ml - item.tumor_ml:.1f} mL of kidney are left"
+        return f"one of the two {'objects with most kidney,' if anchored else 'largest objects'} of at least {least}"
     if math.isnan(item.distance_mm):
-        return f"no object has {kidney_ml:g} mL, so there is no kidney to measure from"
-    if item.role == "kept" and item.distance_mm > distance_mm * (1 + TOLERANCE):
+        return f"no object has {least}, so there is no kidney to measure from"
+    with_tumor = anchored and item.tumor_ml > 0
+    limit_mm = settings.tumor_mm if with_tumor else settings.distance_mm
+    if item.role == "kept" and item.distance_mm > limit_mm * (1 + TOLERANCE):
         return f"{item.distance_mm:.1f} mm from the nearest kidney; kept, because a single slice shows no volume"
-    limit = "more than" if item.role == "removed" else "not more than"
-    return f"{item.distance_mm:.1f} mm from the nearest kidney, {limit} {distance_mm:g} mm"
+    limit = f"{'more than' if item.role == 'removed' else 'not more than'} {limit_mm:g} mm"
+    return f"{item.distance_mm:.1f} mm from the nearest kidney, {limit}{', with tumor' * with_tumor}"
+
+
+def _least_kidney(settings: RuleSettings) -> str:
+    return f"{settings.kidney_ml:g} mL" + " of kidney" * (settings.rule == ANCHORED)
 
 
 def _flags(
     described: Mapping,
     large_ml: Sequence[float],
-    kidney_ml: float,
+    settings: RuleSettings,
     hu_zyx: np.ndarray | None,
     spacing_mm: Sequence[float],
 ) -> Iterator[tuple[str, str]]:
@@ -109,7 +118,7 @@ def _flags(
     if not any(volumes.values()):
         yield "empty", "The label map is empty."
     if not kidneys:
-        yield "no_kidney", f"No kidney was found: no object has {kidney_ml:g} mL."
+        yield "no_kidney", f"No kidney was found: no object has {_least_kidney(settings)}."
     if len(kidneys) == 1:
         yield "one_kidney", "One kidney was found: a solitary or a horseshoe kidney, or the other one was missed."
     for kidney in kidneys:
@@ -118,7 +127,7 @@ def _flags(
             yield "cut_by_edge", f"A kidney ({kidney['side']}) reaches the {edges} of the image: a part may be missing."
     if len(large_ml) > 2:
         sizes = ", ".join(f"{ml:.0f}" for ml in large_ml[:5]) + (", ..." if large_ml[5:] else "")
-        what = f"{len(large_ml)} objects have {kidney_ml:g} mL or more ({sizes} mL)"
+        what = f"{len(large_ml)} objects have {settings.kidney_ml:g} mL or more ({sizes} mL)"
         yield "many_bodies", f"{what}: another organ may be labeled kidney."
     if volumes["tumor"] > volumes["kidney"]:
         what = f"There is more tumor ({volumes['tumor']:.1f} mL) than kidney ({volumes['kidney']:.1f} mL)"

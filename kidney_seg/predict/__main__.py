@@ -6,13 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.split.sets import SETS, set_name
 from kidney_seg.config.prediction import FLIPS
-from kidney_seg.config.run_config import Config
+from kidney_seg.config.set_option import add_set_option, prediction_settings
 from kidney_seg.predict.engines import ENGINES, make_job
 from kidney_seg.predict.inputs import Scan, find_scans
 from kidney_seg.predict.outputs import Outputs, outputs_of
@@ -67,6 +66,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="factors on the odds of background, kidney and tumor; 1,1,8: fewer tumors are missed; 1,1,1: as trained "
         "(default: the model's settings)",
     )
+    add_set_option(
+        parser,
+        "other settings of prediction than the model's, such as smooth_z_mm=6 (probabilities smoothed along z)",
+        "prediction",
+    )
     add("--probabilities", action="store_true", help="also write the tumor's probability, to tumor_probability/")
     add("--dicom-seg", action="store_true", help="also write a DICOM SEG beside the labels of a DICOM series")
     add("--series", metavar="N", help="number or key of a DICOM series, as python -m data_prep.dicom lists them")
@@ -97,12 +101,9 @@ def main(arguments: argparse.Namespace) -> int:
 
         scans = parse(arguments.shard).pick(scans)
     outputs = _outputs(scans, single, arguments)
-    settings: dict[str, Any] = {"postprocess": False} if arguments.no_postprocess else {}
-    if arguments.flips:
-        settings["flips"] = arguments.flips
-    for name in ("zooms", "odds"):
-        if text := getattr(arguments, name):
-            settings[name] = getattr(Config().with_settings([f"{name}={text}"]).prediction, name)
+    texts = {name: getattr(arguments, name) for name in ("flips", "zooms", "odds")}
+    texts["postprocess"] = "false" if arguments.no_postprocess else None
+    settings = prediction_settings([*(f"{name}={text}" for name, text in texts.items() if text), *arguments.set])
     job = make_job(
         arguments.model, arguments.ensemble or [], arguments.engine, settings, on_workers=bool(arguments.scheduler)
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.errors import InputError
-from kidney_seg.config.prediction import PredictionConfig
+from kidney_seg.config.prediction import PAPER, PredictionConfig
 from kidney_seg.model.model_file import ModelSource, check_alike, find_ensemble
 from kidney_seg.predict.averaging import combined
 from kidney_seg.predict.predictor import Forward, Predictor, keras_forward
@@ -63,6 +63,10 @@ class Job:
         lists = {name: list(getattr(self.settings, name)) for name in ("odds", "zooms")}  # as JSON has them
         settings = {**asdict(self.settings), **lists}
         del settings["slices_per_batch"]
+        if not settings["smooth_z_mm"]:  # as in records from before this setting, and from before `rule`
+            del settings["smooth_z_mm"]
+        if settings["rule"] == PAPER:
+            del settings["rule"], settings["tumor_mm"]
         return {
             "models": [source.sha256 for source in self.sources],
             "grid": asdict(self.sources[0].grid),
@@ -88,7 +92,7 @@ def make_job(
 
 
 def open_predictor(sources: Sequence[ModelSource], settings: PredictionConfig, engine: str = "keras") -> Predictor:
-    """Return a predictor that averages the models, with class odds, flips and zooms of the settings.
+    """Return a predictor that averages the models, with class odds, flips, zooms and smoothing of the settings.
 
     Args:
         engine: `keras` or `onnx`.
@@ -100,7 +104,8 @@ def open_predictor(sources: Sequence[ModelSource], settings: PredictionConfig, e
     model = sources[0].config.model
     networks = [(_open(source, settings, engine), source.config.prediction.odds) for source in sources]
     forward = combined(networks, settings, model.activation, model.size)
-    return Predictor(forward, model.size, model.input_slices, model.classes, settings.slices_per_batch)
+    size, seen = model.size, model.input_slices
+    return Predictor(forward, size, seen, model.classes, settings.slices_per_batch, settings.smooth_z_mm)
 
 
 def _open(source: ModelSource, settings: PredictionConfig, engine: str) -> Forward:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from data_prep.geometry.network_grid import GridSettings, probabilities_to_label
 from data_prep.geometry.slice_neighbors import neighbor_indices
 from data_prep.labels import TUMOR
 from kidney_seg.config.model import HEADS
+from kidney_seg.predict.smoothing import smooth_along_z
 
 if TYPE_CHECKING:
     import keras
@@ -33,13 +34,24 @@ class Predictor:
         forward: the network.
         size, channels, classes: of its input and output.
         slices_per_batch: slices per call of `forward`.
+        smooth_z_mm: of the probabilities of a volume, see `smooth_along_z`; slices have no positions and are not
+            smoothed.
     """
 
-    def __init__(self, forward: Forward, size: int, channels: int, classes: int, slices_per_batch: int):
+    def __init__(
+        self,
+        forward: Forward,
+        size: int,
+        channels: int,
+        classes: int,
+        slices_per_batch: int,
+        smooth_z_mm: float = 0.0,
+    ):
         self.forward = forward
         self.shape = (size, size, channels)
         self.classes = classes
         self.slices_per_batch = slices_per_batch
+        self.smooth_z_mm = smooth_z_mm
 
     @property
     def margin(self) -> int:
@@ -79,18 +91,18 @@ def predict_slabs(
 ) -> Prediction:
     """Predict a volume in slabs of one batch, so that no float array covers the whole volume.
 
-    Each slab is resampled to the network's grid; its probabilities (never labels) are resampled back, and each voxel
-    gets the most probable class. The result equals that of the whole volume at once, bit for bit. `watch` receives the
-    first slice of each slab.
+    Each slab is resampled to the network's grid; its probabilities (never labels) are smoothed along z if the predictor
+    has `smooth_z_mm`, resampled back, and each voxel gets the most probable class. The result equals that of the whole
+    volume at once, without smoothing bit for bit. `watch` receives the first slice of each slab.
     """
     voxels, spacing_mm = volume.voxels, volume.spacing_mm
     labels = np.zeros(voxels.shape, np.uint8)
     percent = np.zeros(voxels.shape, np.uint8) if with_percent else None
     confidence, tumor_pixels = 0.0, 0
-    for first in watch(range(0, len(voxels), predictor.slices_per_batch)):
-        last = min(first + predictor.slices_per_batch, len(voxels))
-        start, end = max(0, first - predictor.margin), min(len(voxels), last + predictor.margin)
-        prob = predictor(to_network(voxels[start:end], spacing_mm, settings), first - start, last - start)
+    last = 0
+    slabs = _network_slabs(predictor, volume, settings, watch)
+    for prob in smooth_along_z(slabs, len(voxels), spacing_mm[0], predictor.smooth_z_mm):
+        first, last = last, last + len(prob)
         shape_zyx = (last - first, *voxels.shape[1:])
         labels[first:last] = probabilities_to_labels(prob, shape_zyx, spacing_mm, settings)
         tumor = prob[..., TUMOR]
@@ -100,6 +112,15 @@ def predict_slabs(
         tumor_pixels += int(np.count_nonzero(called))
         confidence += float(tumor[called].sum(dtype=np.float64))
     return Prediction(labels, confidence / tumor_pixels if tumor_pixels else None, percent)
+
+
+def _network_slabs(predictor: Predictor, volume: Volume, settings: GridSettings, watch: Watch) -> Iterator[np.ndarray]:
+    """Yield the probabilities of a volume on the network's grid, batch by batch."""
+    voxels = volume.voxels
+    for first in watch(range(0, len(voxels), predictor.slices_per_batch)):
+        last = min(first + predictor.slices_per_batch, len(voxels))
+        start, end = max(0, first - predictor.margin), min(len(voxels), last + predictor.margin)
+        yield predictor(to_network(voxels[start:end], volume.spacing_mm, settings), first - start, last - start)
 
 
 def predict_volume(predictor: Predictor, volume: Volume, settings: GridSettings) -> np.ndarray:
@@ -113,7 +134,7 @@ def finish_labels(labels: np.ndarray, spacing_mm: Sequence[float], settings: Pre
         return labels
     from kidney_seg.postprocess.distant_objects import remove_distant_objects
 
-    return remove_distant_objects(labels, spacing_mm, settings.distance_mm, settings.kidney_ml)
+    return remove_distant_objects(labels, spacing_mm, **asdict(settings.rule_settings))
 
 
 def make_predictor(model: keras.Model, slices_per_batch: int = SLICES_PER_BATCH) -> Predictor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
@@ -143,7 +143,7 @@ def _segment(
 
     settings, grid, spacing_mm = job.settings, job.sources[0].grid, volume.spacing_mm
     found = predict_slabs(job.predictor, volume, grid, with_percent=with_percent, watch=watch)
-    limits = {"distance_mm": settings.distance_mm, "kidney_ml": settings.kidney_ml}
+    limits = asdict(settings.rule_settings)
     labels, objects = found.labels, None
     if settings.postprocess:
         labels, objects = apply_rule(found.labels, spacing_mm, **limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from data_prep.cli import progress
@@ -55,7 +56,7 @@ def _score(run: RunFolder, cases: Sequence[HeldOut], config: Config, folder: Pat
     for entry in progress(cases, "test patients"):
         volume, truth = read_volume(entry.image), read_labels(entry.labels)
         labels = predict_volume(predictor, volume, source.grid)
-        cleaned = remove_distant_objects(labels, volume.spacing_mm, settings.distance_mm, settings.kidney_ml)
+        cleaned = remove_distant_objects(labels, volume.spacing_mm, **asdict(settings.rule_settings))
         write_labels(cleaned if settings.postprocess else labels, volume.source, folder / f"{entry.case}.nii.gz")
         row = case_scores.score_case(entry.case, truth.voxels, labels, volume.spacing_mm, cleaned)
         rows.append(row)

@@ -10,8 +10,8 @@ from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json
 from data_prep.formats.image_source import FILE_ENDINGS
-from kidney_seg.config.prediction import PredictionConfig
 from kidney_seg.config.run_config import Config
+from kidney_seg.config.set_option import add_set_option, prediction_settings
 from kidney_seg.serving.client import RetryPolicy
 from kidney_seg.serving.volumes import NAME, connect, segment_file
 
@@ -32,6 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--force", action="store_true", help="replace a label file that exists")
     add("--name", default=NAME, help="the model's name on the server (default: %(default)s)")
     add("--config", metavar="FILE", help="config.json with other settings of the post-processing")
+    add_set_option(parser, "other settings of prediction, such as distance_mm=10", "prediction")
     add("--no-postprocess", action="store_true", help="keep objects far from the kidneys")
     add(
         "--timeout",
@@ -65,17 +66,16 @@ def _segment(arguments: argparse.Namespace) -> int:
         raise InputError("exists; choose another --out, or replace it with --force", path=out, code="exists")
     policy = RetryPolicy(arguments.timeout, arguments.retries)
     settings = None
-    if arguments.no_postprocess:
-        settings = PredictionConfig(postprocess=False)
-    elif arguments.config:
+    if arguments.config:
         settings = Config.from_dict(read_json(arguments.config, "settings")).prediction
+    changes = prediction_settings([*["postprocess=false"] * arguments.no_postprocess, *arguments.set])
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     if not arguments.server.startswith("http"):
         quiet_tensorflow()  # TF Serving's protos import it
     transport = connect(arguments.server, arguments.name)
     try:
-        segment_file(transport, arguments.input, out, settings, policy, arguments.in_flight, arguments.series)
+        segment_file(transport, arguments.input, out, settings, policy, arguments.in_flight, arguments.series, changes)
     finally:
         transport.close()
     print(out)

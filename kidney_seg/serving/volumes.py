@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from data_prep.errors import InputError
 from kidney_seg.config.prediction import PredictionConfig
-from kidney_seg.serving.client import RetryPolicy, Transport, segment
+from kidney_seg.serving.client import RetryPolicy, Transport, fetch_contract, segment
 
 NAME = "kidney_seg"
 
@@ -39,6 +42,7 @@ def segment_file(
     policy: RetryPolicy | None = None,
     concurrent_requests: int = 4,
     series: str | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> None:
     """Segment one CT volume with a served model and write post-processed labels on the grid of its file.
 
@@ -49,16 +53,26 @@ def segment_file(
         image, series: as for `read_volume`.
         out: label file to write.
         settings: of the post-processing; None: the served model's.
+        changes: settings that differ from these, such as `{"postprocess": False}`.
 
     Raises:
-        InputError: the image cannot be read, or a request fails permanently.
+        InputError: the image cannot be read, a request fails permanently, or the settings smooth along z, which a
+            server of single slices cannot do.
     """
     from data_prep.volume import read_volume, write_labels
     from kidney_seg.predict.predictor import finish_labels
 
+    policy, changes = policy or RetryPolicy(), changes or {}
+    wanted = replace(settings or fetch_contract(transport, policy)[0].prediction, **changes)
+    if wanted.smooth_z_mm:
+        raise InputError(
+            f"smooth_z_mm={wanted.smooth_z_mm:g}: found smoothing along z, expected 0, because a server labels slices "
+            "one by one; use python -m kidney_seg.predict, or --set smooth_z_mm=0 for labels without it",
+            code="smoothing",
+        )
     volume = read_volume(image, series)
     for note in volume.notes:
         print(f"note: {note}", file=sys.stderr)
     labels, contract = segment(transport, volume.voxels, volume.spacing_mm, policy, concurrent_requests)
-    labels = finish_labels(labels, volume.spacing_mm, settings or contract.prediction)
+    labels = finish_labels(labels, volume.spacing_mm, replace(settings or contract.prediction, **changes))
     write_labels(labels, volume.source, out)

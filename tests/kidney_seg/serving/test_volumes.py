@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
@@ -19,6 +20,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from benchmarks.serving.stand_in import MESSAGE_BYTES, Refused, Servable, serve_grpc, serve_rest
 from data_prep.phantom.patient import simulate_patient
 from data_prep.volume import read_labels, read_volume
+from kidney_seg.config.prediction import PredictionConfig
+from kidney_seg.config.run_config import Config
 from kidney_seg.export import examples
 from kidney_seg.export.slice_png import encode_slice
 from kidney_seg.model.model_file import load_model
@@ -181,6 +184,29 @@ def test_a_model_that_changes_meanwhile(server, servable, patient, tmp_path, cap
     assert serving_command.main([server, str(patient[0]), "--out", str(tmp_path / "labels.nii.gz")]) == 2
     assert "changed its model" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("source", ["contract", "--config"])
+def test_smoothing_along_z_is_refused_not_left_out(servable, exported, patient, tmp_path, capsys, monkeypatch, source):
+    running, port = serve_grpc(servable)
+    settings = PredictionConfig(smooth_z_mm=6)
+    more = []
+    if source == "contract":
+        made = (SimpleNamespace(prediction=settings), None)
+        monkeypatch.setattr(serving, "fetch_contract", lambda transport, policy: made)
+    else:
+        config = tmp_path / "config.json"
+        config.write_text(json.dumps(Config(prediction=settings).to_dict()))
+        more = ["--config", str(config)]
+    out = tmp_path / "labels.nii.gz"
+    command = [f"127.0.0.1:{port}", str(patient[0]), "--out", str(out), *RAW, *more]
+    assert serving_command.main(command) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: smooth_z_mm=6: found smoothing along z, expected 0") and error.count("\n") == 1
+    assert not out.exists()
+    assert serving_command.main([*command, "--set", "smooth_z_mm=0"]) == 0
+    assert_same_labels(read_labels(out).voxels, *patient[1:])
+    running.stop(0).wait()
 
 
 GOOD, SPACING = np.zeros((2, 20, 30), np.float32), np.ones((2, 2))
