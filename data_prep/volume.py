@@ -35,7 +35,7 @@ def read_volume(path: str | Path | DicomSeries, series: str | int | None = None)
         InputError: a missing, truncated or damaged file, anything but one 3-D scalar image (a fourth axis of length 1
             is dropped), an invalid geometry, NaN or infinity.
     """
-    return _in_axial_order(_open(path, series), np.dtype(np.int16), _to_hounsfield)
+    return _in_axial_order(_open(path, series), np.dtype(np.int16), to_hounsfield)
 
 
 def read_labels(path: str | Path) -> Volume:
@@ -154,7 +154,8 @@ def _fill(source: VoxelSource, stored: np.ndarray, convert: Callable[[np.ndarray
         first += len(slab)
 
 
-def _to_hounsfield(values: np.ndarray, out: np.ndarray) -> None:
+def to_hounsfield(values: np.ndarray, out: np.ndarray) -> None:
+    """Write finite `values` [k, j, i] as whole HU into `out`, int16, rounded and clipped to its range."""
     if np.can_cast(values.dtype, np.int16):
         out[...] = values
         return

@@ -7,5 +7,6 @@ from .model.model_file import load_model as load_model
 from .postprocess.distant_objects import remove_distant_objects as remove_distant_objects
 from .predict.scans import predict_scan as predict_scan
 from .progressive.driver import train as train
+from .segmentation import segment as segment
 
 __version__: str

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from data_prep.files.checksums import sha256_of
 from data_prep.geometry.network_grid import GridSettings
 from kidney_seg.config.run_config import Config
 from kidney_seg.run import layout
+from kidney_seg.weights import STARTER, STARTER_FILE
 
 if TYPE_CHECKING:
     import keras
@@ -58,8 +59,10 @@ def save_model(model: keras.Model, config: Config, grid: GridSettings, path: str
 
 
 def find_model(path: str | Path) -> Path:
-    """Return the `.keras` file that `path` names: the file itself, or `best.keras` of a run folder."""
+    """Return the `.keras` file that `path` names: itself, `best.keras` of a run folder, or the shipped `starter`."""
     path = Path(path)
+    if str(path) == STARTER and not path.exists():
+        return STARTER_FILE
     if path.is_dir():
         if not (path / layout.BEST_MODEL).is_file():
             raise InputError(
@@ -67,12 +70,14 @@ def find_model(path: str | Path) -> Path:
             )
         return path / layout.BEST_MODEL
     if not path.is_file():
-        raise InputError("no such model; give a run folder or a .keras file", path=path, code="no_such_file")
+        raise InputError(
+            f"no such model; give a run folder, a .keras file, or {STARTER}", path=path, code="no_such_file"
+        )
     return path
 
 
 def load_model(path: str | Path) -> ModelFile:
-    """Load a run folder's best model or a `.keras` file, in Keras' safe mode.
+    """Load a run folder's best model, a `.keras` file, or the shipped `starter`, in Keras' safe mode.
 
     Returns:
         The Keras model as `.model`, with `.config` (all settings) and `.grid` (size and spacing of its slices).
@@ -105,6 +110,7 @@ class ModelSource:
     """A model that is not loaded; making one does not import Keras.
 
     path: the `.keras` file. sha256: of the file that its weights come from: this one, or `weights` of another round.
+    about: what the file says of the model, such as `name`, `data` and `license`; empty where it says nothing.
     """
 
     path: Path
@@ -112,6 +118,7 @@ class ModelSource:
     config: Config
     grid: GridSettings
     weights: Path | None = None
+    about: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def load(self) -> Any:
         """Return the Keras model with its weights."""
@@ -134,7 +141,8 @@ def find_source(path: str | Path) -> ModelSource:
     """Return the best model of a run folder, or a `.keras` file; errors as for `load_model`."""
     path = find_model(path)
     settings = _read_settings(path)
-    return ModelSource(path, sha256_of(path), Config.from_dict(settings["config"]), GridSettings(**settings["grid"]))
+    config, grid = Config.from_dict(settings["config"]), GridSettings(**settings["grid"])
+    return ModelSource(path, sha256_of(path), config, grid, about=settings.get("about", {}))
 
 
 def find_ensemble(path: str | Path, ensemble: Sequence[str]) -> list[ModelSource]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.labels import KIDNEY
 from kidney_seg.config.prediction import ANCHORED, DISTANCE_MM, KIDNEY_ML, PAPER, TUMOR_MM, RuleSettings
 from kidney_seg.postprocess.distant_objects import Component
 from kidney_seg.postprocess.kidneys import TOLERANCE, find_kidneys
@@ -17,6 +18,9 @@ from kidney_seg.postprocess.measurements import describe_anatomy, volumes_ml
 LOW_CONFIDENCE = 0.9  # mean tumor probability; in 33 held-out scans of two small models, mean Dice .16 below, .68 above
 MOST_COMPONENTS = 100  # listed one by one; an untrained network makes thousands
 HU_CODES = ("constant", "gray_values", "not_rescaled", "no_soft_tissue", "no_air", "hu_range")  # of data_prep.check
+THICK_MM = 10.0  # slices thicker than this hide most tumors; those of KiTS19 have .5 to 5 mm
+PLAIN_HU = 45.0  # median of kidney; without contrast agent about 30; of 338 KiTS slices, 5 % have less than 43
+UNFIT = ("not_hu", "thick_slices", "no_contrast", "no_kidney")  # flags of a scan in which a model has no business
 _SAMPLED = (64, 128, 128)  # approximate number of voxels (z, y, x) by which the image's values are checked
 
 
@@ -66,7 +70,7 @@ def describe(
         objects_ml = [item.volume_ml for item in components]
     large_ml = sorted((float(ml) for ml in objects_ml if ml >= kidney_ml * (1 - TOLERANCE)), reverse=True)
     described["flags"] = [
-        {"flag": flag, "what": what} for flag, what in _flags(described, large_ml, settings, hu_zyx, spacing)
+        {"flag": flag, "what": what} for flag, what in _flags(described, after, large_ml, settings, hu_zyx, spacing)
     ]
     return _plain(described)
 
@@ -109,6 +113,7 @@ def _least_kidney(settings: RuleSettings) -> str:
 
 def _flags(
     described: Mapping,
+    labels: np.ndarray,
     large_ml: Sequence[float],
     settings: RuleSettings,
     hu_zyx: np.ndarray | None,
@@ -136,9 +141,16 @@ def _flags(
     if volumes["tumor"] and confidence is not None and confidence < LOW_CONFIDENCE:
         what = f"The mean probability of tumor is {confidence:.2f} where tumor was found (under {LOW_CONFIDENCE:g})"
         yield "low_tumor_confidence", f"{what}: there may be no tumor, or its outline may differ."
+    if spacing_mm[0] > THICK_MM:
+        yield "thick_slices", f"Slices lie {spacing_mm[0]:.1f} mm apart (over {THICK_MM:g}): small tumors are missed."
     if hu_zyx is not None:
-        for what in _hu_problems(hu_zyx, spacing_mm):
+        problems = _hu_problems(hu_zyx, spacing_mm)
+        for what in problems:
             yield "not_hu", f"The values of the image do not look like the HU of a CT: {what}."
+        own_hu = hu_zyx[labels == KIDNEY]
+        if kidneys and len(own_hu) and not problems and (hu := float(np.median(own_hu))) < PLAIN_HU:
+            what = f"The median of kidney is {hu:.0f} HU (under {PLAIN_HU:g})"
+            yield "no_contrast", f"{what}: a CT without contrast agent, in which tumors cannot be told from kidney."
 
 
 def _hu_problems(hu_zyx: np.ndarray, spacing_mm: Sequence[float]) -> list[str]:
@@ -148,6 +160,11 @@ def _hu_problems(hu_zyx: np.ndarray, spacing_mm: Sequence[float]) -> list[str]:
     sample = np.ascontiguousarray(hu_zyx[tuple(slice(None, None, step) for step in steps)])
     sampled_mm = [mm * step for mm, step in zip(spacing_mm, steps, strict=True)]
     return [what for code, what in image_problems(survey_image(sample, sampled_mm)) if code in HU_CODES]
+
+
+def unfit(described: Mapping) -> list[str]:
+    """Return what says that the scan is none for a model of kidneys in CT with contrast agent: flags of `UNFIT`."""
+    return [flag["what"] for flag in described["flags"] if flag["flag"] in UNFIT]
 
 
 def summary_line(described: Mapping) -> str:

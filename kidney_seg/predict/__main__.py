@@ -28,7 +28,11 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="example: python -m kidney_seg.predict RUN scan.nii.gz --out labels.nii.gz",
     )
     add = parser.add_argument
-    add("model", metavar="MODEL", help="run folder (its best model) or .keras file")
+    add(
+        "model",
+        metavar="MODEL",
+        help="starter (the model that ships), a run folder (its best model), or a .keras file",
+    )
     add(
         "inputs",
         metavar="INPUT",
@@ -107,6 +111,8 @@ def main(arguments: argparse.Namespace) -> int:
     job = make_job(
         arguments.model, arguments.ensemble or [], arguments.engine, settings, on_workers=bool(arguments.scheduler)
     )
+    if about := job.sources[0].about:
+        print(f"model: {about['name']}; {about['data']}; {about['license']}")
     failed = predict_scans(
         job,
         list(zip(scans, outputs, strict=True)),

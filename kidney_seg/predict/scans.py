@@ -110,6 +110,8 @@ def process_scan(
     Raises:
         InputError: as for `read_volume` and `write_outputs`; nothing is left of a scan that fails.
     """
+    from kidney_seg.postprocess.review import unfit
+
     image = {"sha256": checked_sha256(scan.image), "series": scan.series}
     state = outputs.state(job.made_by, image)
     if isinstance(state, Done):
@@ -119,8 +121,11 @@ def process_scan(
     volume = _read(scan, for_seg=outputs.seg is not None)
     for note in volume.notes:
         (log or _to_stderr)(f"note: {scan.name}: {note}")
-    labels, percent, description = _segment(job, volume, outputs.percent is not None, watch)
+    labels, percent, description = segment_volume(job, volume, outputs.percent is not None, watch)
+    for what in unfit(description):
+        (log or _to_stderr)(f"warning: {scan.name}: {what}")
     content = {"labels": outputs.labels.name, "image": image, "made_by": job.made_by, "engine": job.engine}
+    content["model"] = dict(job.sources[0].about)
     return ScanResult(write_outputs(outputs, volume, labels, percent, {**content, **description}))
 
 
@@ -134,10 +139,10 @@ def _read(scan: Scan, for_seg: bool) -> Volume:
     return read_volume(open_series(scan.image, scan.series, for_seg=True))
 
 
-def _segment(
-    job: Job, volume: Volume, with_percent: bool, watch: Watch
+def segment_volume(
+    job: Job, volume: Volume, with_percent: bool = False, watch: Watch = iter
 ) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
-    # returns no labels from before post-processing, so that they are freed before files are written
+    """Return labels uint8 [z, y, x], the tumor's percents if wanted, and their description (`review.describe`)."""
     from kidney_seg.postprocess.distant_objects import apply_rule
     from kidney_seg.postprocess.review import describe
 

@@ -15,7 +15,7 @@ from support.helpers import save
 from data_prep.geometry.components import largest_diameter_mm
 from data_prep.volume import read_labels, read_volume
 from kidney_seg.postprocess.distant_objects import apply_rule
-from kidney_seg.postprocess.review import LOW_CONFIDENCE, MOST_COMPONENTS, describe, summary_line
+from kidney_seg.postprocess.review import LOW_CONFIDENCE, MOST_COMPONENTS, describe, summary_line, unfit
 
 MM = (1.0, 1.0, 1.0)
 
@@ -243,7 +243,7 @@ def test_values_that_are_no_hu(change, words):
     labels = np.pad(two_kidneys(), ((0, 20), (30, 30), (20, 20)))
     rng = np.random.default_rng(0)
     hu = rng.normal(-1000, 10, labels.shape)
-    hu[:, 10:-10, 10:-10] = rng.normal(40, 30, hu[:, 10:-10, 10:-10].shape)
+    hu[:, 10:-10, 10:-10] = rng.normal(60, 30, hu[:, 10:-10, 10:-10].shape)
     found = review(labels, hu_zyx=np.rint(change(hu)).astype(np.int16))
     assert flags(found) == (["not_hu"] if words else [])
     assert words is None or words in found["flags"][0]["what"]
@@ -289,3 +289,22 @@ def test_diameter_of_real_tumors(shared_data, case):
     volume = read_labels(root / case / "segmentation.nii.gz")
     tumor = review(volume.voxels, volume.spacing_mm)["tumors"][0]
     assert 0.9 < tumor["diameter_mm"] / (10 * sizes[case]) < 1.5
+
+
+@pytest.mark.parametrize(("hu", "flagged"), [(30, True), (44, True), (46, False), (150, False)])
+def test_kidneys_without_contrast_agent(hu, flagged):
+    labels = np.pad(two_kidneys(), ((0, 20), (30, 30), (20, 20)))
+    image = np.full(labels.shape, -1000, np.int16)
+    image[:, 10:-10, 10:-10] = 60
+    image[labels > 0] = hu
+    described = review(labels, hu_zyx=image)
+    assert flags(described) == ["no_contrast"] * flagged
+    tumors_alone = np.where(labels > 0, 2, 0).astype(np.uint8)
+    assert "no_contrast" not in flags(review(tumors_alone, hu_zyx=image))
+    assert any(f"The median of kidney is {hu} HU" in what for what in unfit(described)) == flagged
+
+
+@pytest.mark.parametrize(("mm", "flagged"), [(5.0, False), (10.0, False), (12.0, True)])
+def test_thick_slices(mm, flagged):
+    described = review(two_kidneys(), (mm, 1.0, 1.0))
+    assert unfit(described) == ["Slices lie 12.0 mm apart (over 10): small tumors are missed."] * flagged

@@ -1,0 +1,97 @@
+"""Pack a trained model as the one that ships: `python -m benchmarks.starter RUN --out starter.keras`; see `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+import zipfile
+from pathlib import Path
+
+from data_prep.cli import command
+from data_prep.errors import InputError
+from data_prep.files.atomic import replacing
+from data_prep.files.checksums import sha256_of
+from kidney_seg.config.run_config import Config
+from kidney_seg.model.model_file import SETTINGS_MEMBER, find_source
+
+WEIGHTS_MEMBER = "model.weights.h5"  # as Keras calls it
+MOST_MB = 12
+ABOUT = {
+    "name": "starter",
+    "data": "trained on 2-D slices of KiTS19, KiTS23 and CURVAS; for research, not for diagnosis",
+    "license": "weights CC BY-NC-SA 4.0: non-commercial, share alike",
+}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.starter",
+        description="Pack a trained model as the one that ships: kernels in half precision, prediction settings for "
+        "whole scans, and what it was trained on. Trained by `python -m benchmarks.real_slices ... --arms whole`.",
+        epilog="example: python -m benchmarks.starter OUT/full/whole/fold0-seed0 --out starter.keras",
+    )
+    parser.add_argument("model", metavar="MODEL", help="run folder or .keras file")
+    parser.add_argument("--out", required=True, metavar="FILE", help=".keras file")
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="prediction settings, such as smooth_z_mm=4"
+    )
+    return parser
+
+
+def in_half_precision(weights: bytes) -> bytes:
+    """Return a Keras weights file whose arrays of two axes or more are float16; Keras loads them as float32.
+
+    Biases and moving averages stay float32: a variance may exceed the range of float16.
+    """
+    import h5py
+
+    made = io.BytesIO()
+
+    def copy(source: h5py.Group, target: h5py.Group) -> None:
+        target.attrs.update(source.attrs)
+        for name, item in source.items():
+            if isinstance(item, h5py.Group):
+                copy(item, target.create_group(name))
+                continue
+            value = item[()]
+            is_kernel = getattr(value, "ndim", 0) >= 2 and value.dtype == "float32"
+            target.create_dataset(name, data=value.astype("float16") if is_kernel else value).attrs.update(item.attrs)
+
+    with h5py.File(io.BytesIO(weights)) as source, h5py.File(made, "w") as target:
+        copy(source, target)
+    return made.getvalue()
+
+
+def pack(model: str | Path, out: str | Path, assignments: list[str]) -> None:
+    """Write the model of a run folder or `.keras` file as the one that ships; InputError if it is too large."""
+    path = find_source(model).path
+    with replacing(out) as temporary:
+        with zipfile.ZipFile(path) as old, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as new:
+            for name in old.namelist():
+                content = old.read(name)
+                if name == WEIGHTS_MEMBER:
+                    content = in_half_precision(content)
+                elif name == SETTINGS_MEMBER:
+                    settings = json.loads(content)
+                    config = Config.from_dict(settings["config"]).with_settings(assignments)
+                    content = json.dumps({**settings, "config": config.to_dict(), "about": ABOUT}, indent=2).encode()
+                member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # equal bytes from equal weights
+                member.compress_type = zipfile.ZIP_DEFLATED
+                new.writestr(member, content)
+        if (size := temporary.stat().st_size) > MOST_MB * 1e6:
+            raise InputError(f"the model takes {size / 1e6:.1f} MB; expected at most {MOST_MB}", path=path)
+
+
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
+    """Pack the model and print its checksum."""
+    pack(options.model, options.out, options.set)
+    print(f"{options.out}: {Path(options.out).stat().st_size / 1e6:.2f} MB, SHA-256 {sha256_of(Path(options.out))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
