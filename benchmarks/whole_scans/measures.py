@@ -49,7 +49,7 @@ def measure(
     if truth is None:
         return {"kind": "healthy", **row}
     scores = score_pair(truth, predicted, spacing_mm)
-    del scores[LESIONS], scores["false_tumors"]  # of objects that are not well enough outlined, too
+    del scores[LESIONS], scores["false_tumors"]  # other false tumors: it counts badly outlined ones
     row["kidney_dice_filled"] = dice(filled_kidneys(truth, spacing_mm), predicted > 0)
     return {"kind": "tumor" if (truth == TUMOR).any() else "healthy", **scores, **row}
 
