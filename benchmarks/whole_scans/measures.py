@@ -80,15 +80,16 @@ def false_tumors(
     box = bounding_box(predicted == TUMOR)
     if box is not None:
         ids, voxels, boxes = connected_objects(predicted[box] == TUMOR)
-        true = set() if truth is None else set(np.unique(ids[truth[box] == TUMOR]).tolist())
+        is_false = np.arange(voxels.size) > 0
+        if truth is not None:
+            is_false[ids[truth[box] == TUMOR]] = False
         one_ml = voxel_ml(spacing_mm)
-        for number in set(range(1, voxels.size)) - true:
+        for z, count in enumerate(is_false[ids].sum(axis=(1, 2)), box[0].start):
+            ml[_height(z, levels)] += float(count) * one_ml
+        for number in np.flatnonzero(is_false & (voxels * one_ml >= SPECK_ML * (1 - 1e-6))):
             counts = (ids[boxes[number]] == number).sum(axis=(1, 2))
-            slices = box[0].start + boxes[number][0].start + np.arange(counts.size)
-            for z, count in zip(slices, counts, strict=True):
-                ml[_height(z, levels)] += float(count) * one_ml
-            if voxels[number] * one_ml >= SPECK_ML * (1 - 1e-6):
-                objects[_height(float(slices @ counts / counts.sum()), levels)] += 1
+            center = box[0].start + boxes[number][0].start + float(np.arange(counts.size) @ counts / counts.sum())
+            objects[_height(center, levels)] += 1
     return {
         "false_tumor_ml": sum(ml.values()),
         **{f"false_tumor_{height}_ml": ml[height] for height in HEIGHTS},
