@@ -10,7 +10,7 @@ from kidney_seg.config.checks import Section, check, choice, setting
 # Also the defaults of the functions and options of `kidney_seg.postprocess`.
 DISTANCE_MM = 20.0  # in the true labels of 210 patients, .01 mL is farther than this from the kidneys
 KIDNEY_ML = 20.0  # in 210 patients, the smallest second kidney has 42.7 mL, the largest third object .89 mL
-TUMOR_MM = 5.0  # in 126 true label maps, .004 mL of tumor is apart from its kidney's object, by 2.4 mm
+TUMOR_MM = 5.0  # in 126 true label maps, six specks of tumor are apart from their kidney's object, by up to 3.9 mm
 RULES = PAPER, ANCHORED = ("paper", "anchored")  # what counts as a kidney, see docs/howto/postprocessing.md
 MOST_SMOOTHING_MM = 50.0  # wider than a kidney is high, and memory grows with it
 FLIPS = ("none", "left_right", "both")  # mirrored copies of a slice that are also predicted
