@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data_prep.check.findings import KINDS, Finding, finding
 from data_prep.check.image import PERCENTILES, ImageSurvey, Problems, image_problems, survey_image
 from data_prep.check.labels import LabelSurvey, label_problems, survey_labels
@@ -18,7 +16,7 @@ from data_prep.datasets.metadata import SPACINGS, expected_spacing_mm
 from data_prep.errors import InputError
 from data_prep.files.names import printable
 from data_prep.formats.gzip_stream import GZIP_MAGIC
-from data_prep.geometry.source_grid import same_grid
+from data_prep.geometry.placement import place_labels
 from data_prep.geometry.volume import Volume
 from data_prep.labels import CYST
 from data_prep.volume import read_labels, read_volume
@@ -69,10 +67,14 @@ def _check_case(task: Task) -> CaseReport:
         facts |= _image_facts(volume, seen)
     if labels is not None and (label_volume := _read(read_labels, labels, found)) is not None:
         found += [("reader_note", f"{labels.name}: {note}") for note in label_volume.notes]
-        misfit = list(_misfit(volume, label_volume))
-        hu = volume.voxels if volume is not None and not misfit else None
+        hu = misfit = None
+        if volume is not None:
+            try:
+                label_volume, hu = place_labels(label_volume, volume.source), volume.voxels
+            except InputError as error:
+                misfit = (error.code, error.detail)
         marked = survey_labels(label_volume.voxels, label_volume.spacing_mm, hu)
-        problems = (*misfit, *label_problems(marked), *_label_type(labels))
+        problems = (*([misfit] if misfit else ()), *label_problems(marked), *_label_type(labels))
         found += [(code, f"{labels.name}: {what}") for code, what in problems]
         if volume is None:  # else the image's spacing was compared
             found += _spacing_problems(label_volume.spacing_mm, task.metadata)
@@ -123,20 +125,6 @@ def _access_problem(path: Path) -> tuple[str, str] | None:
     except OSError as error:
         return "not_a_file", f"cannot be opened ({error.strerror})"
     return None
-
-
-def _misfit(image: Volume | None, labels: Volume) -> Problems:
-    if image is None:
-        return
-    if labels.voxels.shape != image.voxels.shape:
-        yield "shape_differs", f"has {labels.voxels.shape} voxels (z, y, x), the image {image.voxels.shape}"
-    elif not same_grid(image.source, labels.source):
-        differing = [
-            part
-            for part in ("spacing", "origin", "direction")
-            if not np.allclose(getattr(image.source, part), getattr(labels.source, part), atol=1e-3)
-        ]
-        yield "grid_differs", f"lies on another grid than the image: {', '.join(differing) or 'the corners'} differ"
 
 
 def _header(path: Path) -> Iterator[Any]:
