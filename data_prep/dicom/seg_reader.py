@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_prep.dicom.choice import choose_series
 from data_prep.dicom.headers import scan_folder, series_key, silent
-from data_prep.dicom.series import choose_series
 from data_prep.dicom.stacking import SAME, stack
 from data_prep.errors import InputError
 from data_prep.formats.gzip_stream import AGAIN
