@@ -29,6 +29,22 @@ class InputError(Exception):
         return self.detail if self.path is None else f"{self.path}: {self.detail}"
 
 
+class Note(str):
+    """A decision of a reader: one line, with an identifier of what it decided for programs, as an error has it.
+
+    >>> Note("the header has no orientation: axial, LPS assumed", "no_orientation").code
+    'no_orientation'
+    """
+
+    __slots__ = ("code",)
+
+    def __new__(cls, text: str, code: str = "reader_note") -> Note:
+        """Make a note of a text."""
+        note = super().__new__(cls, text)
+        note.code = code
+        return note
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import and return a module that only an extra of this project installs.
 

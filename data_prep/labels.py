@@ -1,6 +1,84 @@
-"""The label table: 0 background, 1 kidney, 2 tumor, 3 cyst."""
+"""The label table: 0 background, 1 kidney, 2 tumor, 3 cyst; and the labels that names and codes of segments mean."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
 
 BACKGROUND, KIDNEY, TUMOR, CYST = range(4)  # cysts: in label files of KiTS21 and KiTS23; caches count them as kidney
 LARGEST_LABEL = CYST
 IDS = {"kidney": KIDNEY, "tumor": TUMOR, "cyst": CYST}
 CLASS_NAMES = ("background", "kidney", "tumor")  # of the network; the index is the label
+
+_WORDS = {
+    CYST: {"cyst", "cysts"},
+    TUMOR: {"tumor", "tumors", "tumour", "tumours", "neoplasm", "neoplasms", "mass", "masses", "carcinoma", "rcc"},
+    KIDNEY: {"kidney", "kidneys"},
+}
+_NEUTRAL = {  # words that may stand beside these without changing the structure
+    *("left", "right", "l", "r", "both", "renal", "primary", "malignant", "benign", "clear", "cell", "simple", "of"),
+    *("and", "the", "in", "with", "parenchyma", "cortex", "segment", "label", "mask", "seg", "ct", "structure"),
+}  # fmt: skip
+_OTHERS = {  # of other organs, and of what is no tissue of these: speak against a code
+    *("liver", "hepatic", "spleen", "splenic", "lung", "pulmonary", "pancreas", "pancreatic", "bladder", "prostate"),
+    *("adrenal", "suprarenal", "stone", "calculus", "artery", "vein", "vessel", "aorta", "pelvis", "ureter", "bone"),
+    *("colon", "stomach", "gastric", "bowel", "node", "thrombus", "fat", "breast", "brain", "ovary", "ovarian"),
+    *("uterus", "rectum", "background", "gland", "bile", "gallbladder", "hematoma", "abscess", "stent", "catheter"),
+}  # fmt: skip
+_CODES = {  # SNOMED CT, and the older SRT, of the segmented property type
+    **dict.fromkeys(("64033007", "9846003", "18639004", "T-71000"), KIDNEY),  # kidney; right; left
+    **dict.fromkeys(("108369006", "M-8FFFF", "86049000", "M-80003", "372087000"), TUMOR),  # neoplasm; primary
+    **dict.fromkeys(("4147007", "M-03000"), TUMOR),  # mass
+    **dict.fromkeys(("126880001", "363518003", "702391001"), TUMOR),  # neoplasm of kidney, malignant; carcinoma
+    **dict.fromkeys(("367643001", "M-3340A"), CYST),
+}
+# a tumor's anatomic region: kidney, right, left, abdomen, retroperitoneum
+_REGIONS = {"64033007", "9846003", "18639004", "T-71000", "113345001", "818983003", "T-D4000", "82849001"}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What a file says of one of its segments.
+
+    number: its value among the voxels, or its number. name: by its author. code, meaning: of the segmented property
+    type (SNOMED CT or SRT). region: code of the anatomic region. Texts are empty where the file says nothing.
+    """
+
+    number: int
+    name: str = ""
+    code: str = ""
+    meaning: str = ""
+    region: str = ""
+
+
+def label_of(segment: Segment) -> int | None:
+    """Return the label of a segment by its code and name; None if they contradict each other or mean something else.
+
+    A name counts if each of its words does: `kidney stone`, `liver tumor` and `suprarenal gland` are none of the three.
+
+    >>> [label_of(Segment(1, name)) for name in ("Left kidney", "renal_mass 2", "Kidney stone", "Suprarenal gland")]
+    [1, 2, None, None]
+    >>> label_of(Segment(1, "Liver tumor", code="108369006")), label_of(Segment(1, "GTV", code="108369006"))
+    (None, 2)
+    """
+    words, meaning = _words_of(segment.name), _words_of(segment.meaning)
+    by_code, by_name = _CODES.get(segment.code), _by_words(words)
+    contradicts = by_code is not None and by_name not in (None, by_code)
+    if contradicts or (words | meaning) & _OTHERS or (segment.region and segment.region not in _REGIONS):
+        return None
+    return by_name if by_code is None else by_code
+
+
+def is_named(segment: Segment) -> bool:
+    """Return whether a file says anything of what a segment is; `Segment_1` is a number, no name."""
+    return segment.code in _CODES or re.fullmatch(r"(segment|label)?[ _]*\d*", segment.name.strip().lower()) is None
+
+
+def _words_of(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()))
+
+
+def _by_words(words: set[str]) -> int | None:
+    if words - _NEUTRAL - set().union(*_WORDS.values()):
+        return None
+    return next((label for label, own in _WORDS.items() if words & own), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,9 @@ import numpy as np
 from data_prep.errors import InputError
 from data_prep.files.atomic import replacing
 from data_prep.formats.image_source import FILE_ENDINGS, VoxelSource
+from data_prep.formats.voxel_values import HounsfieldReader, LabelReader
 from data_prep.geometry.source_grid import SourceGrid
 from data_prep.geometry.volume import StoredImage, Volume
-from data_prep.labels import LARGEST_LABEL
 
 if TYPE_CHECKING:
     from data_prep.dicom.reader import DicomSeries
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 def read_volume(path: str | Path | DicomSeries, series: str | int | None = None) -> Volume:
     """Read a CT image as int16 HU in axial order.
 
-    Fractions are rounded to whole HU and values beyond int16 are clipped. The file is read once, and needs less than
-    200 MB of memory besides the voxels.
+    Fractions are rounded to whole HU; values beyond int16 are clipped, with a note. The file is read once, and needs
+    less than 200 MB of memory besides the voxels.
 
     Args:
         path: a `.nii.gz`, `.nii`, `.nrrd` or `.mha` file, a folder of DICOM files, or what `open_series` made of one.
@@ -35,26 +36,27 @@ def read_volume(path: str | Path | DicomSeries, series: str | int | None = None)
         InputError: a missing, truncated or damaged file, anything but one 3-D scalar image (a fourth axis of length 1
             is dropped), an invalid geometry, NaN or infinity.
     """
-    return _in_axial_order(_open(path, series), np.dtype(np.int16), to_hounsfield)
+    reader = HounsfieldReader()
+    volume = _in_axial_order(_open(path, series), np.dtype(np.int16), reader)
+    return replace(volume, notes=volume.notes + reader.notes())
 
 
 def read_labels(path: str | Path) -> Volume:
     """Read a label map as uint8 in axial order: 0 background, 1 kidney, 2 tumor, 3 cyst.
 
-    A `.dcm` file is read as a DICOM Segmentation, see `read_dicom_seg`. InputError as for `read_volume`, and for any
-    value that is not one of these four.
+    A `.dcm` file is read as a DICOM Segmentation, see `read_dicom_seg`. Where a `.seg.nrrd` file of 3D Slicer names its
+    segments, these names and codes decide (`labels.label_of`), not the numbers. Whole numbers that were stored with a
+    slope under .02 are rounded back. Both give a note. InputError as for `read_volume`, for any value that is not one
+    of these four, and for a segment that is none of kidney, tumor and cyst.
     """
     if Path(path).suffix.lower() == ".dcm" and Path(path).is_file():
         from data_prep.dicom.seg_reader import read_dicom_seg
 
         return read_dicom_seg(path)
-    bad: list[float] = []  # the smallest six
-    volume = _in_axial_order(_open(path), np.dtype(np.uint8), lambda values, out: _to_labels(values, out, bad))
-    if bad:
-        found = ", ".join(f"{value:g}" for value in bad[:5]) + (", ..." if len(bad) > 5 else "")
-        expected = "expected only 0 background, 1 kidney, 2 tumor and 3 cyst; is this a label map?"
-        raise InputError(f"label values {found} found; {expected}", volume.path, "label_values")
-    return volume
+    source = _open(path)
+    reader = LabelReader(source)
+    volume = _in_axial_order(source, np.dtype(np.uint8), reader)
+    return replace(volume, notes=volume.notes + reader.notes())
 
 
 def read_image(path: str | Path, series: str | int | None = None) -> StoredImage:
@@ -152,22 +154,3 @@ def _fill(source: VoxelSource, stored: np.ndarray, convert: Callable[[np.ndarray
     for slab in source.slabs():
         convert(slab, stored[first : first + len(slab)])
         first += len(slab)
-
-
-def to_hounsfield(values: np.ndarray, out: np.ndarray) -> None:
-    """Write finite `values` [k, j, i] as whole HU into `out`, int16, rounded and clipped to its range."""
-    if np.can_cast(values.dtype, np.int16):
-        out[...] = values
-        return
-    for plane, out_plane in zip(values, out, strict=True):  # plane by plane, because doubles take much memory
-        out_plane[...] = np.clip(np.rint(plane.astype(np.float64)), -32768, 32767)
-
-
-def _to_labels(values: np.ndarray, out: np.ndarray, bad: list[float]) -> None:
-    valid = (values >= 0) & (values <= LARGEST_LABEL)
-    if values.dtype.kind == "f":
-        valid &= values == np.rint(values)
-    if valid.all():
-        out[...] = values
-    else:
-        bad[:] = sorted({*bad, *np.unique(values[~valid])[:6].tolist()})[:6]

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from data_prep.errors import InputError
+from data_prep.formats.voxel_values import HounsfieldReader
 from data_prep.geometry.source_grid import SourceGrid, check_grid
 from data_prep.geometry.volume import Volume
-from data_prep.volume import read_volume, to_hounsfield, write_labels
+from data_prep.volume import read_volume, write_labels
 from kidney_seg.predict.engines import Job, make_job
 from kidney_seg.predict.scans import segment_volume
 from kidney_seg.weights import STARTER
@@ -141,6 +142,6 @@ def _volume(stored: np.ndarray, grid: SourceGrid) -> Volume:
         raise InputError("image holds NaN or infinity; expected HU; repair it")
     path = Path("image")
     check_grid(grid, path)
-    voxels = np.empty(grid.axial_shape, np.int16)
-    to_hounsfield(stored, grid.to_stored(voxels))
-    return Volume(voxels, grid.axial_spacing_mm, grid, path)
+    voxels, reader = np.empty(grid.axial_shape, np.int16), HounsfieldReader()
+    reader(stored, grid.to_stored(voxels))
+    return Volume(voxels, grid.axial_spacing_mm, grid, path, reader.notes())

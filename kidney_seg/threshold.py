@@ -176,11 +176,13 @@ def predicted_cases(
     predictor = open_predictor([source], settings)
 
     def predict() -> Iterable[Case]:
+        from data_prep.geometry.placement import place_labels
         from data_prep.volume import read_labels, read_volume
         from kidney_seg.metrics.overlap import cysts_to_kidney
 
         for entry in progress(entries, f"{part} patients"):
-            volume, truth = read_volume(entry.image), read_labels(entry.labels)
+            volume = read_volume(entry.image)
+            truth = place_labels(read_labels(entry.labels), volume.source)
             labels = predict_volume(predictor, volume, source.grid)
             yield entry.patient, cysts_to_kidney(truth.voxels), labels, volume.spacing_mm
 

@@ -16,8 +16,10 @@ from data_prep.cache.manifest import CacheEntry
 from data_prep.datasets.kits import Case
 from data_prep.errors import InputError
 from data_prep.files.checksums import checked_sha256, sha256_of
+from data_prep.geometry.label_numbers import doubtful_numbers
 from data_prep.geometry.network_grid import GridSettings, labels_to_network, network_pixel_mm, to_network
-from data_prep.geometry.source_grid import SourceGrid, same_grid
+from data_prep.geometry.placement import place_labels
+from data_prep.geometry.source_grid import SourceGrid
 from data_prep.geometry.types import triple
 from data_prep.labels import CYST, KIDNEY, TUMOR
 from data_prep.volume import read_labels, read_volume
@@ -110,7 +112,8 @@ def _build_case(task: Task) -> Built:
     }
     network_labels = None
     if case.labels is not None:
-        labels, kidney_voxels, tumor_voxels = _labels_of(grid, shape, case.labels)
+        labels, kidney_voxels, tumor_voxels, more = _labels_of(grid, case.labels)
+        notes += more
         voxel_ml = float(np.prod(spacing_mm)) / 1000
         facts["kidney_ml"] = kidney_voxels * voxel_ml
         facts["tumor_ml"] = tumor_voxels * voxel_ml
@@ -123,20 +126,11 @@ def _build_case(task: Task) -> Built:
     return Built(_entry(path, {**written, **paths}, made), kept=False, notes=notes)
 
 
-def _labels_of(grid: SourceGrid, shape: tuple[int, ...], path: Path) -> tuple[np.ndarray, int, int]:
-    # (labels with cysts as kidney, voxels of kidney and tumor, voxels of tumor)
-    volume = read_labels(path)
+def _labels_of(grid: SourceGrid, path: Path) -> tuple[np.ndarray, int, int, tuple[str, ...]]:
+    # (labels with cysts as kidney, voxels of kidney and tumor, voxels of tumor, notes)
+    volume = place_labels(read_labels(path), grid)
+    notes = (*volume.notes, *(f"labels: {doubt}" for doubt in doubtful_numbers(volume.voxels, volume.spacing_mm)))
     labels = volume.voxels if volume.voxels.flags.writeable else volume.voxels.copy()
-    if labels.shape != shape:
-        raise InputError(
-            f"labels of {labels.shape} voxels (z, y, x) for an image of {shape}; expected the same shape", path=path
-        )
-    if not same_grid(grid, volume.source):
-        raise InputError(
-            "labels and image lie on different grids (spacing, origin or axes); expected one grid; resample the labels "
-            "to the image",
-            path=path,
-        )
     kidney = tumor = 0
     for plane in labels:  # plane by plane: a mask of a whole scan is as large as the labels
         foreground = int(np.count_nonzero(plane))
@@ -144,7 +138,7 @@ def _labels_of(grid: SourceGrid, shape: tuple[int, ...], path: Path) -> tuple[np
             plane[plane == CYST] = KIDNEY  # KiTS19 counts cysts as kidney
             kidney += foreground
             tumor += int(np.count_nonzero(plane == TUMOR))
-    return labels, kidney, tumor
+    return labels, kidney, tumor, notes
 
 
 def _entry(path: Path, facts: dict[str, Any], sha256: str) -> CacheEntry:

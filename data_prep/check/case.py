@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from data_prep.check.findings import KINDS, Finding, finding
 from data_prep.check.image import PERCENTILES, ImageSurvey, Problems, image_problems, survey_image
@@ -18,7 +16,7 @@ from data_prep.datasets.metadata import SPACINGS, expected_spacing_mm
 from data_prep.errors import InputError
 from data_prep.files.names import printable
 from data_prep.formats.gzip_stream import GZIP_MAGIC
-from data_prep.geometry.source_grid import same_grid
+from data_prep.geometry.placement import place_labels
 from data_prep.geometry.volume import Volume
 from data_prep.labels import CYST
 from data_prep.volume import read_labels, read_volume
@@ -63,16 +61,20 @@ def _check_case(task: Task) -> CaseReport:
     volume = seen = marked = None
     if image is not None and (volume := _read(read_volume, image, found)) is not None:
         seen = survey_image(volume.voxels, volume.spacing_mm)
-        found += [("reader_note", f"{image.name}: {note}") for note in volume.notes]
-        found += [(code, f"{image.name}: {what}") for code, what in (*_orientation(image), *image_problems(seen))]
+        found += [*_notes(image, volume)]
+        found += [(code, f"{image.name}: {what}") for code, what in image_problems(seen)]
         found += _spacing_problems(seen.spacing_mm, task.metadata)
         facts |= _image_facts(volume, seen)
     if labels is not None and (label_volume := _read(read_labels, labels, found)) is not None:
-        found += [("reader_note", f"{labels.name}: {note}") for note in label_volume.notes]
-        misfit = list(_misfit(volume, label_volume))
-        hu = volume.voxels if volume is not None and not misfit else None
+        hu = misfit = None
+        if volume is not None:
+            try:
+                label_volume, hu = place_labels(label_volume, volume.source), volume.voxels
+            except InputError as error:
+                misfit = (error.code, error.detail)
+        found += [*_notes(labels, label_volume)]
         marked = survey_labels(label_volume.voxels, label_volume.spacing_mm, hu)
-        problems = (*misfit, *label_problems(marked), *_label_type(labels))
+        problems = (*([misfit] if misfit else ()), *label_problems(marked))
         found += [(code, f"{labels.name}: {what}") for code, what in problems]
         if volume is None:  # else the image's spacing was compared
             found += _spacing_problems(label_volume.spacing_mm, task.metadata)
@@ -125,53 +127,9 @@ def _access_problem(path: Path) -> tuple[str, str] | None:
     return None
 
 
-def _misfit(image: Volume | None, labels: Volume) -> Problems:
-    if image is None:
-        return
-    if labels.voxels.shape != image.voxels.shape:
-        yield "shape_differs", f"has {labels.voxels.shape} voxels (z, y, x), the image {image.voxels.shape}"
-    elif not same_grid(image.source, labels.source):
-        differing = [
-            part
-            for part in ("spacing", "origin", "direction")
-            if not np.allclose(getattr(image.source, part), getattr(labels.source, part), atol=1e-3)
-        ]
-        yield "grid_differs", f"lies on another grid than the image: {', '.join(differing) or 'the corners'} differ"
-
-
-def _header(path: Path) -> Iterator[Any]:
-    """Yield the SimpleITK reader of a file's header; nothing for a DICOM folder or a header that it cannot read."""
-    if path.is_dir():
-        return
-    import SimpleITK as sitk
-
-    warnings = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # notes on header style, many lines each
-    try:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        yield reader
-    except RuntimeError:
-        return  # the voxels were read, so that only these checks are lost
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(warnings)
-
-
-def _orientation(image: Path) -> Problems:
-    for header in _header(image):
-        codes = [header.GetMetaData(key) for key in ("qform_code", "sform_code") if header.HasMetaDataKey(key)]
-        if codes and all(code.strip() == "0" for code in codes):
-            yield "no_orientation", "the header has no orientation (qform and sform code 0)"
-
-
-def _label_type(labels: Path) -> Problems:
-    import SimpleITK as sitk
-
-    for header in _header(labels):
-        kind = sitk.GetPixelIDValueAsString(header.GetPixelID())
-        if kind in ("32-bit float", "64-bit float"):
-            yield "label_type", f"labels are stored as {kind}; the values are whole"
+def _notes(path: Path, volume: Volume) -> Problems:
+    for note in volume.notes:
+        yield getattr(note, "code", "reader_note"), f"{path.name}: {note}"
 
 
 def _spacing_problems(spacing_mm: tuple[float, float, float], metadata: dict[str, Any] | None) -> Problems:

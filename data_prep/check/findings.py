@@ -67,7 +67,7 @@ KINDS: dict[str, Kind] = {
     "label_values": Kind("error", "map the labels to 0 background, 1 kidney, 2 tumor, 3 cyst"),
     "label_type": Kind("warning", "store labels as 8-bit integers"),
     "shape_differs": Kind("error", "use labels that were drawn on this image"),
-    "grid_differs": Kind("error", "correct the header if the voxels fit, else resample the labels to the image"),
+    "grid_differs": Kind("error", "resample the labels to the image, or use labels that were drawn on it"),
     "empty_label": Kind("error", "label the kidneys, or remove the label file"),
     "no_tumor": Kind("note", "nothing, if the patient has none"),
     "small_label": Kind("warning", "check that both kidneys are labelled completely, and the voxel spacing"),
@@ -76,6 +76,8 @@ KINDS: dict[str, Kind] = {
     "stray_object": Kind("note", "look at the objects: brush strokes, or a separate lesion"),
     "label_gap": Kind("warning", "label the slices between"),
     "label_misplaced": Kind("warning", "check that the labels are not mirrored, shifted or of another case"),
+    "label_mirrored": Kind("error", "correct the header of the labels, or of the image; then look at both in a viewer"),
+    "label_numbers": Kind("warning", "map the labels to 1 kidney (left and right alike), 2 tumor, 3 cyst"),
     "same_labels": Kind("warning", "check which of the cases these labels belong to"),
     "poor_label": Kind("note", "keep it out of tables on tumors, or use the labels of KiTS23"),
     # the cache

@@ -10,7 +10,9 @@ from itertools import pairwise
 import numpy as np
 
 from data_prep.check.image import FEWEST_SLICES, Problems, runs
+from data_prep.check.mirrored import mirror_image
 from data_prep.geometry.components import EMPTY, bounding_box, connected, connected_objects
+from data_prep.geometry.label_numbers import doubtful_numbers
 from data_prep.geometry.types import triple
 from data_prep.labels import LARGEST_LABEL, TUMOR
 
@@ -41,6 +43,8 @@ class LabelSurvey:
     sha256: str
     median_hu: float | None
     not_tissue: float | None
+    mirrored: tuple[str, float, float] | None  # `mirror_image`
+    doubts: tuple[str, ...]  # `doubtful_numbers`
 
     @property
     def kidney_ml(self) -> float:
@@ -63,7 +67,7 @@ def survey_labels(labels: np.ndarray, spacing_mm: Sequence[float], hu: np.ndarra
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     bodies: tuple[float, ...] = ()
     gaps: tuple[int, ...] = ()
-    median_hu = not_tissue = None
+    median_hu = not_tissue = mirrored = None
     if voxels[1:].any():
         box = bounding_box(labels) or EMPTY
         inside = labels[box] > 0
@@ -74,8 +78,18 @@ def survey_labels(labels: np.ndarray, spacing_mm: Sequence[float], hu: np.ndarra
         if hu is not None:
             under = hu[box][inside]
             median_hu, not_tissue = float(np.median(under)), float(np.mean(under < NOT_TISSUE_HU))
+            mirrored = mirror_image(labels, hu)
     return LabelSurvey(
-        triple(labels.shape), voxel_ml, tuple(voxels.tolist()), bodies, gaps, digest.hexdigest(), median_hu, not_tissue
+        triple(labels.shape),
+        voxel_ml,
+        tuple(voxels.tolist()),
+        bodies,
+        gaps,
+        digest.hexdigest(),
+        median_hu,
+        not_tissue,
+        mirrored,
+        tuple(doubtful_numbers(labels, spacing_mm)),
     )
 
 
@@ -105,10 +119,19 @@ def label_problems(survey: LabelSurvey) -> Problems:
     if survey.shape_zyx[0] > 1 and not any(survey.voxels[1:]):
         yield "empty_label", "no voxel is labelled"
         return
+    for doubt in survey.doubts:
+        yield "label_numbers", doubt
     if whole:
         yield from _body_problems(survey)
     if survey.gaps:
         yield "label_gap", f"slices without labels between labelled ones: {runs(np.array(survey.gaps))}"
+    if survey.mirrored:
+        sides, own, other = survey.mirrored
+        yield (
+            "label_mirrored",
+            f"the labels fit the image with {sides} exchanged: HU fall by {round(other)} over their outline then, "
+            f"now by {round(own)}",
+        )
     low, high = KIDNEY_HU
     if survey.median_hu is None or survey.not_tissue is None:
         return

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 from data_prep.cli import command
+from data_prep.dicom.choice import choose_series
 from data_prep.dicom.headers import scan_folder
-from data_prep.dicom.series import choose_series, series_of
+from data_prep.dicom.series import series_of
 
 
 def make_parser() -> argparse.ArgumentParser:

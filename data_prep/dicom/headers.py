@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TAGS = (  # SeriesInstanceUID is kept as a hash, Modality only if it is a known one
     "SOPClassUID", "ImageType", "Modality", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "RescaleIntercept",
-    "RescaleSlope", "RescaleType",
+    "RescaleSlope", "RescaleType", "PhotometricInterpretation", "ModalityLUTSequence", "BodyPartExamined",
 )  # fmt: skip
 _MODALITIES = (
     "CR", "CT", "DX", "KO", "MG", "MR", "NM", "OT", "PR", "PT", "REG", "RTDOSE", "RTPLAN", "RTSTRUCT", "SC", "SEG",
@@ -34,11 +34,20 @@ _MODALITIES = (
 CT, LOCALIZER, CAPTURE, MULTI_FRAME, OTHER = (
     "CT image", "localizer", "secondary capture", "multi-frame CT", "other image"
 )  # fmt: skip
+_OTHER_PARTS = (
+    "HEAD", "BRAIN", "SKULL", "SINUS", "NECK", "CHEST", "LUNG", "HEART", "SHOULDER", "ARM", "HAND", "LEG", "KNEE",
+    "FOOT", "EXTREMITY", "CSPINE", "TSPINE",
+)  # fmt: skip
 _CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 _ENHANCED_CT_CLASSES = (_CT_CLASS + ".1", _CT_CLASS + ".2")
 _CAPTURE_CLASS = "1.2.840.10008.5.1.4.1.1.7"
 _DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_IS_DEFLATED = "deflated, which is not read (dcmconv +te inflates it)"
+
+
+class _UnreadError(Exception):
+    """A file that is or should be DICOM, and is not read; its text says why, and quotes nothing."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ class SliceHeader:
     series: str  # `series_key` of its UID
     modality: str
     kind: str
-    derived: bool
+    derived: int  # 0 original, 1 DERIVED\\PRIMARY, 2 DERIVED\\SECONDARY
     position: tuple[float, ...] | None  # LPS, mm
     orientation: tuple[float, ...] | None
     pixel_spacing: tuple[float, ...] | None  # between rows, between columns, mm
@@ -60,18 +69,29 @@ class SliceHeader:
     slope: float | None
     intercept: float | None
     units: str  # RescaleType, empty if absent
+    photometric: str
+    has_table: bool  # a Modality LUT in place of slope and intercept
+    other_part: bool  # of a body part without kidneys, by BodyPartExamined
     data: Dataset | None = field(default=None, repr=False, compare=False)  # the whole header, if asked for
 
 
 @dataclass(frozen=True)
 class FolderScan:
-    """The DICOM files of a folder: images, numbers of damaged files, counts of all files and of skipped links."""
+    """The DICOM files of a folder: images, files that cannot be read, counts of all files and of skipped links."""
 
     folder: Path
     images: tuple[SliceHeader, ...]
-    damaged: tuple[int, ...]
+    unread: tuple[tuple[int, str], ...]  # number of the file, and why it is not read
     files: int
     links: int
+
+    @property
+    def reasons(self) -> str:
+        """Which files are not read, and why; empty if there are none."""
+        by_reason: dict[str, list[int]] = {}
+        for number, why in self.unread:
+            by_reason.setdefault(why, []).append(number)
+        return "; ".join(f"{len(numbers)} {why} ({files_named(numbers)})" for why, numbers in by_reason.items())
 
 
 def scan_folder(folder: str | Path, *, whole: bool = False) -> FolderScan:
@@ -81,26 +101,34 @@ def scan_folder(folder: str | Path, *, whole: bool = False) -> FolderScan:
     """
     paths, links = _regular_files(Path(folder))
     images: list[SliceHeader] = []
-    damaged: list[int] = []
+    unread: list[tuple[int, str]] = []
     with silent():
         for number, path in enumerate(paths, 1):
             try:
                 images += [_read(path, number, whole)] if _is_image(path) else []
-            except Exception:  # pydicom raises many types, which may quote the header; ours quote the file's name
-                damaged.append(number)
-    return FolderScan(Path(folder), tuple(images), tuple(damaged), len(paths), links)
+            except _UnreadError as error:
+                unread.append((number, str(error)))
+            except InputError:
+                unread.append((number, "that cannot be opened"))
+            except Exception as error:  # pydicom raises many types, which may quote the header; ours quote a name
+                unread.append((number, f"with a header that cannot be read, {type(error).__name__}"))
+    return FolderScan(Path(folder), tuple(images), tuple(unread), len(paths), links)
 
 
 def holds_dicom(folder: str | Path) -> bool:
-    """Return whether a folder or its subfolders hold a DICOM file, by the files' first bytes; reads no header."""
+    """Return whether a folder of DICOM files is meant: one file is, or should be, DICOM, or there are links alone.
+
+    By the files' first bytes; reads no header.
+    """
+    paths, links = _regular_files(Path(folder))
     with silent():
-        for path in _regular_files(Path(folder))[0]:
+        for path in paths:
             try:
                 if _is_image(path):
                     return True
-            except Exception:  # a damaged one; another may be whole
-                continue
-    return False
+            except Exception:  # should be DICOM: whoever reads it says what it is
+                return True
+    return bool(links and not paths)
 
 
 def files_named(numbers: Sequence[int]) -> str:
@@ -147,16 +175,18 @@ def _is_image(path: Path) -> bool:
     import pydicom
 
     with opened(path) as file:
-        start = file.read(132)
-    if start[128:] == b"DICM":
+        start = file.read(1024)
+    if start[128:132] == b"DICM":
         meta = pydicom.filereader.read_file_meta_info(path)
         directory = meta.get("MediaStorageSOPClassUID") == _DIRECTORY_CLASS
         if not directory and meta.get("TransferSyntaxUID") == _DEFLATED:  # would be inflated whole, whatever its size
-            raise ValueError
+            raise _UnreadError(_IS_DEFLATED)
         return not directory
-    without_preamble = start[:2] == b"\x08\x00"
+    without_preamble = start[:2] in (b"\x08\x00", b"\x02\x00")
+    if without_preamble and _DEFLATED.encode() in start:
+        raise _UnreadError(_IS_DEFLATED)
     if not without_preamble and path.suffix.lower() == ".dcm":
-        raise ValueError
+        raise _UnreadError("named .dcm, but no DICOM by the first bytes" if start else "empty")
     return without_preamble
 
 
@@ -168,7 +198,7 @@ def _read(path: Path, number: int, whole: bool) -> SliceHeader:
     sop_class = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID") or "")
     modality = str(data.get("Modality") or ("CT" if sop_class == _CT_CLASS else ""))
     if not (sop_class or modality):
-        raise ValueError
+        raise _UnreadError("without modality and SOP class")
     image_type = [str(part) for part in data.get("ImageType") or ()]
     kind = _kind(sop_class, modality, image_type, int(_number(data, "NumberOfFrames", 1)))
     return SliceHeader(
@@ -177,7 +207,7 @@ def _read(path: Path, number: int, whole: bool) -> SliceHeader:
         series=series_key(data.get("SeriesInstanceUID")),
         modality=modality if modality in _MODALITIES else "another modality",
         kind=kind,
-        derived=image_type[:2] == ["DERIVED", "SECONDARY"],
+        derived=(image_type[:1] == ["DERIVED"]) * (1 + (image_type[1:2] == ["SECONDARY"])),
         position=_numbers(data, "ImagePositionPatient", 3),
         orientation=_numbers(data, "ImageOrientationPatient", 6),
         pixel_spacing=_numbers(data, "PixelSpacing", 2),
@@ -187,6 +217,9 @@ def _read(path: Path, number: int, whole: bool) -> SliceHeader:
         slope=_number(data, "RescaleSlope", None),
         intercept=_number(data, "RescaleIntercept", None),
         units=str(data.get("RescaleType") or "").upper(),
+        photometric=str(data.get("PhotometricInterpretation") or "MONOCHROME2").upper(),
+        has_table="ModalityLUTSequence" in data,
+        other_part=str(data.get("BodyPartExamined") or "").upper() in _OTHER_PARTS,
         data=data if whole and kind == CT else None,
     )
 

@@ -8,29 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_prep.dicom.choice import choose_series
 from data_prep.dicom.headers import scan_folder, series_key, silent
-from data_prep.dicom.series import choose_series
 from data_prep.dicom.stacking import SAME, stack
 from data_prep.errors import InputError
 from data_prep.formats.gzip_stream import AGAIN
 from data_prep.formats.image_source import check_size, opened
 from data_prep.geometry.source_grid import GRID_TOLERANCE, SourceGrid, check_grid
 from data_prep.geometry.volume import Volume
-from data_prep.labels import CYST, KIDNEY, TUMOR
+from data_prep.labels import CYST, KIDNEY, TUMOR, Segment, label_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-_SEG_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
-_WORDS = {CYST: ("cyst",), TUMOR: ("tumor", "tumour", "neoplasm", "mass"), KIDNEY: ("kidney", "renal")}
-_CODES = {  # SNOMED CT codes of the segmented property type
-    "64033007": KIDNEY,  # kidney
-    "108369006": TUMOR,  # neoplasm
-    "86049000": TUMOR,  # primary malignant neoplasm
-    "372087000": TUMOR,  # primary neoplasm
-    "4147007": TUMOR,  # mass
-    "367643001": CYST,  # cyst
-}
+_SEG_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # the second: label maps
+_LABEL_MAP, _BINARY = "LABELMAP", "BINARY"
 _PAINTED = (KIDNEY, CYST, TUMOR)  # where segments overlap, for example a kidney's and its tumor's, the last one counts
 
 
@@ -39,20 +31,20 @@ class _Frame:
     """One frame of a SEG."""
 
     index: int
-    label: int
+    label: int | None  # None: of a label map, whose pixels are numbers of segments
     position: tuple[float, ...]  # of its first pixel, LPS, mm
     source: str  # UID of the slice it refers to; empty if there is none
 
 
 def read_dicom_seg(path: str | Path, folder: str | Path | None = None) -> Volume:
-    """Read a DICOM SEG as uint8 labels in axial order: 0 background, 1 kidney, 2 tumor, 3 cyst.
+    """Read a DICOM SEG (binary or label map) as uint8 labels in axial order: 0 background, 1 kidney, 2 tumor, 3 cyst.
 
-    Segments are identified by their SNOMED codes, or by their names. Slices without a frame are background.
+    Segments are identified by their SNOMED codes and names, see `label_of`. Slices without a frame are background.
 
     folder: of the CT series that the SEG refers to; the labels are on its grid. None: on the grid of the slices that
     the SEG lists, if they are in the order of their positions (as `write_dicom_seg` lists them); otherwise on that of
-    the frames from the first to the last, with a note. InputError for anything but a whole binary SEG with evenly
-    spaced parallel frames of kidneys, tumors and cysts, and for a folder without its series.
+    the frames from the first to the last, with a note. InputError for anything but a whole SEG with evenly spaced
+    parallel frames of kidneys, tumors and cysts, and for a folder without its series.
     """
     path = Path(path)
     try:
@@ -65,7 +57,8 @@ def _read(path: Path, folder: Path | None) -> Volume:
     data = _open(path)
     with silent():
         try:
-            frames, orientation, pixel_mm, spacing = _frames(data, _labels_of_segments(data))
+            labels = _labels_of_segments(data)
+            frames, orientation, pixel_mm, spacing = _frames(data, labels)
             (series, listed), size = _referenced(data), (int(data.Columns), int(data.Rows))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             problem = f"the DICOM Segmentation lacks the position of its frames ({type(error).__name__})"
@@ -82,6 +75,9 @@ def _read(path: Path, folder: Path | None) -> Volume:
     places = _places(frames, grid)
     stored = np.zeros(grid.size[::-1], np.uint8)
     pixels = _pixels(path, data, (len(frames), *size[::-1]))
+    for frame, place in zip(frames, places, strict=True):
+        if frame.label is None:
+            stored[place] = _numbers_to_labels(pixels[frame.index], labels)
     for label in _PAINTED:
         for frame, place in zip(frames, places, strict=True):
             if frame.label == label:
@@ -102,25 +98,44 @@ def _open(path: Path) -> Dataset:
             sop_class, kind = data.get("SOPClassUID"), data.get("SegmentationType")
     except Exception:  # pydicom raises many types, which may quote the header
         raise InputError(f"the DICOM file is truncated or damaged; {AGAIN}", code="truncated") from None
-    if sop_class != _SEG_CLASS:
+    if sop_class not in _SEG_CLASSES:
         expected = "expected a DICOM Segmentation as labels, or the folder with all slices as image"
         raise InputError(f"is a DICOM file of another kind; {expected}")
-    if kind != "BINARY":
-        raise InputError("is a fractional segmentation; expected a binary one; export it as such")
+    if kind not in (_BINARY, _LABEL_MAP):
+        raise InputError("is a fractional segmentation; expected a binary one or a label map; export it as such")
     return data
 
 
 def _labels_of_segments(data: Dataset) -> dict[int, int]:
     found = {}
-    for segment in data.SegmentSequence:
-        label = _CODES.get(str(segment.SegmentedPropertyTypeCodeSequence[0].CodeValue))
+    for item in data.SegmentSequence:
+        kind, region = item.SegmentedPropertyTypeCodeSequence[0], item.get("AnatomicRegionSequence")
+        segment = Segment(
+            int(item.SegmentNumber),
+            str(item.get("SegmentLabel") or ""),
+            str(kind.CodeValue),
+            str(kind.get("CodeMeaning") or ""),
+            str(region[0].CodeValue) if region else "",
+        )
+        if not segment.number:  # the background of a label map
+            continue
+        label = label_of(segment)
         if label is None:
-            name = str(segment.get("SegmentLabel") or "").lower()
-            label = next((label for label, words in _WORDS.items() if any(word in name for word in words)), None)
-        if label is None:
-            problem = f"segment {segment.SegmentNumber} is none of kidney, tumor and cyst by its code and name"
-            raise InputError(f"{problem}; expected only these; remove the others")
-        found[int(segment.SegmentNumber)] = label
+            problem = f"segment {segment.number} is none of kidney, tumor and cyst by its code and name"
+            raise InputError(f"{problem}; expected only these; remove the others, or name it by what it is")
+        found[segment.number] = label
+    return found
+
+
+def _numbers_to_labels(numbers: np.ndarray, labels: dict[int, int]) -> np.ndarray:
+    table = np.full(int(numbers.max()) + 1, 255, np.uint8)
+    table[0] = 0
+    for number, label in labels.items():
+        table[number : number + 1] = label
+    found: np.ndarray = table[numbers]
+    if (found == 255).any():
+        unknown = int(numbers[found == 255][0])
+        raise InputError(f"pixels of segment {unknown}, which is not described; expected only described segments")
     return found
 
 
@@ -136,12 +151,13 @@ def _frames(
     frames = []
     orientations, measures = set(), set()
     for index, frame in enumerate(data.PerFrameFunctionalGroupsSequence):
-        number = int(of(frame, "SegmentIdentificationSequence").ReferencedSegmentNumber)
+        numbered = data.SegmentationType == _BINARY
+        number = of(frame, "SegmentIdentificationSequence").ReferencedSegmentNumber if numbered else None
         position = tuple(float(mm) for mm in of(frame, "PlanePositionSequence").ImagePositionPatient)
         derived = frame.get("DerivationImageSequence")
         source = derived[0].get("SourceImageSequence") if derived else None
         uid = str(source[0].ReferencedSOPInstanceUID) if source else ""
-        frames.append(_Frame(index, labels[number], position, uid))
+        frames.append(_Frame(index, labels[int(number)] if numbered else None, position, uid))
         orientations.add(tuple(float(v) for v in of(frame, "PlaneOrientationSequence").ImageOrientationPatient))
         measure = of(frame, "PixelMeasuresSequence")
         spacing = measure.get("SpacingBetweenSlices")
@@ -214,8 +230,8 @@ def _places(frames: list[_Frame], grid: SourceGrid) -> list[int]:
 
 
 def _pixels(path: Path, data: Dataset, shape: tuple[int, int, int]) -> np.ndarray:
-    """Return the frames, uint8 [frames, rows, columns]."""
-    check_size(path, shape, 1)
+    """Return the frames, unsigned integers [frames, rows, columns]."""
+    check_size(path, shape, 1 + int(data.BitsAllocated) // 16)
     try:
         with silent():
             return data.pixel_array.reshape(shape)

@@ -1,26 +1,14 @@
-"""The series in a folder of DICOM files, and the choice of the one to read."""
+"""The series in a folder of DICOM files."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.dicom.headers import (
-    CAPTURE,
-    CT,
-    LOCALIZER,
-    MULTI_FRAME,
-    FolderScan,
-    SliceHeader,
-    files_named,
-    scan_folder,
-)
+from data_prep.dicom.headers import CT, FolderScan, SliceHeader, scan_folder
 from data_prep.errors import InputError
-
-_KEY_DIGITS = 4  # the fewest of a key that a user may type; shorter texts are numbers
 
 
 @dataclass(frozen=True)
@@ -57,8 +45,8 @@ def list_series(folder: str | Path) -> list[Series]:
 def series_of(scan: FolderScan) -> list[Series]:
     """Group the images of a scan by series; InputError if there is none."""
     if not scan.images:
-        found = f"{scan.files} other files" + (f", {len(scan.damaged)} of them damaged DICOM" if scan.damaged else "")
-        found += f" and {scan.links} links, which are not followed" if scan.links else ""
+        found = f"{scan.files - len(scan.unread)} other files" + f"; {scan.reasons}" * bool(scan.unread)
+        found += f"; {scan.links} links, which are not followed" if scan.links else ""
         detail = f"no DICOM image in this folder ({found}); expected the slices of a CT series"
         raise InputError(detail, scan.folder, "no_dicom")
     groups: dict[str, list[SliceHeader]] = {}
@@ -70,53 +58,3 @@ def series_of(scan: FolderScan) -> list[Series]:
         usable = [image for image in images if image.kind == CT] or images
         series.append(Series(number, key, usable[0].modality, usable[0].kind, tuple(usable)))
     return series
-
-
-def choose_series(scan: FolderScan, wanted: str | int | None) -> tuple[Series, tuple[str, ...]]:
-    """Return the series to read, and one note per decision.
-
-    wanted: a number or (at least the first four digits of) a key. None: the CT series with most slices, axial before
-    others, and among these reformatted ones (DERIVED, SECONDARY) last. InputError unless one CT series fits.
-    """
-    series = series_of(scan)
-    readable = [one for one in series if one.kind == CT]
-    if not readable:
-        raise InputError(_none_readable(series), scan.folder)
-    notes = []
-    if wanted is not None:
-        chosen = _wanted(series, str(wanted), scan.folder)
-    else:
-        chosen = max(readable, key=lambda one: (one.plane == "axial", not one.images[0].derived, len(one.images)))
-        if len(readable) > 1:
-            how = "the axial CT" if chosen.plane == "axial" else "none is axial, so the CT"
-            longer = any(one.plane == chosen.plane and len(one.images) > len(chosen.images) for one in readable)
-            most = "most slices that is not reformatted" if longer else "most slices"
-            notes.append(
-                f"{len(readable)} CT series found: read {how} with {most}, {chosen}; predict --series chooses another"
-            )
-    skipped = Counter(image.kind for image in scan.images if image.kind in (LOCALIZER, CAPTURE, MULTI_FRAME))
-    notes += [f"{count} {kind} skipped" for kind, count in sorted(skipped.items())]
-    if scan.damaged:
-        notes.append(f"{len(scan.damaged)} files look like damaged DICOM and were skipped: {files_named(scan.damaged)}")
-    return chosen, tuple(notes)
-
-
-def _wanted(series: list[Series], wanted: str, folder: Path) -> Series:
-    is_number = len(wanted) < _KEY_DIGITS
-    found = [one for one in series if (str(one.number) == wanted if is_number else one.key.startswith(wanted.lower()))]
-    if len(found) != 1:
-        known = "; ".join(map(str, series))
-        detail = f"series {wanted[:20]!a} fits {len(found)} series; expected one number or key of: {known}"
-    elif found[0].kind != CT:
-        detail = f"{found[0]}; expected a series of CT images"
-    else:
-        return found[0]
-    raise InputError(detail, folder)
-
-
-def _none_readable(series: list[Series]) -> str:
-    if any(one.kind == MULTI_FRAME for one in series):
-        return "the CT is a multi-frame (enhanced) file, which is not read; convert it to .nii.gz or to single slices"
-    kinds = Counter(one.kind + "s" if one.modality == "CT" else one.modality for one in series)
-    found = ", ".join(f"{kind} ({count} series)" for kind, count in sorted(kinds.items()))
-    return f"no CT series in this folder; found {found}; expected CT slices"

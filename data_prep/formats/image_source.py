@@ -16,10 +16,12 @@ import numpy as np
 from data_prep.errors import InputError
 from data_prep.formats.gzip_stream import AGAIN, LARGEST_RATIO, ByteStream, Encoding
 from data_prep.geometry.source_grid import SourceGrid, check_grid
+from data_prep.labels import Segment
 
 FILE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")  # of all image and label files; the first that exists counts
 
 LARGEST_BYTES = 16 << 30  # of voxels; a CT of 512 x 512 x 2000 voxels has 1 GiB
+NO_ORIENTATION = "the header has no orientation: axial, LPS assumed"
 SLACK_BYTES = 1 << 20  # that a compressed file may hold after its voxels
 # If axes are turned, 32 voxels of int16 fill a line of the processor's cache: 2.6 times as fast as 1 plane or all.
 _PLANES_PER_SLAB = 32
@@ -39,6 +41,8 @@ class VoxelSource:
     dtype: np.dtype
     slabs: Callable[[], Iterator[np.ndarray]]
     notes: tuple[str, ...] = ()  # one line per decision of the reader
+    segments: tuple[Segment, ...] = ()  # what the file says of the numbers of a label map
+    step: float = 0.0  # between neighboring values, if they are scaled whole numbers
     dicom: object = None  # the `DicomSeries` of a DICOM folder
 
 
@@ -59,9 +63,14 @@ class FileLayout:
         return math.prod(self.size) * self.dtype.itemsize
 
     @property
+    def is_scaled(self) -> bool:
+        """Whether a slope and an intercept change the values."""
+        return (self.slope, self.intercept) != (1.0, 0.0)
+
+    @property
     def value_dtype(self) -> np.dtype:
         """The same as SimpleITK's: the stored type, or floats if there are a slope and an intercept."""
-        if (self.slope, self.intercept) == (1.0, 0.0):
+        if not self.is_scaled:
             return self.dtype.newbyteorder("=")
         return np.dtype(np.float64 if self.dtype.itemsize == 8 and self.dtype.kind == "f" else np.float32)
 
@@ -77,11 +86,15 @@ def stem_of(path: str | Path) -> str:
 
 
 def file_source(
-    path: Path, layout: FileLayout, read_grid: Callable[[], SourceGrid], notes: Sequence[str] = ()
+    path: Path,
+    layout: FileLayout,
+    read_grid: Callable[[], SourceGrid],
+    notes: Sequence[str] = (),
+    segments: tuple[Segment, ...] = (),
 ) -> VoxelSource:
     """Return the voxels of a file after checks of its size and grid; InputError before memory is allocated.
 
-    The size is checked first: ITK, which reads the grid, gets no header that claims more than the file can hold.
+    The size is checked first: no header is believed that claims more than the file can hold.
     """
     check_size(path, layout.size, layout.dtype.itemsize)
     with opened(path) as file:
@@ -94,7 +107,8 @@ def file_source(
     if grid.size != layout.size:
         raise InputError("the header can be read in two ways; expected one size; save the file again", path)
     check_grid(grid, path)
-    return VoxelSource(path, grid, layout.value_dtype, lambda: _file_slabs(path, layout), tuple(notes))
+    step = abs(layout.slope) if layout.is_scaled and layout.dtype.kind in "iu" else 0.0
+    return VoxelSource(path, grid, layout.value_dtype, lambda: _file_slabs(path, layout), tuple(notes), segments, step)
 
 
 def check_size(path: Path, size: Sequence[int], itemsize: int) -> None:
@@ -126,20 +140,19 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise InputError(detail, path, "damaged") from None
 
 
-def itk_grid(path: Path, header: bytes, image_io: str) -> SourceGrid:
-    """Return the grid that SimpleITK reads from a header; InputError if it cannot.
+def itk_grid(path: Path, header: bytes) -> SourceGrid:
+    """Return the grid that SimpleITK reads from a NIfTI header; InputError if it cannot.
 
-    `header` is the header alone, without voxels: the rest of `path` is never given to ITK.
+    `header` is a header of our own, without voxels: nothing else of `path` is given to ITK.
     """
     import SimpleITK as sitk
 
-    suffix = {"NiftiImageIO": ".nii", "NrrdImageIO": ".nrrd", "MetaImageIO": ".mha"}[image_io]
     reader = sitk.ImageFileReader()
-    reader.SetImageIO(image_io)
+    reader.SetImageIO("NiftiImageIO")
     warnings = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # notes on header style, many lines each
     with tempfile.TemporaryDirectory() as folder:
-        alone = Path(folder, "header" + suffix)
+        alone = Path(folder, "header.nii")
         alone.write_bytes(header)
         reader.SetFileName(str(alone))
         try:
@@ -184,7 +197,7 @@ def _file_slabs(path: Path, layout: FileLayout) -> Iterator[np.ndarray]:
 
 
 def _in_units(stored: np.ndarray, layout: FileLayout) -> np.ndarray:
-    if (layout.slope, layout.intercept) == (1.0, 0.0):
+    if not layout.is_scaled:
         return stored.astype(layout.value_dtype, copy=False)
     scaled = np.empty(stored.shape, layout.value_dtype)
     with np.errstate(over="ignore"):  # counted as infinite

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from data_prep.errors import InputError
+from data_prep.errors import InputError, Note
 from data_prep.formats.gzip_stream import AGAIN, GZIP_MAGIC, ByteStream
 from data_prep.formats.image_source import (
     FileLayout,
@@ -84,7 +84,8 @@ def open_nifti(path: Path) -> VoxelSource:
         intercept=intercept,
     )
     known = max(header["sform_code"], header["qform_code"]) > 0
-    notes = () if known else ("the header has no orientation (sform and qform unset): axial, LPS assumed",)
+    unset = "the header has no orientation (sform and qform unset): axial, LPS assumed"
+    notes = () if known else (Note(unset, "no_orientation"),)
     return file_source(path, layout, lambda: _grid(header, layout.size, path), notes)
 
 
@@ -118,7 +119,7 @@ def _grid(header: np.void, size: tuple[int, ...], path: Path) -> SourceGrid:
         shown = " x ".join(f"{step:g}" for step in steps)
         found = f"the header's geometry is invalid (pixdim {shown}; or NaN or infinity in it, in sform or in qform)"
         raise InputError(f"{found}; expected a positive spacing and finite numbers; correct the header", path)
-    itk = itk_grid(path, _geometry_alone(header), "NiftiImageIO")
+    itk = itk_grid(path, _geometry_alone(header))
     grid = SourceGrid(size, itk.spacing, itk.origin, itk.direction)
     apart = corners_apart_mm(grid, _grid_of_affine(size, _affine_mm(header))) if forms else 0.0
     if not apart <= GRID_TOLERANCE * min(grid.spacing):

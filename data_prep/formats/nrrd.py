@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.errors import InputError
+from data_prep.errors import InputError, Note
 from data_prep.formats.gzip_stream import Encoding
-from data_prep.formats.image_source import FileLayout, VoxelSource, file_source, itk_grid, not_one_image
-from data_prep.formats.text_header import DETACHED, check_numbers, fields_of, quoted, read_text_header, size_of
+from data_prep.formats.image_source import NO_ORIENTATION, FileLayout, VoxelSource, file_source, not_one_image
+from data_prep.formats.text_header import (
+    DETACHED,
+    fields_of,
+    not_a_geometry,
+    numbers_of,
+    quoted,
+    read_text_header,
+    size_of,
+    unit_mm,
+)
+from data_prep.geometry.source_grid import SourceGrid
 from data_prep.geometry.types import triple
+from data_prep.labels import Segment
 
 _ENCODINGS: dict[str, Encoding] = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
 _NAMES = {  # of the types, as the format's definition lists them
@@ -29,13 +41,22 @@ _NAMES = {  # of the types, as the format's definition lists them
 _TYPES = {name: kind for kind, names in _NAMES.items() for name in names}
 
 
+_SPACES = {  # name -> signs that turn its axes to LPS
+    **dict.fromkeys(("left-posterior-superior", "lps"), (1.0, 1.0, 1.0)),
+    **dict.fromkeys(("right-anterior-superior", "ras"), (-1.0, -1.0, 1.0)),
+    **dict.fromkeys(("left-anterior-superior", "las"), (1.0, -1.0, 1.0)),
+}
+_SPATIAL = ("domain", "space", "none", "???")  # kinds of an axis
+
+
 def open_nrrd(path: Path) -> VoxelSource:
     """Read the header of an NRRD file; InputError unless it is one valid real 3-D image, raw or gzip, all in this file.
 
-    ITK 5.4 reads a compressed file without its last bytes, and takes NaN and infinity in the header for numbers.
+    Further axes of length 1 are dropped. The header is read here: ITK 5.4 takes NaN and infinity in it for numbers,
+    reads a compressed file without its last bytes, and crashes at very long values.
     """
     header = read_text_header(path, re.compile(rb"NRRD000\d\s*$"), re.compile(rb"\s*$"))
-    fields = fields_of(header, ": ")
+    fields = fields_of(header, ": ", path)
     if "datafile" in fields:
         raise InputError(DETACHED, path)
     encoding = _ENCODINGS.get(fields.get("encoding", "").lower())
@@ -43,13 +64,88 @@ def open_nrrd(path: Path) -> VoxelSource:
         raise InputError(f"{quoted(fields, 'encoding')}; expected raw or gzip; save the file as one of these", path)
     if any(fields.get(name, "0") != "0" for name in ("lineskip", "byteskip")):
         raise InputError("skips lines or bytes before its voxels; expected neither; save the file without them", path)
-    size = size_of(fields, "sizes", path)
+    size = size_of(fields, "sizes", "dimension", path)
+    segments = _segments(header)
+    axes = _axes(fields, size, path)
     kind = _TYPES.get(fields.get("type", "").lower())
-    if kind is None or len(size) != 3:
+    if kind is None or len(axes) != 3 or math.prod(size) != math.prod(size[axis] for axis in axes):
+        if segments and len(size) > 3:
+            raise InputError("holds overlapping segments in layers; expected one label map; export it as such", path)
         raise not_one_image(path, size, quoted(fields, "type"))
     order = {"little": "<", "big": ">"}.get(fields.get("endian", "").lower(), "|")
     if order == "|" and kind not in ("i1", "u1"):
         raise InputError("the header has no byte order; expected endian little or big; correct the header", path)
-    check_numbers(fields, ("spacings", "spacedirections", "spaceorigin"), path)
-    layout = FileLayout(triple(size), np.dtype(order + kind), encoding, start=len(header))
-    return file_source(path, layout, lambda: itk_grid(path, header, "NrrdImageIO"))
+    three = triple(size[axis] for axis in axes)
+    layout = FileLayout(three, np.dtype(order + kind), encoding, start=len(header))
+    notes = [] if _is_oriented(fields) else [Note(NO_ORIENTATION, "no_orientation")]
+    if not {"spacings", "spacedirections"} & fields.keys():
+        notes.append(Note("the header has no spacing: 1 mm assumed"))
+    return file_source(path, layout, lambda: _grid(fields, three, axes, path), notes, segments)
+
+
+def _axes(fields: dict[str, str], size: tuple[int, ...], path: Path) -> list[int]:
+    """Return which axes are in space, the fastest first; more or fewer than three if the file is no 3-D image."""
+    vectors, kinds = _vectors(fields), fields.get("kinds", "").lower().split()
+    if (vectors and len(vectors) != len(size)) or ("none" in vectors and len(size) == 3):
+        raise not_a_geometry(fields, "spacedirections", path)
+    axes = [
+        axis
+        for axis in range(len(size))
+        if (not vectors or vectors[axis] != "none") and (len(kinds) != len(size) or kinds[axis] in _SPATIAL)
+    ]
+    while len(axes) > 3 and size[axes[-1]] == 1:
+        axes.pop()
+    return axes
+
+
+def _vectors(fields: dict[str, str]) -> list[str]:
+    return re.findall(r"none|\([^()]*\)", fields.get("spacedirections", ""))
+
+
+def _is_oriented(fields: dict[str, str]) -> bool:
+    return fields.get("space", "").lower() in _SPACES and "spacedirections" in fields
+
+
+def _grid(fields: dict[str, str], size: tuple[int, int, int], axes: list[int], path: Path) -> SourceGrid:
+    given = set(re.findall(r'"([^"]*)"', fields.get("spaceunits" if _vectors(fields) else "units", "")))
+    to_mm = unit_mm(given, path)
+    signs = np.array(_SPACES.get(fields.get("space", "").lower(), (1.0, 1.0, 1.0)))
+    origin = numbers_of(fields, "spaceorigin", path) or [0.0, 0.0, 0.0]
+    if vectors := _vectors(fields):
+        columns = [numbers_of({"spacedirections": vectors[axis]}, "spacedirections", path) for axis in axes]
+        if {len(column) for column in (*columns, origin)} == {len(vectors)}:  # a space of four dimensions
+            columns, origin = [column[:3] for column in columns], origin[:3]
+    else:
+        steps = numbers_of({"spacings": " ".join(_spacings(fields, axes))}, "spacings", path) or [1.0, 1.0, 1.0]
+        columns = np.diag(steps).tolist()
+    if ("spacedirections" in fields and not vectors) or {len(column) for column in columns} != {3}:
+        raise not_a_geometry(fields, "spacedirections" if "spacedirections" in fields else "spacings", path)
+    if len(origin) != 3:
+        raise not_a_geometry(fields, "spaceorigin", path)
+    steps_mm = np.array(columns, float).T * signs[:, None] * to_mm
+    spacing = np.linalg.norm(steps_mm, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):  # an axis without length is refused by its spacing
+        direction = steps_mm / spacing
+    place = np.array(origin) * signs * to_mm
+    return SourceGrid(size, tuple(spacing.tolist()), tuple(place.tolist()), tuple(direction.ravel().tolist()))
+
+
+def _spacings(fields: dict[str, str], axes: list[int]) -> list[str]:
+    given = fields.get("spacings", "").split()
+    return [given[axis] for axis in axes] if len(given) > max(axes) else given
+
+
+def _segments(header: bytes) -> tuple[Segment, ...]:
+    """Return what 3D Slicer writes of the segments of a label map, in lines such as `Segment0_Name:=kidney`."""
+    found: dict[str, dict[str, str]] = {}
+    for line in header.decode("utf-8", "replace").splitlines():
+        if match := re.match(r"Segment(\d+)_(LabelValue|Name|Tags):=(.*)", line):
+            found.setdefault(match[1], {})[match[2]] = match[3].strip()
+    segments = []
+    for texts in found.values():
+        terms = re.search(r"TerminologyEntry:([^|]*)", texts.get("Tags", ""))
+        parts = [(part.split("^") + [""] * 3)[:3] for part in (terms[1] if terms else "").split("~")] + [[""] * 3] * 6
+        if re.fullmatch(r"\d{1,5}", texts.get("LabelValue", "")):
+            (_, code, meaning), (_, region, _) = parts[2], parts[5]
+            segments.append(Segment(int(texts["LabelValue"]), texts.get("Name", ""), code, meaning, region))
+    return tuple(segments)

@@ -164,8 +164,9 @@ def _tables(result: Evaluation, options: Mapping[str, Any]) -> str:
 
 
 def _findings(result: Evaluation) -> list[str]:
-    """Return one line per unreadable file, one for all missing predictions, and one for all extra ones."""
-    lines = [f"error: {line} (counted as empty)" for line in result.unreadable]
+    """Return one line per unreadable file and note, one for all missing predictions, and one for all extra ones."""
+    lines = [f"note: {note}" for note in result.notes]
+    lines += [f"error: {line} (counted as empty)" for line in result.unreadable]
     if result.missing:
         lines.append(f"missing, counted as empty: {', '.join(result.missing)}")
     if result.extra:

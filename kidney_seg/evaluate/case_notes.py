@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,19 @@ def made_of(case: str, truth: Path, predicted: Path | None, rule: list[float] | 
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def write_note(note: Path, made_of: str, row: dict[str, Any], unreadable: str | None) -> None:
-    """Write a case's row, and why its prediction is unreadable, if it is."""
-    write_json(note, {"made_of": made_of, "row": nan_to_none(row), "reason": unreadable})
+def write_note(
+    note: Path, made_of: str, row: dict[str, Any], unreadable: str | None, notes: Sequence[str] = ()
+) -> None:
+    """Write a case's row, why its prediction is unreadable, if it is, and the notes of the readers."""
+    write_json(note, {"made_of": made_of, "row": nan_to_none(row), "reason": unreadable, "notes": list(notes)})
 
 
-def read_note(note: Path, made_of: str) -> tuple[dict[str, Any], str | None] | None:
-    """Return the row and reason of a note; None if there is no note, or it is damaged or made of other files."""
+def read_note(note: Path, made_of: str) -> tuple[dict[str, Any], str | None, tuple[str, ...]] | None:
+    """Return the row, reason and notes of a note; None if there is no note, or it is damaged or made of other files."""
     try:
         content = read_json(note, "note of a case's scores")
     except InputError:
         return None
     if not isinstance(content, dict) or content.get("made_of") != made_of or "reason" not in content:
         return None
-    return none_to_nan(content["row"]), content["reason"]
+    return none_to_nan(content["row"]), content["reason"], tuple(content.get("notes", ()))

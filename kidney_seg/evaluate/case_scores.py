@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from data_prep.datasets.kits import patient_of
-from data_prep.errors import InputError
 from data_prep.geometry.components import bounding_box
 from data_prep.labels import CYST, TUMOR
 from kidney_seg.metrics import surface_distance as surfaces
@@ -25,9 +24,6 @@ from kidney_seg.metrics.overlap import (
     region_mask,
     volume_ml,
 )
-
-if TYPE_CHECKING:
-    from data_prep.geometry.volume import Volume
 
 POSTPROCESSED = "postprocessed_"  # prefix of the columns with post-processed scores
 STAGES = {"": "as predicted", POSTPROCESSED: "post-processed"}  # name of each prefix in tables
@@ -157,22 +153,3 @@ def _distances(
             other = surfaces.surface_of(region_mask(predicted, region), true_surfaces[name].spacing_mm)
             made[name] = surfaces.surface_distances(true_surfaces[name], other)
     return made
-
-
-def check_same_grid(found: Volume, true: Volume) -> None:
-    """Raise InputError unless a prediction lies on the grid of its truth."""
-    from data_prep.geometry.source_grid import same_grid
-
-    mine, theirs = found.source.axial, true.source.axial  # DICOM SEG and KiTS files differ in their axes
-    if same_grid(theirs, mine):
-        return
-    pairs = {key: (getattr(mine, key), getattr(theirs, key)) for key in ("size", "spacing", "origin", "direction")}
-    differences = ", ".join(
-        f"{key} {np.round(own, 6).tolist()} instead of {np.round(other, 6).tolist()}"
-        for key, (own, other) in pairs.items()
-        if own != other
-    )
-    remedy = "expected labels on the grid of the case's own files"
-    raise InputError(
-        f"lies on another grid than its truth {true.path}: {differences}; {remedy}", path=found.path, code="other_grid"
-    )

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data_prep.datasets.kits import patient_of
 from data_prep.datasets.label_files import find_label_files
 from data_prep.errors import InputError
@@ -18,7 +16,8 @@ from data_prep.parallel.shards import PARTS, Shard
 from data_prep.parallel.tasks import WorkerDied, check_jobs, run
 from kidney_seg.config.prediction import RuleSettings
 from kidney_seg.evaluate.case_notes import made_of, read_note, write_note
-from kidney_seg.evaluate.case_scores import check_same_grid, score_case
+from kidney_seg.evaluate.case_scores import score_case
+from kidney_seg.evaluate.label_pair import read_pair
 from kidney_seg.evaluate.score_files import default_out, write_scores
 from kidney_seg.postprocess.distant_objects import remove_distant_objects
 
@@ -31,6 +30,7 @@ class Evaluation:
     missing: list[str] = field(default_factory=list)  # cases without a prediction
     unreadable: list[str] = field(default_factory=list)  # one line per prediction: file and reason
     extra: list[str] = field(default_factory=list)  # predictions without a case to score; left out
+    notes: list[str] = field(default_factory=list)  # one line per decision of a reader or doubt about labels
 
     def details(self, options: dict[str, Any]) -> dict[str, Any]:
         """Return what `scores.json` holds besides the scores; `options` as for `score_folders`."""
@@ -41,6 +41,7 @@ class Evaluation:
             "missing": self.missing,
             "unreadable": self.unreadable,
             "extra": self.extra,
+            "notes": self.notes,
         }
 
 
@@ -68,12 +69,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Scored:
-    """Result of a task: its row, or the error; why its prediction is unreadable; kept: read from a note."""
+    """Result of a task: its row, or the error; why its prediction is unreadable; kept: read from a note.
+
+    notes: of the readers.
+    """
 
     row: dict[str, Any] | None = None
     unreadable: str | None = None
     error: InputError | None = None
     kept: bool = False
+    notes: tuple[str, ...] = ()
 
 
 Results = dict[Task, Scored]
@@ -191,31 +196,21 @@ def score_task(task: Task, only_noted: bool = False) -> Scored:
         rule = task.rule and list(task.rule.to_record().values())
         key = made_of(task.case, task.truth, task.predicted, rule)
         if noted := read_note(task.note, key):
-            return Scored(*noted, kept=True)
+            return Scored(noted[0], noted[1], kept=True, notes=noted[2])
         scored = Scored() if only_noted else _score(task)
     except InputError as error:
         return Scored(error=error)
     if scored.row is not None:
-        write_note(task.note, key, scored.row, scored.unreadable)
+        write_note(task.note, key, scored.row, scored.unreadable, scored.notes)
     return scored
 
 
 def _score(task: Task) -> Scored:
-    from data_prep.volume import read_labels
-
-    true, unreadable, cleaned = read_labels(task.truth), None, None
-    predicted = np.zeros_like(true.voxels)
-    if task.predicted is not None:
-        try:
-            found = read_labels(task.predicted)
-        except InputError as error:
-            unreadable = error.detail
-        else:
-            check_same_grid(found, true)
-            predicted = found.voxels
+    pair, cleaned = read_pair(task.truth, task.predicted), None
     if task.rule is not None:
-        cleaned = remove_distant_objects(predicted, true.spacing_mm, **asdict(task.rule))
-    return Scored(score_case(task.case, true.voxels, predicted, true.spacing_mm, cleaned), unreadable)
+        cleaned = remove_distant_objects(pair.predicted, pair.spacing_mm, **asdict(task.rule))
+    row = score_case(task.case, pair.truth, pair.predicted, pair.spacing_mm, cleaned)
+    return Scored(row, pair.unreadable, notes=pair.notes)
 
 
 def _run(
@@ -236,7 +231,8 @@ def _run(
 
 def _join(joined: Evaluation, scored: Results) -> Evaluation:
     rows = [result.row for result in scored.values() if result.row is not None]
-    return replace(joined, rows=rows, unreadable=_unreadable(scored))
+    notes = [note for result in scored.values() for note in result.notes]
+    return replace(joined, rows=rows, unreadable=_unreadable(scored), notes=notes)
 
 
 def _unreadable(scored: Results) -> list[str]:

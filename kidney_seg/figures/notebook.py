@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError, require
+from data_prep.geometry.placement import place_labels
 from data_prep.labels import CLASS_NAMES
 from data_prep.volume import read_labels, read_volume
 from kidney_seg.figures import style
@@ -91,7 +92,7 @@ def _slice(image: Path, labels: Path | None) -> Figure:
     ct = read_volume(image)
     if labels is None:
         return overlay(ct.voxels[len(ct.voxels) // 2], None, None, title=image.name)
-    truth = read_labels(labels).voxels
+    truth = place_labels(read_labels(labels), ct.source).voxels
     example = most_informative_slice(ct.voxels, truth, truth, image.parent.name, {})
     return overlay(example.image_hu, example.truth, None, title=f"{image.name}, {labels.name}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data_prep.cli import progress
 from data_prep.files.json_files import read_json
+from data_prep.geometry.placement import place_labels
 from data_prep.volume import read_labels, read_volume, write_labels
 from kidney_seg.config.run_config import Config
 from kidney_seg.evaluate import case_scores
@@ -54,7 +55,8 @@ def _score(run: RunFolder, cases: Sequence[HeldOut], config: Config, folder: Pat
     predictor = open_predictor([source], settings)
     rows, pictures = [], []
     for entry in progress(cases, "test patients"):
-        volume, truth = read_volume(entry.image), read_labels(entry.labels)
+        volume = read_volume(entry.image)
+        truth = place_labels(read_labels(entry.labels), volume.source)
         labels = predict_volume(predictor, volume, source.grid)
         cleaned = remove_distant_objects(labels, volume.spacing_mm, **asdict(settings.rule_settings))
         write_labels(cleaned if settings.postprocess else labels, volume.source, folder / f"{entry.case}.nii.gz")

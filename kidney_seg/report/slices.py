@@ -46,7 +46,7 @@ def draw_case(files: Files | None, solid: bool) -> tuple[Picture | None, list[di
 
     A missing or unreadable file is a reason, not an error.
     """
-    from data_prep.geometry.source_grid import same_grid
+    from data_prep.geometry.placement import place_labels
     from data_prep.volume import read_labels, read_volume
 
     paths: dict[str, Path] = {}
@@ -60,7 +60,9 @@ def draw_case(files: Files | None, solid: bool) -> tuple[Picture | None, list[di
         truth, predicted = read_labels(paths["truth"]), read_labels(paths["prediction"])
     except InputError:
         return None, None, "No picture: one of its files is unreadable."
-    if not same_grid(truth.source, predicted.source) or volume.voxels.shape != truth.voxels.shape:
+    try:
+        truth, predicted = (place_labels(labels, volume.source) for labels in (truth, predicted))
+    except InputError:
         return None, None, "No picture: its image and labels do not lie on one grid."
     picture = draw_slice(volume.voxels, truth.voxels, predicted.voxels, volume.spacing_mm)
     if not solid:

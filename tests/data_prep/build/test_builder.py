@@ -168,8 +168,8 @@ def spoil_grid(folder: Path) -> None:
 SPOILS = {
     "truncated": (spoil_truncated, "truncated"),
     "nan": (spoil_nan, "NaN"),
-    "grid": (spoil_grid, "different grids"),
-    "shape": (lambda f: save(f / "segmentation.nii.gz", np.zeros((3, 32, 31), np.uint8)), "the same shape"),
+    "grid": (spoil_grid, "another grid than the image"),
+    "shape": (lambda f: save(f / "segmentation.nii.gz", np.zeros((3, 32, 31), np.uint8)), "has (3, 32, 31) voxels"),
     "values": (lambda f: save(f / "segmentation.nii.gz", np.full((3, 32, 32), 7, np.uint8)), "label values 7"),
     "empty": (lambda f: (f / "segmentation.nii.gz").write_bytes(b""), "is empty"),
     "text": (lambda f: (f / "imaging.nii.gz").write_text("moved to the archive"), "not a NIfTI-1 file"),

@@ -232,7 +232,7 @@ DAMAGES: dict[str, tuple[Damage, set[str]]] = {
     "labels 5 mm off": (affine(LABELS, shift(5)), {"grid_differs"}),
     "image 5 mm off": (affine(IMAGE, shift(-5)), {"grid_differs"}),
     "labels turned": (affine(LABELS, turn(3)), {"grid_differs"}),
-    "labels mirrored by affine": (affine(LABELS, np.diag([-1, 1, 1, 1])), {"grid_differs"}),
+    "labels mirrored by affine": (affine(LABELS, np.diag([-1, 1, 1, 1])), {"grid_differs", "label_mirrored"}),
     "labels larger": (affine(LABELS, np.diag([1.1, 1.1, 1.1, 1])), {"grid_differs"}),
     "both with other spacing": (
         lambda case: [affine(n, np.diag([1.1, 1.1, 1, 1]))(case) for n in (IMAGE, LABELS)],

@@ -20,6 +20,8 @@ from support.helpers import one_line
 
 from data_prep.dicom import headers as dicom_header
 from data_prep.dicom.__main__ import main
+from data_prep.dicom.choice import choose_series
+from data_prep.dicom.headers import scan_folder
 from data_prep.dicom.series import list_series
 from data_prep.errors import InputError
 from data_prep.formats import image_source as voxel_source
@@ -62,10 +64,12 @@ def study(tmp_path: Path) -> Path:
 def test_the_axial_ct_with_most_slices_is_read_and_said(study: Path) -> None:
     volume = read_volume(study)
     assert volume.voxels.shape[0] == 5
-    key = list_series(study)[2].key
+    keys = [one.key for one in list_series(study)]
+    key, apart = keys[2], " of 7 x 9 pixels, 2.5 mm apart"
     assert volume.notes == (
-        "4 CT series found: read the axial CT with most slices that is not reformatted, "
-        f"series 3 ({key}): 5 axial CT images of 7 x 9 pixels; predict --series chooses another",
+        f"4 CT series found: read series 3 ({key}): 5 axial CT images{apart}; predict --series N chooses another: "
+        f"series 2 ({keys[1]}): 3 axial CT images{apart}; series 5 ({keys[4]}): 12 axial CT images{apart}, reformatted "
+        f"or otherwise derived; series 4 ({keys[3]}): 8 coronal CT images{apart}",
         "1 localizer skipped",
         "1 secondary capture skipped",
     )
@@ -78,14 +82,14 @@ def test_axial_comes_first_also_reformatted_and_coronal_is_better_than_none(stud
         shutil.rmtree(study / name)
     volume = read_volume(study)
     assert len(volume.voxels) == 12
-    assert "read the axial CT with most slices, series 3" in volume.notes[0]
+    assert "read series 3" in volume.notes[0] and "otherwise derived" in volume.notes[0]
     shutil.rmtree(study / "e_slabs")
     save_slices(
         study / "h_sagittal", slices_of(random_hu(3), uid="1.2.3", axes=columns((0, 1, 0), (0, 0, -1), (1, 0, 0)))
     )
     volume = read_volume(study)
     assert volume.source.size == (7, 9, 8)
-    assert "none is axial, so the CT with most slices, series 2" in volume.notes[0]
+    assert "read series 2" in volume.notes[0] and "8 coronal" in volume.notes[0]
 
 
 def test_series_are_listed_and_chosen_by_number_or_key(study: Path, capsys) -> None:
@@ -142,13 +146,17 @@ def test_damaged_and_other_files_are_skipped_and_damage_is_noted(tmp_path: Path)
     (folder / "AAD.dcm").write_bytes(b"not found")
     (folder / "AAE").write_bytes(bytes(128) + b"DICM" + b"\xff" * 100)
     save_slices(folder, slices_of(random_hu(1), change=deflate), prefix="AAF")
-    note = "3 files look like damaged DICOM and were skipped: file number 4, 5, 6 in the order of names"
+    note = (
+        "files that look like DICOM were skipped: 1 named .dcm, but no DICOM by the first bytes (file number 4 in the "
+        "order of names); 1 without modality and SOP class (file number 5 in the order of names); 1 deflated, which is "
+        "not read (dcmconv +te inflates it) (file number 6 in the order of names)"
+    )
     volume = read_volume(folder)
     assert volume.notes == (note,)
     assert np.array_equal(volume.voxels, random_hu())
     inner = [path for path in folder.glob("DOE*") if pydicom.dcmread(path).ImagePositionPatient[2] == 38.25]
     inner[0].write_bytes(b"")
-    with pytest.raises(InputError, match=r"damaged DICOM \(file number 4, 5, 6, \d+ in .* 1 slices are missing"):
+    with pytest.raises(InputError, match=r"1 empty \(file number \d+ in .* 1 slices are missing"):
         read_volume(folder)
 
 
@@ -163,7 +171,9 @@ def test_a_file_that_may_not_be_read_is_damage_and_its_name_is_not_told(tmp_path
     monkeypatch.setattr(voxel_source, "open", refuse, raising=False)
     volume = read_volume(folder)  # it is the first slice or the last, so no gap tells of it
     assert len(volume.voxels) == 5
-    assert volume.notes == ("1 files look like damaged DICOM and were skipped: file number 4 in the order of names",)
+    assert volume.notes == (
+        "files that look like DICOM were skipped: 1 that cannot be opened (file number 4 in the order of names)",
+    )
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
@@ -208,7 +218,9 @@ def test_nothing_that_identifies_a_patient_leaves_the_headers(tmp_path: Path, st
     texts += [str(warning.message) for warning in warned]
     for text in (*texts, caplog.text, *capfd.readouterr()):
         without_identifiers(text)
-    assert "damaged DICOM (file number" in " ".join(texts)  # the slice whose slope is the number of a patient
+    assert "header that cannot be read, ValueError (file number" in " ".join(
+        texts
+    )  # the slice whose slope is the number of a patient
 
 
 def test_the_docs_list_every_tag_that_is_looked_at() -> None:
@@ -216,3 +228,82 @@ def test_the_docs_list_every_tag_that_is_looked_at() -> None:
     listed = text.split("exactly these are looked at:")[1].split(". Of these")[0]
     expected = {*dicom_header.TAGS, "TransferSyntaxUID", "MediaStorageSOPClassUID"}
     assert {name.strip(" `\n") for name in listed.split(",")} == expected
+
+
+def made(
+    folder: Path, name: str, count: int, step: float = 5.0, kind: str = "ORIGINAL\\PRIMARY\\AXIAL", **changed
+) -> None:
+    """Add a series of small axial slices, `step` mm apart; `changed`: further attributes."""
+
+    def change(data: Dataset, k: int) -> None:
+        data.ImageType, data.ImagePositionPatient = kind.split("\\"), [0, 0, round(k * step, 3)]
+        for keyword, value in changed.items():
+            setattr(data, keyword, value(k) if callable(value) else value)
+
+    save_slices(folder / name, slices_of(random_hu(count, 2, 2), uid=generate_uid(entropy_srcs=[name]), change=change))
+
+
+STUDIES = {  # name of the right series -> (name, slices, options) of all
+    "b_ct": [("a_iodine", 24, {"kind": "DERIVED\\PRIMARY\\AXIAL"}), ("b_ct", 24, {})],
+    "b_axial": [("a_mip", 60, {"kind": "DERIVED\\SECONDARY\\MIP"}), ("b_axial", 24, {})],
+    "b_scan": [("a_bolus", 40, {"ImagePositionPatient": [0, 0, 7]}), ("b_scan", 24, {})],
+    "b_whole": [
+        ("a_perfusion", 96, {"ImagePositionPatient": lambda k: [0, 0, 5.0 * (k % 8)]}),
+        ("b_whole", 24, {}),
+    ],
+    "b_thin": [("a_thick", 24, {}), ("b_thin", 80, {"step": 1.5}), ("c_few", 30, {"step": 1.0})],
+    "b_abdomen": [("a_chest", 80, {"step": 1.0, "BodyPartExamined": "CHEST"}), ("b_abdomen", 24, {"step": 5.0})],
+    "b_hu": [("a_effective_z", 40, {"RescaleType": "Z_EFF"}), ("b_hu", 24, {})],
+    "a_derived": [("a_derived", 24, {"kind": "DERIVED\\PRIMARY\\AXIAL"}), ("b_tilted", 24, {
+        "ImagePositionPatient": lambda k: [0, k * 1.0, k * 5.0]})],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("right", STUDIES)
+def test_the_series_that_shows_the_kidneys_is_chosen_and_the_others_are_named(tmp_path: Path, right: str) -> None:
+    for name, count, options in STUDIES[right]:
+        made(tmp_path, name, count, **options)
+    chosen, (note,) = choose_series(scan_folder(tmp_path), None)
+    names = [name for name, _, _ in STUDIES[right]]
+    assert names[chosen.number - 1] == right
+    assert (
+        "\n" not in note and f"read series {chosen.number} " in note and "predict --series N chooses another: " in note
+    )
+    assert all(f"series {number} (" in note for number in range(1, len(names) + 1))
+    for part in ("not read: 39 slices are in the place", "not read: values are not HU"):
+        assert (part in note) == ({"b_scan": "39", "b_hu": "HU"}.get(right, "-") in part)
+
+
+def test_a_series_that_cannot_be_read_names_those_that_can(tmp_path: Path) -> None:
+    made(tmp_path, "a_bolus", 40, ImagePositionPatient=[0, 0, 7])
+    made(tmp_path, "b_scan", 24)
+    with pytest.raises(
+        InputError, match=r"39 slices are in the place .* the other CT series: series 2 .* --series$"
+    ) as caught:
+        read_volume(tmp_path, series=1)
+    one_line(caught)
+    shutil.rmtree(tmp_path / "b_scan")
+    made(tmp_path, "c_tilted", 24, ImagePositionPatient=lambda k: [0, k * 1.0, k * 5.0])
+    with pytest.raises(
+        InputError, match=r"not read: 39 slices are in the place of another|gantry was tilted"
+    ) as caught:
+        read_volume(tmp_path)
+    one_line(caught)
+
+
+def test_a_series_for_every_slice_is_said(tmp_path: Path) -> None:
+    made(tmp_path, "a", 12, SeriesInstanceUID=lambda k: f"1.2.{k + 1}")
+    with pytest.raises(InputError, match="12 CT series of one slice each, which fit together: every slice has its own"):
+        read_volume(tmp_path)
+
+
+def test_files_without_preamble_and_links_alone(tmp_path: Path) -> None:
+    folder = save_slices(tmp_path / "whole", slices_of(random_hu()))
+    for name in ("bare", "links"):
+        (tmp_path / name).mkdir()
+    for path in folder.iterdir():
+        (tmp_path / "bare" / path.name).write_bytes(path.read_bytes()[132:])
+        (tmp_path / "links" / path.name).symlink_to(path)
+    assert np.array_equal(read_volume(tmp_path / "bare").voxels, random_hu())
+    with pytest.raises(InputError, match="0 other files; 6 links, which are not followed"):
+        read_volume(tmp_path / "links")

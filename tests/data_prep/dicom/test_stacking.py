@@ -100,7 +100,12 @@ REFUSED = {
     "scouts": (put(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), r"no CT series.*found localizers \(1 series\)"),
     "MR": (put(Modality="MR"), r"no CT series.*found MR \(1 series\)"),
     "unknown": (put(Modality="JANE"), r"no CT series.*found another modality \(1 series\)"),
-    "slope 0": (put(RescaleSlope=0), "RescaleSlope or RescaleIntercept"),
+    "slope 0": (put(RescaleSlope=0), "RescaleSlope is 0; expected a number up to 100, not 0"),
+    "slope 1e308": (put(RescaleSlope="1e308"), "RescaleSlope is 1e\\+308"),
+    "slope inf": (put(RescaleSlope="inf"), "RescaleSlope is inf"),
+    "intercept nan": (put(RescaleIntercept="nan"), "RescaleIntercept is nan"),
+    "palette": (put(PhotometricInterpretation="PALETTE COLOR"), "6 slices are in color"),
+    "table": (put(ModalityLUTSequence=[]), r"6 slices have a table of values \(Modality LUT\)"),
     "no HU": (put(RescaleType="Z_EFF"), "values are not HU"),
     "terabytes": (put(Rows=65535, Columns=65535), "claims 65535 x 65535 pixels of 16 bits"),
     "no rows": (put(Rows=0), "expected 1 or more along each axis"),
@@ -135,6 +140,6 @@ def test_a_single_slice_and_folders_without_dicom_are_refused(tmp_path: Path) ->
         read_volume(tmp_path / "text")
     (tmp_path / "text" / "notes.txt").write_text("JANE")
     (tmp_path / "text" / "scan").symlink_to(tmp_path / "one")
-    with pytest.raises(InputError, match=r"no DICOM image in this folder \(1 other files and 1 links, which are not"):
+    with pytest.raises(InputError, match=r"no DICOM image in this folder \(1 other files; 1 links, which are not"):
         read_volume(tmp_path / "text")
     assert main([str(tmp_path / "absent")]) == 2

@@ -37,12 +37,10 @@ def test_voxels_and_grid_equal_those_of_simpleitk(tmp_path: Path, ending: str, d
         assert stored.values.dtype == voxels.dtype
         assert np.array_equal(stored.values, sitk.GetArrayFromImage(seen))
         grid = stored.grid
-        assert (grid.size, grid.spacing, grid.origin, grid.direction) == (
-            seen.GetSize(),
-            seen.GetSpacing(),
-            seen.GetOrigin(),
-            seen.GetDirection(),
-        )
+        assert grid.size == seen.GetSize()
+        for name, get in (("spacing", "GetSpacing"), ("origin", "GetOrigin"), ("direction", "GetDirection")):
+            assert getattr(grid, name) == pytest.approx(getattr(seen, get)(), abs=1e-12)
+        assert stored.notes == ()
         oriented = sitk.GetArrayFromImage(sitk.DICOMOrient(seen, "LPS"))
         assert np.array_equal(read_volume(path).voxels, np.rint(oriented.astype(float)).clip(-32768, 32767))
     # the other byte order, which SimpleITK reads but does not write
@@ -101,9 +99,9 @@ NRRD = {
     "zero": ([(b"sizes: 5 4 3", b"sizes: 0 4 3")], "claims 0 x 4 x 3 voxels"),
     "negative": ([(b"sizes: 5 4 3", b"sizes: -5 4 3")], "claims -5 x 4 x 3 voxels"),
     "no number": ([(b"sizes: 5 4 3", b"sizes: five 4 3")], "no size"),
-    "two sizes": ([(b"sizes: 5 4 3", b"sizes: 5 4 3\nsizes: 4 5 3")], "two ways|cannot be used"),
-    "flat": ([(b"sizes: 5 4 3", b"sizes: 60"), (b"dimension: 3", b"dimension: 1")], "holds 60 of"),
-    "vectors": ([(b"kinds: domain", b"kinds: vector")], "cannot be used"),
+    "two sizes": ([(b"sizes: 5 4 3", b"sizes: 5 4 3\nsizes: 4 5 3")], "two ways: sizes '5 4 3' and '4 5 3'"),
+    "flat": ([(b"sizes: 5 4 3", b"sizes: 60"), (b"dimension: 3", b"dimension: 1")], "is not a geometry"),
+    "vectors": ([(b"kinds: domain", b"kinds: vector")], "holds 5 x 4 x 3 of"),
     "block": ([(b"type: short", b"type: block")], "holds 5 x 4 x 3 of type 'block'"),
     "detached": ([(b"encoding: raw", b"encoding: raw\ndata file: a.raw")], "another file"),
     "text": ([(b"encoding: raw", b"encoding: ascii")], "encoding 'ascii'; expected raw or gzip"),
@@ -114,6 +112,12 @@ NRRD = {
     "infinite": ([(b"origin: (0,", b"origin: (inf,")], "is not a geometry"),
     "no length": ([(b"(1,0,0)", b"(0,0,0)")], "spacing is 0 x 1 x 1 mm"),
     "sheared": ([(b"(1,0,0)", b"(1,0.5,0)")], "sheared"),
+    "dimension": ([(b"dimension: 3", b"dimension: 4")], "two ways: dimension '4' with 3 numbers in sizes"),
+    "long byte order": ([(b"endian: little", b"endian: " + b"l" * 70_000)], "no byte order"),
+    "long kind": ([(b"kinds: domain", b"kinds: " + b"d" * 70_000)], "holds 5 x 4 x 3 of"),
+    "long origin": ([(b"origin: (0,", b"origin: (" + b"0" * 70_000 + b"x,")], "is not a geometry"),
+    "unit": ([(b"encoding: raw", b'space units: "inch" "inch" "inch"\nencoding: raw')], "unit of length is 'inch'"),
+    "two vectors": ([(b"(1,0,0) ", b"")], "is not a geometry"),
     "terminal": ([(b"encoding: raw", b"encoding: \x1b[31m" + b"x" * 5000)], r"encoding '\\x1b\[31mx"),
 }
 MHA = {
@@ -122,7 +126,12 @@ MHA = {
     "zero": ([(b"DimSize = 5 4 3", b"DimSize = 0 4 3")], "claims 0 x 4 x 3 voxels"),
     "negative": ([(b"DimSize = 5 4 3", b"DimSize = -5 4 3")], "claims -5 x 4 x 3 voxels"),
     "no size": ([(b"DimSize = 5 4 3\n", b"")], "no size"),
-    "four": ([(b"DimSize = 5 4 3", b"DimSize = 5 4 3 1")], "holds 5 x 4 x 3 x 1 of"),
+    "four": ([(b"DimSize = 5 4 3", b"DimSize = 5 4 3 2"), (b"NDims = 3", b"NDims = 4")], "holds 5 x 4 x 3 x 2 of"),
+    "axes": ([(b"NDims = 3", b"NDims = 999999")], "two ways: ndims '999999' with 3 numbers in dimsize"),
+    "negative axes": ([(b"NDims = 3", b"NDims = -1")], "two ways"),
+    "two origins": ([(b"Offset =", b"Position = 1 2 3\nOffset =")], "two ways: offset and position differ"),
+    "short": ([(b"Offset = 0 0 0", b"Offset = 0 0")], "offset '0 0' is not a geometry"),
+    "unit": ([(b"Offset = 0 0 0", b"DistanceUnits = inch\nOffset = 0 0 0")], "unit of length is 'inch'"),
     "type": ([(b"MET_SHORT", b"MET_LONG")], "of elementtype 'MET_LONG'"),
     "channels": ([(b"ElementType", b"ElementNumberOfChannels = 3\nElementType")], "holds 5 x 4 x 3 of"),
     "detached": ([(b"LOCAL", b"a.raw")], "another file"),
@@ -184,3 +193,110 @@ def test_the_bytes_of_a_stream_are_bounded_by_the_header(tmp_path: Path) -> None
         path.write_bytes(path.read_bytes().replace(old, new))
         with pytest.raises(InputError, match="inflates to more than its header says"):
             read_labels(path)
+
+
+def nrrd(path: Path, fields: str, size: str = "5 4 3", voxels: np.ndarray | None = None) -> Path:
+    voxels = np.arange(60, dtype=np.uint8) % 4 if voxels is None else voxels
+    count = len(size.split())
+    start = f"NRRD0004\ntype: uchar\ndimension: {count}\nsizes: {size}\nencoding: raw\n{fields}\n"
+    path.write_bytes(start.encode() + voxels.tobytes())
+    return path
+
+
+VECTORS = "space directions: (2,0,0) (0,3,0) (0,0,4)\nspace origin: (10,20,30)\n"
+
+
+@pytest.mark.parametrize(
+    ("space", "origin", "orientation"),
+    [("left-posterior-superior", (10, 20, 30), "LPS"), ("RAS", (-10, -20, 30), "RAS"), ("LAS", (10, -20, 30), "LAS")],
+)
+def test_spaces_of_nrrd_as_simpleitk_takes_them(tmp_path, space, origin, orientation) -> None:
+    path = nrrd(tmp_path / "a.nrrd", f"space: {space}\n{VECTORS}")
+    volume = read_labels(path)
+    seen = sitk.ReadImage(str(path))
+    assert (volume.source.origin, volume.source.orientation, volume.notes) == (origin, orientation, ())
+    if space != "LAS":  # ITK 5.4 turns another axis of it
+        assert (seen.GetOrigin(), seen.GetDirection()) == (volume.source.origin, volume.source.direction)
+        assert np.array_equal(volume.voxels, sitk.GetArrayFromImage(sitk.DICOMOrient(seen, "LPS")))
+
+
+@pytest.mark.parametrize(
+    ("ending", "fields", "spacing", "notes"),
+    [
+        ("nrrd", "", (1, 1, 1), ["no_orientation", "reader_note"]),
+        ("nrrd", "spacings: 2 3 4\n", (2, 3, 4), ["no_orientation"]),
+        ("nrrd", f"space dimension: 3\n{VECTORS}", (2, 3, 4), ["no_orientation"]),
+        ("nrrd", f"space: scanner-xyz\n{VECTORS}", (2, 3, 4), ["no_orientation"]),
+        ("nrrd", f'space: LPS\nspace units: "cm" "cm" "cm"\n{VECTORS}', (20, 30, 40), []),
+        ("mha", "", (1, 1, 1), ["no_orientation", "reader_note"]),
+        ("mha", "ElementSpacing = 2 3 4\n", (2, 3, 4), ["no_orientation"]),
+        ("mha", "ElementSize = 2 3 4\nRotation = 1 0 0 0 1 0 0 0 1\nDistanceUnits = um\n", (0.002, 0.003, 0.004), []),
+    ],
+)
+def test_a_geometry_that_the_header_lacks_is_noted_and_units_count(tmp_path, ending, fields, spacing, notes) -> None:
+    path = tmp_path / f"a.{ending}"
+    if ending == "nrrd":
+        nrrd(path, fields)
+    else:
+        head = f"NDims = 3\nDimSize = 5 4 3\nElementType = MET_UCHAR\n{fields}ElementDataFile = LOCAL\n"
+        path.write_bytes(head.encode() + bytes(60))
+    volume = read_labels(path)
+    assert volume.source.spacing == pytest.approx(spacing)
+    assert [note.code for note in volume.notes] == notes
+
+
+def test_an_axis_of_one_is_dropped_in_every_format(tmp_path: Path) -> None:
+    voxels = (np.arange(60, dtype=np.uint8) % 4).reshape(3, 4, 5)
+    four = sitk.JoinSeries([sitk.GetImageFromArray(voxels)])
+    assert four.GetSize() == (5, 4, 3, 1)
+    for ending in ("nii.gz", "nrrd", "mha"):
+        sitk.WriteImage(four, str(tmp_path / f"a.{ending}"))
+        stored = read_image(tmp_path / f"a.{ending}")
+        assert stored.grid.size == (5, 4, 3) and np.array_equal(stored.values, voxels), ending
+    first = "space: LPS\nspace directions: none (2,0,0) (0,3,0) (0,0,4)\nkinds: list domain domain domain\n"
+    stored = read_image(nrrd(tmp_path / "b.nrrd", first, "1 5 4 3"))
+    assert stored.grid.spacing == (2, 3, 4) and stored.values.shape == (3, 4, 5)
+    with pytest.raises(InputError, match="holds 2 x 5 x 4 x 3 of"):
+        read_image(nrrd(tmp_path / "b.nrrd", first, "2 5 4 3", np.zeros(120, np.uint8)))
+
+
+def segments(*named: tuple[int, str, str]) -> str:
+    lines = [
+        f"Segment{n}_LabelValue:={value}\nSegment{n}_Name:={name}\nSegment{n}_Tags:=TerminologyEntry:list"
+        f"~SCT^85756007^Tissue~SCT^{code}^x~^^~list~^^~^^|\n"
+        for n, (value, name, code) in enumerate(named)
+    ]
+    return f"space: LPS\n{VECTORS}" + "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("named", "expected", "note"),
+    [
+        ([(1, "tumor", ""), (2, "kidney", "")], [0, 2, 1, 3], "1 is tumor, 2 is kidney"),
+        ([(1, "kidney_right", ""), (2, "kidney_left", "")], [0, 1, 1, 3], "2 is kidney"),
+        ([(1, "a", "108369006"), (2, "b", "64033007")], [0, 2, 1, 3], "1 is tumor, 2 is kidney"),
+        ([(1, "Segment_1", ""), (2, "Segment_2", "85756007")], [0, 1, 2, 3], None),
+        ([(1, "kidney", ""), (2, "tumor", ""), (3, "cyst", "")], [0, 1, 2, 3], None),
+    ],
+)
+def test_names_of_segments_decide_not_their_numbers(tmp_path: Path, named, expected, note) -> None:
+    path = nrrd(tmp_path / "a.seg.nrrd", segments(*named))
+    volume = read_labels(path)
+    assert np.array_equal(volume.voxels.ravel()[:4], expected)
+    assert [str(one).endswith(f": {note}") for one in volume.notes] == [True] * (note is not None)
+
+
+def test_segments_that_are_none_of_ours_are_refused(tmp_path: Path) -> None:
+    for name, code in (
+        ("Liver tumor", "108369006"),
+        ("Kidney stone", ""),
+        ("suprarenal gland", ""),
+        ("kidney", "4147007"),
+    ):
+        path = nrrd(tmp_path / "a.seg.nrrd", segments((1, name, code)))
+        with pytest.raises(InputError, match=f"segment 1, '{name}', is none of kidney, tumor and cyst") as caught:
+            read_labels(path)
+        one_line(caught)
+    layers = "space: LPS\nspace directions: none (2,0,0) (0,3,0) (0,0,4)\nkinds: list domain domain domain\n"
+    with pytest.raises(InputError, match="overlapping segments in layers"):
+        read_labels(nrrd(path, layers + "Segment0_LabelValue:=1\n", "2 5 4 3", np.zeros(120, np.uint8)))

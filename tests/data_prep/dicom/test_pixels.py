@@ -1,0 +1,135 @@
+"""Pixels of every transfer syntax against pydicom's, and pixels that are not what the header says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pydicom.data
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, RLELossless, generate_uid
+from support.dicom_files import random_hu, save_slices, slices_of, without_identifiers
+from support.helpers import one_line
+
+from data_prep.dicom.headers import scan_folder
+from data_prep.dicom.pixels import PixelError, problem_of_values, read_hu
+from data_prep.errors import InputError
+from data_prep.volume import read_volume
+
+TEST_FILES = Path(pydicom.data.__file__).parent / "test_files"
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "RLE MONOCHROME1", "12 bits", "signed 12 bits", "padded"])
+def test_values_are_the_stored_ones_with_slope_and_intercept(tmp_path: Path, kind: str) -> None:
+    hu = random_hu(4, 16, 12)
+
+    def change(data: Dataset, k: int) -> None:
+        stored = np.frombuffer(data.PixelData, "<u2")
+        if "MONOCHROME1" in kind:
+            data.PhotometricInterpretation = "MONOCHROME1"
+        if "RLE" in kind:
+            data.compress(RLELossless)
+        if kind == "12 bits":  # an overlay in the upper bits
+            data.BitsStored, data.HighBit = 12, 11
+            data.PixelData = (stored | 0xA000).astype("<u2").tobytes()
+        if kind == "signed 12 bits":
+            data.BitsStored, data.HighBit, data.PixelRepresentation, data.RescaleIntercept = 12, 11, 1, 0
+            data.PixelData = (np.clip(hu[k], -2048, 2047).astype("<i2").view("<u2") & 0x0FFF).tobytes()
+        if kind == "padded":
+            data.PixelData += b"\0\0"
+
+    assert np.array_equal(read_volume(save_slices(tmp_path / "a", slices_of(hu, change=change))).voxels, hu)
+
+
+@pytest.mark.parametrize("syntax", ["little", "big", "RLE"])
+@pytest.mark.parametrize("lost", [1, 2, 100])
+def test_pixels_shorter_than_the_image_are_refused(tmp_path: Path, syntax: str, lost: int) -> None:
+    def change(data: Dataset, k: int) -> None:
+        if syntax == "RLE":
+            data.compress(RLELossless)
+        if k == 2 and syntax != "RLE":
+            data.PixelData = data.PixelData[: -lost - lost % 2]
+
+    slices = slices_of(random_hu(5, 40, 30), change=change)
+    folder = tmp_path / "scan"
+    folder.mkdir()
+    for number, data in enumerate(slices):
+        if syntax == "big":
+            data.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        data.save_as(folder / f"{number}.dcm")
+    if syntax == "RLE":
+        whole = (folder / "2.dcm").read_bytes()
+        (folder / "2.dcm").write_bytes(whole[: -8 - lost - 1])
+    with pytest.raises(InputError, match="pixels of file number 3 in the order of names cannot be read: ") as caught:
+        read_volume(folder)
+    assert caught.value.code == "truncated"
+    without_identifiers(one_line(caught))
+
+
+def test_pixels_longer_than_the_image_are_refused(tmp_path: Path) -> None:
+    folder = save_slices(tmp_path, slices_of(random_hu(4), change=lambda data, k: setattr(data, "Rows", 8)))
+    with pytest.raises(InputError, match="126 bytes where the header promises 112"):
+        read_volume(folder)
+
+
+def jpeg_slices(folder: Path, name: str, **changed: object) -> Path:
+    folder.mkdir()
+    for k in range(3):
+        data = pydicom.dcmread(TEST_FILES / name)
+        data.Modality, data.SOPClassUID, data.SOPInstanceUID = "CT", CTImageStorage, generate_uid()
+        data.file_meta.MediaStorageSOPClassUID = CTImageStorage
+        data.ImagePositionPatient, data.ImageOrientationPatient = [0, 0, 5 * k], [1, 0, 0, 0, 1, 0]
+        data.PixelSpacing = [0.8, 0.8]
+        for keyword, value in changed.items():
+            setattr(data, keyword, value)
+        data.save_as(folder / f"{k}.dcm")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["JPEG2000.dcm", "JPEGLSNearLossless_16.dcm", "MR_small_RLE.dcm"])
+def test_compressed_pixels_are_read_or_refused_when_cut(tmp_path: Path, name: str) -> None:
+    folder = jpeg_slices(tmp_path / "a", name)
+    data = pydicom.dcmread(folder / "1.dcm")
+    volume = read_volume(folder)
+    assert volume.voxels.shape == (3, data.Rows, data.Columns)
+    if name == "MR_small_RLE.dcm":  # the others need a decoder that is not installed
+        expected = data.pixel_array * float(data.get("RescaleSlope", 1)) + float(data.get("RescaleIntercept", 0))
+        assert np.array_equal(volume.voxels[1], np.rint(expected))
+    for path in folder.iterdir():
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) - len(whole) // 8])
+        with pytest.raises(InputError, match="cannot be read"):
+            read_volume(folder)
+        path.write_bytes(whole)
+    if "JPEG" in name:
+        with pytest.raises(InputError, match=f"has {data.Columns} x {data.Rows} pixels, the header another number"):
+            read_volume(jpeg_slices(tmp_path / "b", name, Rows=int(data.Rows) - 1))
+        with pytest.raises(InputError, match="compressed MONOCHROME1"):
+            read_volume(jpeg_slices(tmp_path / "c", name, PhotometricInterpretation="MONOCHROME1"))
+
+
+def test_every_file_of_the_pydicom_wheel_is_read_as_pydicom_reads_it_or_refused_in_one_line() -> None:
+    scan = scan_folder(TEST_FILES)
+    assert len(scan.images) > 80 and "Traceback" not in scan.reasons and scan.reasons.count("\n") == 0
+    compared = 0
+    for image in scan.images:
+        try:
+            found = read_hu(image)
+        except PixelError as error:
+            assert "\n" not in str(error)
+            continue
+        if problem_of_values([image]):
+            continue
+        data = pydicom.dcmread(image.path, force=True)
+        try:
+            stored = data.pixel_array
+        except (RuntimeError, NotImplementedError, AttributeError):  # no decoder
+            continue
+        slope = 1.0 if image.slope is None else image.slope
+        assert np.array_equal(found, np.clip(np.rint(stored * slope + (image.intercept or 0)), -32768, 32767)), (
+            image.path
+        )
+        compared += 1
+    assert compared >= 20
