@@ -35,11 +35,8 @@ def found(scan):
 def test_a_file_and_the_command_have_the_same_labels(scan, found, tmp_path):
     record = kidney_seg.predict_scan(RUN, scan, tmp_path / "labels.nii.gz", **HOW)
     np.testing.assert_array_equal(read_labels(tmp_path / "labels.nii.gz").voxels, found.labels)
-    assert (
-        min(np.bincount(found.labels.ravel(), minlength=3)) > 0
-        and found.volumes_ml == record["volumes_ml"]
-        and found.flags == record["flags"]
-    )
+    assert 0 < np.mean(found.labels > 0) < 1
+    assert found.volumes_ml == record["volumes_ml"] and found.flags == record["flags"]
     assert found.kidneys == record["kidneys"] and found.tumors == record["tumors"]
 
 
