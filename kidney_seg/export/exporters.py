@@ -56,7 +56,7 @@ def export_saved_model(model: str | Path, root: str | Path, ensemble: Sequence[s
         write_json(extra / layout.MANIFEST, _manifest(run, promise))
         examples.save_examples(loaded, extra / "examples.npz")
         warmup.write(extra / warmup.FILE, Path(root).name)
-        (folder / "README.md").write_text(write_card(loaded.config, promise, run, "SavedModel"), encoding="utf-8")
+        (folder / "README.md").write_text(write_card(loaded, promise, run, "SavedModel"), encoding="utf-8")
         _refuse_wrong(verification.check_saved_model(folder), model)
 
     return versions.publish(root, write)
@@ -91,7 +91,7 @@ def export_onnx(model: str | Path, path: str | Path, force: bool = False, ensemb
     metadata = {
         "contract": json.dumps(promise),
         "config": json.dumps(loaded.config.to_dict()),
-        "model_card": write_card(loaded.config, promise, run, "ONNX"),
+        "model_card": write_card(loaded, promise, run, "ONNX"),
     }
     with replacing(path) as temporary:
         temporary.write_bytes(build_onnx(loaded, metadata))

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.files.json_files import read_json
-from kidney_seg.config.run_config import Config
+from kidney_seg.model.model_file import ModelFile
 from kidney_seg.run import layout
 
 
-def write_card(config: Config, contract: Mapping[str, Any], run: Path | None, exported: str) -> str:
-    """Return the card as Markdown.
+def write_card(loaded: ModelFile, contract: Mapping[str, Any], run: Path | None, exported: str) -> str:
+    """Return the card of a loaded model as Markdown.
 
     run: the run folder, None for a model file without one; exported: name of the format. Scores are those of the run's
     test patients, with their number; without scores the card says so.
     """
-    grid, model = contract["grid"], config.model
+    grid, model = contract["grid"], loaded.config.model
     pixel = f"pixels of {grid['pixel_mm']} mm" if grid["pixel_mm"] else "the whole field of view"
     lines = [
         "# Kidney and kidney-tumor segmentation in CT",
@@ -36,9 +36,9 @@ def write_card(config: Config, contract: Mapping[str, Any], run: Path | None, ex
         f"- SHA-256 of the file of its weights: `{contract['model_sha256']}`",
         *(f"- averaged with another of SHA-256 `{other}`" for other in contract["ensemble_sha256"]),
     ]
-    if config.prediction.smooth_z_mm:
+    if mm := loaded.config.prediction.smooth_z_mm:
         lines += [
-            f"- `kidney_seg.predict` smooths its probabilities along z ({config.prediction.smooth_z_mm:g} mm). **This "
+            f"- `kidney_seg.predict` smooths its probabilities along z ({mm:g} mm). **This "
             "export does not:** its labels are those of single slices, and differ.",
         ]
     if contract["input_slices"] > 1:
@@ -47,7 +47,7 @@ def write_card(config: Config, contract: Mapping[str, Any], run: Path | None, ex
             "one scan, in order. Never switch on batching across requests in the server.**",
         ]
     scores = _scores(run, of_many=bool(contract["ensemble_sha256"]))
-    lines += ["", "## Data", "", *_data(run), "", "## Scores", "", *scores, "", "## Limits", ""]
+    lines += ["", "## Data", "", *_data(run, loaded.about), "", "## Scores", "", *scores, "", "## Limits", ""]
     lines += [
         "- Trained and scored on what is named above and on nothing else: other scanners, contrast phases, ages and",
         "  diseases were not measured. Without contrast agent kidneys may be missed altogether.",
@@ -60,7 +60,9 @@ def write_card(config: Config, contract: Mapping[str, Any], run: Path | None, ex
     return "\n".join(lines)
 
 
-def _data(run: Path | None) -> list[str]:
+def _data(run: Path | None, about: Mapping[str, str]) -> list[str]:
+    if about:
+        return [f"- {about['name']}: {about['data']}", f"- license: {about['license']}"]
     if run is None:
         return ["Exported from a model file without its run folder: the training data are not recorded here."]
     manifest = read_json(run / layout.MANIFEST, "run's manifest")

@@ -37,6 +37,7 @@ class ModelFile:
     path: Path
     sha256: str = ""
     others: tuple[ModelFile, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)  # as of its `ModelSource`
 
     @property
     def members(self) -> tuple[ModelFile, ...]:
@@ -134,7 +135,7 @@ class ModelSource:
 
     def open(self) -> ModelFile:
         """Return the loaded model with its settings."""
-        return ModelFile(self.load(), self.config, self.grid, self.path, self.sha256)
+        return ModelFile(self.load(), self.config, self.grid, self.path, self.sha256, about=self.about)
 
 
 def find_source(path: str | Path) -> ModelSource:
