@@ -97,17 +97,15 @@ def _refuse_existing(out: Path | None, scans: Sequence[WholeScan], force: bool) 
 
 def _judge(scan: WholeScan, job: Job, out: Path | None) -> dict[str, Any]:
     """Return the row of one scan, and draw its picture into `out`."""
+    from data_prep.geometry.placement import place_labels
     from data_prep.volume import read_labels, read_volume
-    from kidney_seg.evaluate.case_scores import check_same_grid
     from kidney_seg.predict.predictor import finish_labels, predict_slabs
 
     truth = None
     with unpacked(scan.image) as image:
         volume = read_volume(image)
     if scan.labels is not None:
-        true = read_labels(scan.labels)
-        check_same_grid(volume, true)
-        truth = true.voxels
+        truth = place_labels(read_labels(scan.labels), volume.source).voxels
     before = predict_slabs(job.predictor, volume, job.sources[0].grid).labels
     predicted = finish_labels(before, volume.spacing_mm, job.settings)
     figures = measure(truth, predicted, volume.spacing_mm, before if job.settings.postprocess else None)
