@@ -35,8 +35,7 @@ CT, LOCALIZER, CAPTURE, MULTI_FRAME, OTHER = (
     "CT image", "localizer", "secondary capture", "multi-frame CT", "other image"
 )  # fmt: skip
 _OTHER_PARTS = (
-    "HEAD", "BRAIN", "SKULL", "SINUS", "NECK", "CHEST", "LUNG", "HEART", "SHOULDER", "ARM", "HAND", "LEG", "KNEE",
-    "FOOT", "EXTREMITY", "CSPINE", "TSPINE",
+    "HEAD", "BRAIN", "SKULL", "NECK", "CHEST", "LUNG", "HEART", "SHOULDER", "HAND", "LEG", "KNEE", "FOOT", "CSPINE"
 )  # fmt: skip
 _CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 _ENHANCED_CT_CLASSES = (_CT_CLASS + ".1", _CT_CLASS + ".2")
@@ -116,17 +115,14 @@ def scan_folder(folder: str | Path, *, whole: bool = False) -> FolderScan:
 
 
 def holds_dicom(folder: str | Path) -> bool:
-    """Return whether a folder of DICOM files is meant: one file is, or should be, DICOM, or there are links alone.
-
-    By the files' first bytes; reads no header.
-    """
+    """Return whether a folder is one of DICOM files: one is or should be DICOM by its first bytes, or all are links."""
     paths, links = _regular_files(Path(folder))
     with silent():
         for path in paths:
             try:
                 if _is_image(path):
                     return True
-            except Exception:  # should be DICOM: whoever reads it says what it is
+            except Exception:
                 return True
     return bool(links and not paths)
 
@@ -160,6 +156,10 @@ def _regular_files(folder: Path) -> tuple[list[Path], int]:
     def fail(error: OSError) -> None:
         raise InputError(f"a folder in it cannot be read ({error.strerror}); allow it to be read", folder)
 
+    if folder.is_file():
+        raise InputError(
+            "is a file; expected a folder with DICOM files (an archive: unpack it)", folder, "not_a_folder"
+        )
     if not folder.is_dir():
         raise InputError("no such folder; expected one with DICOM files", folder, "no_such_file")
     found: list[Path] = []

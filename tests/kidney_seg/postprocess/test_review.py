@@ -169,7 +169,7 @@ def test_thousands_of_objects_are_counted_not_listed():
 
 def test_empty_map():
     found = review(np.zeros((4, 5, 6), np.uint8), hu_zyx=np.zeros((4, 5, 6), np.int16))
-    assert flags(found) == ["empty", "no_kidney", "not_hu"]
+    assert flags(found) == ["empty", "no_kidney", "impossible_size", "not_hu"]
     assert (found["kidneys"], found["tumors"]) == ([], [])
     assert summary_line(found) == "kidneys: none; tumor: 0.0 mL; review: empty, no_kidney, not_hu"
 
@@ -289,3 +289,17 @@ def test_diameter_of_real_tumors(shared_data, case):
     volume = read_labels(root / case / "segmentation.nii.gz")
     tumor = review(volume.voxels, volume.spacing_mm)["tumors"][0]
     assert 0.9 < tumor["diameter_mm"] / (10 * sizes[case]) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("spacing", "words"),
+    [
+        ((10.0, 10.0, 10.0), "kidneys and tumors have 63.0 L"),
+        ((10.0, 10.0, 10.0), "covers 440 x 700 x 1500 mm"),
+        ((1.0, 0.05, 0.05), "covers 44 x 3.5 x 7.5 mm"),
+    ],
+)
+def test_sizes_that_cannot_be_are_flagged_by_the_rules_of_the_data_check(spacing, words):
+    labels = two_kidneys()
+    found = review(labels, spacing, hu_zyx=np.where(labels > 0, 150, -1000).astype(np.int16))
+    assert any(flag["flag"] == "impossible_size" and words in flag["what"] for flag in found["flags"])
