@@ -87,6 +87,8 @@ def choose_series(scan: FolderScan, wanted: str | int | None) -> tuple[Series, t
         raise InputError(detail, scan.folder, chosen.problem.code)
     if wanted is None and others:
         notes.append(f"{len(found)} CT series found: read {chosen}; predict --series N chooses another: {listed}")
+        if (studies := len({one.images[0].study for one in readable})) > 1:
+            notes[0] += f"; they are of {studies} studies: for a folder for each patient give --images '{{case}}'"
     skipped = Counter(image.kind for image in scan.images if image.kind in (LOCALIZER, CAPTURE, MULTI_FRAME))
     notes += [f"{count} {kind} skipped" for kind, count in sorted(skipped.items())]
     if scan.unread:
