@@ -1,4 +1,4 @@
-"""What to say of a folder without cases: what lies there, and the option that reads it."""
+"""Hints for a folder without cases: what lies there, and the option that reads it."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def _candidate(series: Series, folder: Path) -> _Candidate:
 
 
 def _one_slice_each(series: list[Series], folder: Path) -> str:
-    """Return what to say of slices that fill one grid and have a series each; empty if they are none."""
+    """Return the error for slices that fill one grid and have a series each; empty if they are none."""
     if len(series) < 3 or any(len(one.images) > 1 for one in series):
         return ""
     try:

@@ -171,7 +171,7 @@ def test_empty_map():
     found = review(np.zeros((4, 5, 6), np.uint8), hu_zyx=np.zeros((4, 5, 6), np.int16))
     assert flags(found) == ["empty", "no_kidney", "impossible_size", "not_hu"]
     assert (found["kidneys"], found["tumors"]) == ([], [])
-    assert summary_line(found) == "kidneys: none; tumor: 0.0 mL; review: empty, no_kidney, not_hu"
+    assert summary_line(found) == "kidneys: none; tumor: 0.0 mL; review: empty, no_kidney, impossible_size, not_hu"
 
 
 def test_nothing_of_kidney_size():
