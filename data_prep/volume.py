@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data_prep.datasets.hints import ARCHIVES
 from data_prep.errors import InputError
 from data_prep.files.atomic import replacing
 from data_prep.formats.image_source import FILE_ENDINGS, VoxelSource
@@ -123,7 +124,9 @@ def _check_name(path: Path) -> None:
     endings = ", ".join(FILE_ENDINGS)
     if path.is_dir():
         raise InputError(f"is a folder; expected a file, {endings}", path, "not_a_file")
-    if path.name.endswith((".nhdr", ".mhd", ".hdr", ".img")):
+    if path.name.lower().endswith(ARCHIVES):
+        problem = "is an archive; unpack it"
+    elif path.name.endswith((".nhdr", ".mhd", ".hdr", ".img")):
         problem = "keeps header and voxels in two files; expected one file; convert it to .nii.gz"
     elif path.suffix.lower() in (".dcm", ".ima"):
         problem = "is one DICOM file; expected the folder with all slices of the series"

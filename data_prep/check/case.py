@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,9 @@ def _check_case(task: Task) -> CaseReport:
             except InputError as error:
                 misfit = (error.code, error.detail)
         found += [*_notes(labels, label_volume)]
+        if side := re.search(r"(?<![a-z])(left|right)(?![a-z])", labels.name.lower()):
+            what = f"its name says {side[1]}: the mask of one kidney? merge the masks (docs/howto/recipes.md)"
+            found.append(("label_numbers", f"{labels.name}: {what}"))
         marked = survey_labels(label_volume.voxels, label_volume.spacing_mm, hu)
         problems = (*([misfit] if misfit else ()), *label_problems(marked))
         found += [(code, f"{labels.name}: {what}") for code, what in problems]

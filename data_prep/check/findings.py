@@ -28,7 +28,9 @@ KINDS: dict[str, Kind] = {
     "missing_image": Kind("error", "add the image, or remove the folder"),
     "no_labels": Kind("warning", "add the labels, or keep the case for prediction only"),
     "unlabelled": Kind("note", "nothing, if these cases are for prediction"),
-    "two_files": Kind("error", "change the pattern so that it fits one file per case"),
+    "two_files": Kind(
+        "error", "change the pattern so that it fits one file per case; merge masks of single structures"
+    ),
     "spare_file": Kind("note", "remove the file that you do not need"),
     "unsafe_name": Kind("error", "rename it with letters, digits, _ and - only"),
     "bad_metadata": Kind("warning", "restore the file from its source, or remove it"),
@@ -71,6 +73,7 @@ KINDS: dict[str, Kind] = {
     "empty_label": Kind("error", "label the kidneys, or remove the label file"),
     "no_tumor": Kind("note", "nothing, if the patient has none"),
     "small_label": Kind("warning", "check that both kidneys are labelled completely, and the voxel spacing"),
+    "large_label": Kind("warning", "correct the voxel spacing, which is in millimeters"),
     "one_body": Kind("note", "check that there is one kidney, or a horseshoe kidney"),
     "many_bodies": Kind("warning", "look for a second phase in the scan, or organs labelled as kidney"),
     "stray_object": Kind("note", "look at the objects: brush strokes, or a separate lesion"),

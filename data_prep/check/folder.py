@@ -9,8 +9,7 @@ from typing import Any
 
 from data_prep.check.case import CaseReport, Task, check_case
 from data_prep.check.findings import Finding, Report, finding, in_order
-from data_prep.datasets.kits import Layout, find_layout, patient_of
-from data_prep.errors import InputError
+from data_prep.datasets.kits import Layout, find_layout, no_case, patient_of
 from data_prep.files.names import printable
 from data_prep.geometry.network_grid import GridSettings
 from data_prep.parallel.tasks import WorkerDied, check_jobs, run
@@ -46,11 +45,7 @@ def check_folder(
     layout = find_layout(root, images, labels)
     of_cases = [problem for problem in layout.problems if problem.case]
     if not layout.cases and not of_cases:
-        raise InputError(
-            "found no case; expected folders such as case_00000 with imaging.nii.gz in each, a cache, "
-            "or --images and --labels with patterns that fit",
-            path=root,
-        )
+        raise no_case(root, layout, images)
     tasks = [Task(case.name, case.image, case.labels, case.metadata) for case in layout.cases]
     tasks += [Task(name, None, path, metadata) for name, path, metadata in layout.labels_alone]
     reports = []

@@ -122,6 +122,11 @@ def _size_problems(survey: ImageSurvey) -> Problems:
         yield "few_slices", f"{shape[0]} slices; expected {FEWEST_SLICES} or more"
     if shape[1] != shape[2]:
         yield "odd_matrix", f"slices of {shape[1]} x {shape[2]} pixels (rows x columns)"
+    yield from field_problems(shape, spacing)
+
+
+def field_problems(shape: Sequence[int], spacing: Sequence[float]) -> Problems:
+    """Yield (code, what) if a scan of a shape (z, y, x) and spacing in mm covers less or more than a patient."""
     fields = [n * mm for n, mm in zip(shape[1:], spacing[1:], strict=True)]
     if min(fields) < FIELD_MM[0] or max(fields) > FIELD_MM[1] or shape[0] * spacing[0] > LENGTH_MM:
         size = " x ".join(f"{n * mm:.4g}" for n, mm in zip(shape, spacing, strict=True))

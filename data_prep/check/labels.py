@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,6 +19,8 @@ from data_prep.labels import LARGEST_LABEL, TUMOR
 
 BODY_ML = 20.0  # KiTS19: the second kidney has 42.7 mL or more, the third object .89 mL at most
 STRAY_ML = 1.0
+LARGEST_ML = 5000.0  # KiTS19: 1962 mL at most
+LARGEST_MM = 400.0  # of a tumor; KiTS19: 196 mm at most
 SMALLEST_ML = 80.0  # KiTS19: kidneys and tumor of a patient have 244 mL or more
 GAP_MM2 = 150.0  # an area that both neighbors have and the slice between lacks
 # the median under the labels: -13 to 206 in 169 real slices, 14 in a scan without contrast agent
@@ -45,6 +48,7 @@ class LabelSurvey:
     not_tissue: float | None
     mirrored: tuple[str, float, float] | None  # `mirror_image`
     doubts: tuple[str, ...]  # `doubtful_numbers`
+    tumor_mm: float  # largest diagonal of a tumor's box; NaN without
 
     @property
     def kidney_ml(self) -> float:
@@ -90,7 +94,18 @@ def survey_labels(labels: np.ndarray, spacing_mm: Sequence[float], hu: np.ndarra
         not_tissue,
         mirrored,
         tuple(doubtful_numbers(labels, spacing_mm)),
+        _largest_tumor_mm(labels, spacing_mm) if voxels[TUMOR] else math.nan,
     )
+
+
+def _largest_tumor_mm(labels: np.ndarray, spacing_mm: Sequence[float]) -> float:
+    """Return the largest diagonal of a tumor's box, which its largest diameter cannot exceed."""
+    _, _, boxes = connected_objects(labels == TUMOR)
+    diagonals = [
+        math.hypot(*((side.stop - side.start) * mm for side, mm in zip(box, spacing_mm, strict=True)))
+        for box in boxes[1:]
+    ]
+    return max(diagonals)
 
 
 def _gaps(inside: np.ndarray, pixel_mm2: float) -> list[int]:
@@ -119,6 +134,7 @@ def label_problems(survey: LabelSurvey) -> Problems:
     if survey.shape_zyx[0] > 1 and not any(survey.voxels[1:]):
         yield "empty_label", "no voxel is labelled"
         return
+    yield from impossible_sizes(survey.kidney_ml, survey.tumor_mm)
     for doubt in survey.doubts:
         yield "label_numbers", doubt
     if whole:
@@ -141,6 +157,17 @@ def label_problems(survey: LabelSurvey) -> Problems:
             f"the labels lie on a median of {survey.median_hu:.0f} HU, {survey.not_tissue:.0%} of them on air or lung; "
             f"expected kidney, {low} to {high} HU",
         )
+
+
+def impossible_sizes(foreground_ml: float, tumor_mm: float) -> Problems:
+    """Yield (code, what) where kidneys with tumors, or a tumor (NaN for none), are larger than can be."""
+    if foreground_ml > LARGEST_ML:
+        yield (
+            "large_label",
+            f"kidneys and tumors have {foreground_ml / 1000:.1f} L; expected {LARGEST_ML / 1000:g} L at most",
+        )
+    if tumor_mm > LARGEST_MM:
+        yield "large_label", f"a tumor measures {tumor_mm / 10:.0f} cm; expected {LARGEST_MM / 10:g} cm at most"
 
 
 def _body_problems(survey: LabelSurvey) -> Problems:

@@ -6,12 +6,11 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from data_prep.datasets.hints import holds_dicom_mark, is_label_name, layout_hint
 from data_prep.datasets.metadata import read_metadata
 from data_prep.datasets.patterns import match_pattern
 from data_prep.errors import InputError
@@ -21,9 +20,10 @@ from data_prep.formats.image_source import FILE_ENDINGS
 IMAGE_FILE_STEMS = ("imaging",)
 LABEL_FILE_STEMS = ("segmentation", "aggregated_MAJ_seg")  # KiTS21 has the second, the majority of its annotators
 DICOM_FOLDERS = ("imaging", "dicom")
+DICOM_SEG_ENDING = ".dcm"  # of labels
 
+_ONE_FILE = "change the pattern so that it names one; a mask for each structure: merge them (docs/howto/recipes.md)"
 _PATIENT = re.compile(r"case_\d{5}")
-_MOST_PEEKED = 200  # files of a folder that are searched for DICOM
 
 
 @dataclass(frozen=True)
@@ -95,18 +95,25 @@ def find_cases(
     layout = find_layout(root, images, labels)
     for problem in layout.problems:
         if problem.code == "two_files":
-            raise InputError(f"{problem}; change the pattern so that it names one")
+            raise InputError(f"{problem}; {_ONE_FILE}")
     if not layout.cases:
-        if images is None:
-            wanted = "expected folders such as case_00000 with imaging.nii.gz in each"
-            without = sum(problem.code == "missing_image" for problem in layout.problems)
-            found = f"{without} case folders without imaging" if without else "no case folder"
-        else:
-            found, wanted = "nothing", f"expected files that fit --images {images!r}"
-        refused = sum(problem.code == "unsafe_name" for problem in layout.problems)
-        found += f" ({refused} refused for their names)" if refused else ""
-        raise InputError(f"found {found}; {wanted}", path=root)
+        raise no_case(root, layout, images)
     return layout.cases, layout.problems
+
+
+def no_case(root: str | Path, layout: Layout, images: str | None = None) -> InputError:
+    """Return the error for a folder without cases: what was found, and the option that reads what lies there."""
+    if images is None:
+        wanted = "expected folders such as case_00000 with imaging.nii.gz in each"
+        without = sum(problem.code == "missing_image" for problem in layout.problems)
+        found = f"{without} case folders without imaging" if without else "no case folder"
+        if hint := layout_hint(Path(root)):
+            found += f", but {hint}"
+    else:
+        found, wanted = "nothing", f"expected files that fit --images {images!r}"
+    refused = sum(problem.code == "unsafe_name" for problem in layout.problems)
+    found += f" ({refused} refused for their names)" if refused else ""
+    return InputError(f"found {found}; {wanted}", path=root)
 
 
 def find_layout(root: str | Path, images: str | None = None, labels: str | None = None) -> Layout:
@@ -139,15 +146,16 @@ def find_layout(root: str | Path, images: str | None = None, labels: str | None 
 def case_files(folder: Path) -> tuple[Path | None, Path | None, list[str]]:
     """Return the image and the labels in a case folder, None for each that it lacks, and notes on unused files.
 
-    The image is `imaging` (`.nii.gz`, `.nii`, `.nrrd`, `.mha`, or a folder `imaging` or `dicom` with DICOM files), the
-    labels are `segmentation` or, without one, KiTS21's `aggregated_MAJ_seg`. OSError if the folder cannot be listed.
+    The image is `imaging` (`.nii.gz`, `.nii`, `.nrrd`, `.mha`, or a folder `imaging` or `dicom` with DICOM files). The
+    labels are `segmentation` (also `.dcm`, a DICOM SEG) or, without one, KiTS21's `aggregated_MAJ_seg`. OSError if the
+    folder cannot be listed.
     """
     entries = sorted(os.listdir(folder))
     image, notes = choose_file(folder, entries, IMAGE_FILE_STEMS)
     if image is None:
         folders = (folder / name for name in DICOM_FOLDERS if name in entries)
-        image = next((path for path in folders if _holds_dicom(path)), None)
-    labels, more = choose_file(folder, entries, LABEL_FILE_STEMS)
+        image = next((path for path in folders if holds_dicom_mark(path)), None)
+    labels, more = choose_file(folder, entries, LABEL_FILE_STEMS, (*FILE_ENDINGS, DICOM_SEG_ENDING))
     return image, labels, notes + more
 
 
@@ -193,34 +201,25 @@ def _kits_folders(root: Path, problems: list[Problem]) -> dict[str, tuple[Path |
     return found
 
 
-def _holds_dicom(folder: Path) -> bool:
-    """Return whether one of the first files below `folder` has the mark of DICOM, `DICM` after 128 bytes."""
-    # does not follow links, nor opens pipes, which would block
-    paths = (Path(place, name) for place, _, names in os.walk(folder) for name in sorted(names))
-    for path in islice(paths, _MOST_PEEKED):
-        with suppress(OSError):
-            if path.is_file():
-                with open(path, "rb") as file:
-                    if file.read(132)[128:] == b"DICM":
-                        return True
-    return False
-
-
 def _pairs(
     root: Path, images: str, labels: str | None, problems: list[Problem]
 ) -> dict[str, tuple[Path | None, Path | None]]:
-    image_of = _by_name(root, images, "--images", problems)
     labels_of = _by_name(root, labels, "--labels", problems) if labels is not None else {}
+    image_of = _by_name(root, images, "--images", problems, set(labels_of.values()))
     known = {problem.case for problem in problems}
     for name in sorted(labels_of.keys() - image_of.keys() - known):
         problems.append(Problem(name, "missing_image", "has labels, but no image that fits --images: left out"))
     return {name: (image_of.get(name), labels_of.get(name)) for name in image_of.keys() | labels_of.keys()}
 
 
-def _by_name(root: Path, pattern: str, option: str, problems: list[Problem]) -> dict[str, Path]:
+def _by_name(
+    root: Path, pattern: str, option: str, problems: list[Problem], labels: Collection[Path] = ()
+) -> dict[str, Path]:
+    # labels: files that fit --labels are no images
     paths: dict[str, list[Path]] = defaultdict(list)
     for name, path in match_pattern(root, pattern, option):
-        paths[name].append(path)
+        if option == "--labels" or not (path in labels or is_label_name(path.name)):
+            paths[name].append(path)
     chosen: dict[str, Path] = {}
     for name, several in paths.items():
         if not safe_name(name):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from data_prep.datasets.kits import LABEL_FILE_STEMS, choose_file
+from data_prep.datasets.kits import DICOM_SEG_ENDING, LABEL_FILE_STEMS, choose_file
 from data_prep.errors import InputError
 from data_prep.formats.image_source import FILE_ENDINGS
 
-DICOM_SEG_ENDING = ".dcm"
 ENDINGS = (*FILE_ENDINGS, DICOM_SEG_ENDING)
 
 

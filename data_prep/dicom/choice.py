@@ -87,6 +87,8 @@ def choose_series(scan: FolderScan, wanted: str | int | None) -> tuple[Series, t
         raise InputError(detail, scan.folder, chosen.problem.code)
     if wanted is None and others:
         notes.append(f"{len(found)} CT series found: read {chosen}; predict --series N chooses another: {listed}")
+        if (studies := len({one.images[0].study for one in readable})) > 1:
+            notes[0] += f"; they are of {studies} studies: for a folder for each patient give --images '{{case}}'"
     skipped = Counter(image.kind for image in scan.images if image.kind in (LOCALIZER, CAPTURE, MULTI_FRAME))
     notes += [f"{count} {kind} skipped" for kind, count in sorted(skipped.items())]
     if scan.unread:
@@ -110,7 +112,7 @@ def _candidate(series: Series, folder: Path) -> _Candidate:
 
 
 def _one_slice_each(series: list[Series], folder: Path) -> str:
-    """Return what to say of slices that fill one grid and have a series each; empty if they are none."""
+    """Return the error for slices that fill one grid and have a series each; empty if they are none."""
     if len(series) < 3 or any(len(one.images) > 1 for one in series):
         return ""
     try:

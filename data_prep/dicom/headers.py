@@ -26,6 +26,7 @@ TAGS = (  # SeriesInstanceUID is kept as a hash, Modality only if it is a known 
     "SOPClassUID", "ImageType", "Modality", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "RescaleIntercept",
     "RescaleSlope", "RescaleType", "PhotometricInterpretation", "ModalityLUTSequence", "BodyPartExamined",
+    "StudyInstanceUID",
 )  # fmt: skip
 _MODALITIES = (
     "CR", "CT", "DX", "KO", "MG", "MR", "NM", "OT", "PR", "PT", "REG", "RTDOSE", "RTPLAN", "RTSTRUCT", "SC", "SEG",
@@ -34,10 +35,7 @@ _MODALITIES = (
 CT, LOCALIZER, CAPTURE, MULTI_FRAME, OTHER = (
     "CT image", "localizer", "secondary capture", "multi-frame CT", "other image"
 )  # fmt: skip
-_OTHER_PARTS = (
-    "HEAD", "BRAIN", "SKULL", "SINUS", "NECK", "CHEST", "LUNG", "HEART", "SHOULDER", "ARM", "HAND", "LEG", "KNEE",
-    "FOOT", "EXTREMITY", "CSPINE", "TSPINE",
-)  # fmt: skip
+_OTHER_PARTS = "HEAD BRAIN SKULL NECK CHEST LUNG HEART SHOULDER HAND LEG KNEE FOOT CSPINE TSPINE".split()
 _CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 _ENHANCED_CT_CLASSES = (_CT_CLASS + ".1", _CT_CLASS + ".2")
 _CAPTURE_CLASS = "1.2.840.10008.5.1.4.1.1.7"
@@ -56,7 +54,8 @@ class SliceHeader:
 
     file: int  # number among all files in and below the folder, from 1, by the bytes of their paths; for errors
     path: Path = field(repr=False)  # names of DICOM files hold identifiers
-    series: str  # `series_key` of its UID
+    series: str  # `series_key` of its UID, as the next one
+    study: str
     modality: str
     kind: str
     derived: int  # 0 original, 1 DERIVED\\PRIMARY, 2 DERIVED\\SECONDARY
@@ -116,17 +115,14 @@ def scan_folder(folder: str | Path, *, whole: bool = False) -> FolderScan:
 
 
 def holds_dicom(folder: str | Path) -> bool:
-    """Return whether a folder of DICOM files is meant: one file is, or should be, DICOM, or there are links alone.
-
-    By the files' first bytes; reads no header.
-    """
+    """Return whether a folder is one of DICOM files: one is or should be DICOM by its first bytes, or all are links."""
     paths, links = _regular_files(Path(folder))
     with silent():
         for path in paths:
             try:
                 if _is_image(path):
                     return True
-            except Exception:  # should be DICOM: whoever reads it says what it is
+            except Exception:
                 return True
     return bool(links and not paths)
 
@@ -160,6 +156,10 @@ def _regular_files(folder: Path) -> tuple[list[Path], int]:
     def fail(error: OSError) -> None:
         raise InputError(f"a folder in it cannot be read ({error.strerror}); allow it to be read", folder)
 
+    if folder.is_file():
+        raise InputError(
+            "is a file; expected a folder with DICOM files (an archive: unpack it)", folder, "not_a_folder"
+        )
     if not folder.is_dir():
         raise InputError("no such folder; expected one with DICOM files", folder, "no_such_file")
     found: list[Path] = []
@@ -198,13 +198,14 @@ def _read(path: Path, number: int, whole: bool) -> SliceHeader:
     sop_class = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID") or "")
     modality = str(data.get("Modality") or ("CT" if sop_class == _CT_CLASS else ""))
     if not (sop_class or modality):
-        raise _UnreadError("without modality and SOP class")
+        raise _UnreadError("with a header that is cut off or names no modality")
     image_type = [str(part) for part in data.get("ImageType") or ()]
     kind = _kind(sop_class, modality, image_type, int(_number(data, "NumberOfFrames", 1)))
     return SliceHeader(
         file=number,
         path=path,
         series=series_key(data.get("SeriesInstanceUID")),
+        study=series_key(data.get("StudyInstanceUID")),
         modality=modality if modality in _MODALITIES else "another modality",
         kind=kind,
         derived=(image_type[:1] == ["DERIVED"]) * (1 + (image_type[1:2] == ["SECONDARY"])),

@@ -14,6 +14,8 @@ from data_prep.errors import InputError
 from data_prep.formats.gzip_stream import AGAIN
 from data_prep.geometry.source_grid import GRID_TOLERANCE, SourceGrid
 
+_ROUNDED_MM = (1.0, 0.5, 0.1)  # what exporters round positions to
+_MANY = 0.15  # of the steps: fewer are slices that are missing or doubled
 SAME = 1e-4  # mm, or of a unit vector: rounding in headers
 
 
@@ -71,6 +73,10 @@ def _even_spacing(along: np.ndarray) -> float:
     steps = np.diff(along)
     moved = steps[steps > 1e-3]
     usual = float(np.median(moved)) if moved.size else 0.0
+    if unit := _rounded_to(along, steps):
+        found = f"slice positions are rounded to {unit:g} mm ({steps.min():g} to {steps.max():g} mm apart, on average"
+        found += f" {steps.mean():.3g})"
+        raise InputError(f"{found}; expected positions with their decimals; export the series again, or resample it")
     doubled = np.flatnonzero(steps <= max(0.01 * usual, 1e-3))
     if doubled.size:
         raise InputError(
@@ -90,6 +96,20 @@ def _even_spacing(along: np.ndarray) -> float:
             "the series, or export the part with one spacing"
         )
     return float(along[-1] - along[0]) / len(steps)
+
+
+def _rounded_to(along: np.ndarray, steps: np.ndarray) -> float | None:
+    """Return the unit to which positions of evenly spaced slices were rounded, if that moves them off their grid."""
+    off = np.abs(along - np.linspace(along[0], along[-1], len(along))).max()
+    if off <= GRID_TOLERANCE * steps.mean():
+        return None
+    for unit in _ROUNDED_MM:
+        in_units = np.rint(steps / unit)
+        if np.abs(along / unit - np.rint(along / unit)).max() < SAME and np.ptp(in_units) == 1 and off <= unit:
+            counts = np.unique(in_units, return_counts=True)[1]
+            if counts.min() >= _MANY * len(steps):
+                return unit
+    return None
 
 
 def _check_no_tilt(positions: np.ndarray, along: np.ndarray, normal: np.ndarray, pixel_mm: float) -> None:

@@ -134,6 +134,9 @@ def _flags(
         sizes = ", ".join(f"{ml:.0f}" for ml in large_ml[:5]) + (", ..." if large_ml[5:] else "")
         what = f"{len(large_ml)} objects have {settings.kidney_ml:g} mL or more ({sizes} mL)"
         yield "many_bodies", f"{what}: another organ may be labeled kidney."
+    largest_mm = max((tumor["diameter_mm"] for tumor in described["tumors"]), default=math.nan)
+    for what in _impossible(hu_zyx, spacing_mm, sum(volumes.values()), largest_mm):
+        yield "impossible_size", f"Something is larger or smaller than can be: {what}."
     if volumes["tumor"] > volumes["kidney"]:
         what = f"There is more tumor ({volumes['tumor']:.1f} mL) than kidney ({volumes['kidney']:.1f} mL)"
         yield "tumor_larger_than_kidney", f"{what}: kidney or another organ may be labeled tumor."
@@ -151,6 +154,17 @@ def _flags(
         if kidneys and len(own_hu) and not problems and (hu := float(np.median(own_hu))) < PLAIN_HU:
             what = f"The median of kidney is {hu:.0f} HU (under {PLAIN_HU:g})"
             yield "no_contrast", f"{what}: a CT without contrast agent, in which tumors cannot be told from kidney."
+
+
+def _impossible(
+    hu_zyx: np.ndarray | None, spacing_mm: Sequence[float], foreground_ml: float, tumor_mm: float
+) -> Iterator[str]:
+    from data_prep.check.image import field_problems
+    from data_prep.check.labels import impossible_sizes
+
+    if hu_zyx is not None:
+        yield from (what for _, what in field_problems(hu_zyx.shape, spacing_mm))
+    yield from (what for _, what in impossible_sizes(foreground_ml, tumor_mm))
 
 
 def _hu_problems(hu_zyx: np.ndarray, spacing_mm: Sequence[float]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ def train(
     manifest = read_data(data, config)
     split_file = Path(split_file or manifest.root / SPLIT)
     split = read_split(split_file, manifest)
+    check_sets(manifest, split, ("train", config.rounds.stop_on), split_file)
     first = find_pretrained(pretrained, config.model, out) if pretrained is not None else None
     if first is not None and (line := warning(first, split["test"])):
         log(line)
@@ -95,6 +96,16 @@ def _report(run: str | Path, log: Callable[[str], None]) -> None:
     except Exception as error:  # no error may cost a finished run
         reason = " ".join(str(error).split()) or type(error).__name__
         log(f"no report ({reason}); try python -m kidney_seg.report {run}")
+
+
+def check_sets(manifest: Manifest, split: Mapping[str, Sequence[str]], names: Sequence[str], path: Path) -> None:
+    """Raise InputError if a set has no labeled kidney or tumor: nothing could be learned, or no round be judged."""
+    for name in dict.fromkeys(names):
+        pixels = [row for entry in manifest.entries if entry.patient in split[name] for row in entry.pixels or ()]
+        if not any(sum(row[1:]) for row in pixels):
+            detail = f"no patient of the {name} set has a labeled kidney or tumor ({len(split[name])} patients)"
+            remedy = "expected at least one; split again with python -m data_prep.split, or check the labels"
+            raise InputError(f"{detail}; {remedy}", path=path)
 
 
 def read_data(data: str | Path, config: Config) -> Manifest:

@@ -91,3 +91,12 @@ def test_real_label_maps_give_no_false_alarm(shared_data) -> None:
         volume = read_labels(shared_data / "kits19_labels" / name / "segmentation.nii.gz")
         survey = survey_labels(volume.voxels, volume.spacing_mm)
         assert {code for code, _ in label_problems(survey)} == codes, name
+
+
+def test_sizes_that_cannot_be() -> None:
+    labels = two_kidneys()
+    problems = dict(label_problems(survey_labels(labels, (50.0, 20.0, 20.0))))
+    assert problems["large_label"] == "kidneys and tumors have 256.0 L; expected 5 L at most"
+    thin = np.zeros((20, 300, 8), np.uint8)
+    thin[3:5, 3:5, :], thin[3, :, 3] = 1, 2
+    assert "a tumor measures 60 cm" in dict(label_problems(survey_labels(thin, SPACING)))["large_label"]

@@ -69,7 +69,8 @@ def test_the_axial_ct_with_most_slices_is_read_and_said(study: Path) -> None:
     assert volume.notes == (
         f"4 CT series found: read series 3 ({key}): 5 axial CT images{apart}; predict --series N chooses another: "
         f"series 2 ({keys[1]}): 3 axial CT images{apart}; series 5 ({keys[4]}): 12 axial CT images{apart}, reformatted "
-        f"or otherwise derived; series 4 ({keys[3]}): 8 coronal CT images{apart}",
+        f"or otherwise derived; series 4 ({keys[3]}): 8 coronal CT images{apart}; they are of 4 studies: for a "
+        "folder for each patient give --images '{case}'",
         "1 localizer skipped",
         "1 secondary capture skipped",
     )
@@ -148,8 +149,8 @@ def test_damaged_and_other_files_are_skipped_and_damage_is_noted(tmp_path: Path)
     save_slices(folder, slices_of(random_hu(1), change=deflate), prefix="AAF")
     note = (
         "files that look like DICOM were skipped: 1 named .dcm, but no DICOM by the first bytes (file number 4 in the "
-        "order of names); 1 without modality and SOP class (file number 5 in the order of names); 1 deflated, which is "
-        "not read (dcmconv +te inflates it) (file number 6 in the order of names)"
+        "order of names); 1 with a header that is cut off or names no modality (file number 5 in the "
+        "order of names); 1 deflated, which is not read (dcmconv +te inflates it) (file number 6 in the order of names)"
     )
     volume = read_volume(folder)
     assert volume.notes == (note,)

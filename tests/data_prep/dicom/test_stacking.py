@@ -143,3 +143,30 @@ def test_a_single_slice_and_folders_without_dicom_are_refused(tmp_path: Path) ->
     with pytest.raises(InputError, match=r"no DICOM image in this folder \(1 other files; 1 links, which are not"):
         read_volume(tmp_path / "text")
     assert main([str(tmp_path / "absent")]) == 2
+
+
+@pytest.mark.parametrize(("step", "unit"), [(1.5, 1.0), (0.7, 1.0), (2.3, 1.0), (0.75, 0.5), (0.15, 0.1)])
+def test_positions_that_were_rounded_are_no_missing_slices(tmp_path: Path, step: float, unit: float) -> None:
+    def change(data, k: int) -> None:
+        data.ImagePositionPatient = [0, 0, round(float(np.rint(k * step / unit) * unit), 3)]
+
+    with pytest.raises(InputError, match=f"slice positions are rounded to {unit:g} mm") as caught:
+        read_volume(save_slices(tmp_path, slices_of(random_hu(40, 2, 2), change=change)))
+    assert caught.value.code != "missing_slices" and "on average" in one_line(caught)
+
+
+def test_rounding_within_a_tenth_of_the_spacing_is_read(tmp_path: Path) -> None:
+    def change(data, k: int) -> None:
+        data.ImagePositionPatient = [0, 0, round(k * 1.25, 1)]
+
+    volume = read_volume(save_slices(tmp_path, slices_of(random_hu(40, 2, 2), change=change)))
+    assert volume.spacing_mm[0] == pytest.approx(1.25, abs=0.005)
+
+
+def test_a_missing_slice_among_whole_millimeters_is_missing(tmp_path: Path) -> None:
+    def change(data, k: int) -> None:
+        data.ImagePositionPatient = [0, 0, k + (k > 20)]
+
+    with pytest.raises(InputError, match="1 slices are missing") as caught:
+        read_volume(save_slices(tmp_path, slices_of(random_hu(40, 2, 2), change=change)))
+    assert caught.value.code == "missing_slices"

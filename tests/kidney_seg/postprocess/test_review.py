@@ -169,9 +169,9 @@ def test_thousands_of_objects_are_counted_not_listed():
 
 def test_empty_map():
     found = review(np.zeros((4, 5, 6), np.uint8), hu_zyx=np.zeros((4, 5, 6), np.int16))
-    assert flags(found) == ["empty", "no_kidney", "not_hu"]
+    assert flags(found) == ["empty", "no_kidney", "impossible_size", "not_hu"]
     assert (found["kidneys"], found["tumors"]) == ([], [])
-    assert summary_line(found) == "kidneys: none; tumor: 0.0 mL; review: empty, no_kidney, not_hu"
+    assert summary_line(found) == "kidneys: none; tumor: 0.0 mL; review: empty, no_kidney, impossible_size, not_hu"
 
 
 def test_nothing_of_kidney_size():
@@ -308,3 +308,17 @@ def test_kidneys_without_contrast_agent(hu, flagged):
 def test_thick_slices(mm, flagged):
     described = review(two_kidneys(), (mm, 1.0, 1.0))
     assert unfit(described) == ["Slices lie 12.0 mm apart (over 10): small tumors are missed."] * flagged
+
+
+@pytest.mark.parametrize(
+    ("spacing", "words"),
+    [
+        ((10.0, 10.0, 10.0), "kidneys and tumors have 63.0 L"),
+        ((10.0, 10.0, 10.0), "covers 440 x 700 x 1500 mm"),
+        ((1.0, 0.05, 0.05), "covers 44 x 3.5 x 7.5 mm"),
+    ],
+)
+def test_sizes_that_cannot_be_are_flagged_by_the_rules_of_the_data_check(spacing, words):
+    labels = two_kidneys()
+    found = review(labels, spacing, hu_zyx=np.where(labels > 0, 150, -1000).astype(np.int16))
+    assert any(flag["flag"] == "impossible_size" and words in flag["what"] for flag in found["flags"])
