@@ -16,7 +16,7 @@ from kidney_seg.evaluate.score_files import SCORES_SCHEMA
 from kidney_seg.metrics.missing import nan_to_none, none_to_nan
 
 
-def made_of(case: str, truth: Path, predicted: Path | None, rule: list[float] | None) -> str:
+def made_of(case: str, truth: Path, predicted: Path | None, rule: list[Any] | None) -> str:
     """Return a hash of all that a case's scores depend on: version, content of the files, and the rule's settings."""
     try:
         of_prediction = predicted and checked_sha256(predicted)

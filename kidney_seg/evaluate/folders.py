@@ -193,7 +193,7 @@ def score_task(task: Task, only_noted: bool = False) -> Scored:
     try:
         if task.note is None:
             return _score(task)
-        rule = task.rule and list(task.rule.to_record().values())
+        rule = None if task.rule is None else list(task.rule.to_record().values())
         key = made_of(task.case, task.truth, task.predicted, rule)
         if noted := read_note(task.note, key):
             return Scored(noted[0], noted[1], kept=True, notes=noted[2])

@@ -65,7 +65,7 @@ def find_kidneys(
     of_kidney = voxels - tumor_voxels(labels, box, ids, voxels.size)
     is_kidney = _largest(of_kidney, of_kidney >= least, 2)
     replaced = ~is_kidney & (voxels >= least) & (of_kidney >= REMNANT_ML * (1 - TOLERANCE) / voxel_ml)
-    is_kidney |= _largest(of_kidney, replaced, 2 - np.count_nonzero(is_kidney))
+    is_kidney |= _largest(of_kidney, replaced, 2 - int(np.count_nonzero(is_kidney)))
     return Components(box, ids, voxels, boxes, is_kidney, voxel_ml)
 
 

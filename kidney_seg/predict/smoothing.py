@@ -36,7 +36,8 @@ def smooth_along_z(
 
     # [slices, slices]: row k has the weights of the given slices in slice k
     weights = gaussian_filter1d(np.eye(slices), sigma, axis=0, mode="nearest", truncate=_TRUNCATE).astype(np.float32)
-    held, start, done = [], 0, 0  # `held`: the slices from `start`, one by one
+    held: list[np.ndarray] = []  # the slices from `start`, one by one
+    start = done = 0
     for slab in slabs:
         held.extend(slab)
         known = start + len(held)
