@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep.errors import InputError
-from data_prep.files.atomic import replacing
 from data_prep.formats.image_source import FILE_ENDINGS, VoxelSource
 from data_prep.geometry.source_grid import SourceGrid
 from data_prep.geometry.volume import StoredImage, Volume
@@ -74,20 +73,14 @@ def check_whole(path: str | Path) -> None:
 def write_labels(labels_zyx: np.ndarray, like: SourceGrid, path: str | Path) -> None:
     """Write labels [z, y, x] (axial order, as `read_volume` gives it) as uint8 on the grid `like` of their source.
 
-    The file appears whole or not at all. `path` ends in `.nii.gz`, `.nrrd` or `.mha` (compressed) or `.nii`, also for
+    The file appears whole, read back and compared, or not at all. `path` ends in `.nii.gz`, `.nrrd` or `.mha` (compressed) or `.nii`, also for
     a DICOM source. ValueError for another shape than the source's.
     """
-    import SimpleITK as sitk
+    from data_prep.formats.image_writer import write_image
 
     path = Path(path)
     _check_name(path)
-    stored = like.to_stored(np.asarray(labels_zyx))
-    image = sitk.GetImageFromArray(np.ascontiguousarray(stored, dtype=np.uint8))
-    image.SetSpacing(like.spacing)
-    image.SetOrigin(like.origin)
-    image.SetDirection(like.direction)
-    with replacing(path) as temporary:
-        sitk.WriteImage(image, str(temporary), useCompression=True)
+    write_image(like.to_stored(np.asarray(labels_zyx).astype(np.uint8, copy=False)), like, path)
 
 
 def _open(path: str | Path | DicomSeries, series: str | int | None = None) -> VoxelSource:
