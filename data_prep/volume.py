@@ -73,14 +73,27 @@ def check_whole(path: str | Path) -> None:
 def write_labels(labels_zyx: np.ndarray, like: SourceGrid, path: str | Path) -> None:
     """Write labels [z, y, x] (axial order, as `read_volume` gives it) as uint8 on the grid `like` of their source.
 
-    The file appears whole, read back and compared, or not at all. `path` ends in `.nii.gz`, `.nrrd` or `.mha` (compressed) or `.nii`, also for
-    a DICOM source. ValueError for another shape than the source's.
+    The file appears whole, read back and compared, or not at all. `path` ends in `.nii.gz`, `.nrrd` or `.mha`
+    (compressed) or `.nii`, also for a DICOM source. ValueError for another shape than the source's.
     """
     from data_prep.formats.image_writer import write_image
 
     path = Path(path)
     _check_name(path)
     write_image(like.to_stored(np.asarray(labels_zyx).astype(np.uint8, copy=False)), like, path)
+
+
+def is_label_file(path: str | Path) -> bool:
+    """Return whether a file is a label map, or what is left of one: a command may replace it if the user says so."""
+    try:
+        source = _open(path)
+    except InputError as error:
+        return error.code == "empty_file"
+    try:
+        read_labels(path)
+    except InputError as error:
+        return error.code in ("truncated", "damaged") and source.dtype == np.uint8
+    return True
 
 
 def _open(path: str | Path | DicomSeries, series: str | int | None = None) -> VoxelSource:

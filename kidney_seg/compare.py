@@ -19,6 +19,7 @@ import numpy as np
 from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json, write_json
+from data_prep.files.outputs import check_outputs, has_keys
 from kidney_seg.config.run_config import Config, differences
 from kidney_seg.evaluate.case_scores import POSTPROCESSED
 from kidney_seg.evaluate.paired import where_present
@@ -206,10 +207,12 @@ def make_parser() -> argparse.ArgumentParser:
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from kidney_seg.figures.style import check_name, save_figure
+    from kidney_seg.figures.style import check_picture, save_figure
 
     if arguments.figure:
-        check_name(arguments.figure)
+        check_picture(arguments.figure)
+    if arguments.json:
+        check_outputs([arguments.json], ours=has_keys("schema", "rows"))
     rows = compare(arguments.runs, "" if arguments.before else POSTPROCESSED)
     print(format_arms(rows))
     if arguments.json:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from data_prep.build.case import Built, Failed, Task, build_case
-from data_prep.build.resume import inspect_cache
+from data_prep.build.resume import inspect_cache, refuse_foreign
 from data_prep.cache.manifest import CacheEntry, Manifest, entry_from, write_manifest
 from data_prep.cli import progress
 from data_prep.datasets.kits import Case, find_cases
@@ -20,6 +20,7 @@ from data_prep.files.atomic import remove_leftovers
 from data_prep.files.checksums import checked_sha256
 from data_prep.files.json_files import read_json, write_json
 from data_prep.files.locks import LOCK, locked
+from data_prep.files.outputs import check_folder
 from data_prep.geometry.network_grid import DEFAULT_SETTINGS, GridSettings
 from data_prep.parallel.shards import PARTS, Shard
 from data_prep.parallel.tasks import WorkerDied, check_jobs, run
@@ -80,8 +81,8 @@ def build_cache(
     cases, found = find_cases(source, images, labels)
     problems = [str(problem) for problem in found]
     cache = Path(cache)
-    if cache.exists() and not cache.is_dir():
-        raise InputError("is a file; expected a folder for the cache, or a new name", path=cache)
+    check_folder(cache)
+    refuse_foreign(cache, [f"{case.name}.h5" for case in cases])
     cache.mkdir(parents=True, exist_ok=True)
     lock = LOCK if shard is None else f"{LOCK}-{shard.index}-of-{shard.count}"
     failures: list[Failed] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 from data_prep.dicom.headers import silent
 from data_prep.dicom.reader import DicomSeries
 from data_prep.errors import InputError, require
-from data_prep.files.atomic import replacing
+from data_prep.files.atomic import write_file
 from data_prep.geometry.source_grid import SourceGrid
 from data_prep.geometry.volume import Volume
 from data_prep.labels import CYST, KIDNEY, TUMOR
@@ -60,8 +61,9 @@ def write_dicom_seg(
             why = f"the headers of the series cannot be copied to a DICOM SEG ({type(error).__name__})"
             remedy = "expected whole CT headers of one study; write the labels as .nii.gz"
             raise InputError(f"{why}; {remedy}", series.folder) from None
-        with replacing(path) as temporary:
-            segmentation.save_as(temporary)
+        made = io.BytesIO()
+        segmentation.save_as(made)
+    write_file(path, made.getvalue())
 
 
 def _source_slices(series: DicomSeries) -> list[Dataset]:

@@ -15,7 +15,7 @@ from data_prep.split.sets import SETS, patients_of, set_name
 from kidney_seg.evaluate.case_scores import POSTPROCESSED
 from kidney_seg.evaluate.folders import Evaluation, score_folders, score_parts
 from kidney_seg.evaluate.paired import compare_rows, find_scores, format_comparison, read_rows
-from kidney_seg.evaluate.score_files import default_out, scores_of, write_comparison, write_scores
+from kidney_seg.evaluate.score_files import check_scores, default_out, scores_of, write_comparison, write_scores
 from kidney_seg.evaluate.tables import format_scores
 from kidney_seg.postprocess.distant_objects import DISTANCE_MM, KIDNEY_ML, check_limits
 
@@ -79,6 +79,8 @@ def main(arguments: argparse.Namespace) -> int:
         options |= {"distance_mm": arguments.distance_mm, "kidney_ml": arguments.kidney_ml}
     others = _read_others(arguments.against)  # report an error there before the minutes of scoring
     out = arguments.out or default_out(arguments.predictions)
+    scores = find_scores(arguments.against) if arguments.against else None
+    check_scores(out, [scores] if scores else [])
     if arguments.shard or arguments.scheduler:
         if arguments.against and others is None:
             raise InputError(

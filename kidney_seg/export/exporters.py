@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
-from data_prep.files.atomic import replacing
+from data_prep.files.atomic import replacing, write_file
 from data_prep.files.json_files import read_json, write_json
+from data_prep.files.outputs import check_folder, check_outputs, has_text
 from data_prep.labels import CLASS_NAMES
 from kidney_seg.export import examples, verification, versions, warmup
 from kidney_seg.export.contract import make_contract
@@ -44,6 +45,7 @@ def export_saved_model(model: str | Path, root: str | Path, ensemble: Sequence[s
 
     from kidney_seg.export import tensorflow_graph
 
+    check_folder(root)
     loaded, promise, run = _open(model, ensemble)
     module, signatures = tensorflow_graph.build_tensorflow_graph(loaded, promise)
 
@@ -84,8 +86,9 @@ def export_onnx(model: str | Path, path: str | Path, force: bool = False, ensemb
     path = Path(path)
     if path.suffix != ".onnx":
         raise InputError(f"--out {path}: expected a name that ends in .onnx")
+    check_outputs([path], ours=has_text(b"contract", b"model_card"))
     if path.exists() and not force:
-        raise InputError(f"{path}: exists; choose another --out, or replace it with --force")
+        raise InputError("exists; choose another --out, or replace it with --force", path, "exists")
     loaded, promise, run = _open(model, ensemble)
     loaded = loaded.in_single_precision()
     metadata = {
@@ -94,7 +97,7 @@ def export_onnx(model: str | Path, path: str | Path, force: bool = False, ensemb
         "model_card": write_card(loaded.config, promise, run, "ONNX"),
     }
     with replacing(path) as temporary:
-        temporary.write_bytes(build_onnx(loaded, metadata))
+        write_file(temporary, build_onnx(loaded, metadata))
         _refuse_wrong(verification.check_onnx(temporary, examples.expected_examples(loaded)), model)
     return path
 

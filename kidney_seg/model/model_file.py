@@ -55,6 +55,7 @@ def save_model(model: keras.Model, config: Config, grid: GridSettings, path: str
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(SETTINGS_MEMBER, json.dumps(settings, indent=2))
+        _read_settings(temporary)  # compares the checksum of every member
 
 
 def find_model(path: str | Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
 from data_prep.errors import InputError
-from data_prep.files.atomic import replacing
+from data_prep.files.atomic import write_file
 from kidney_seg.run import layout
 
 
@@ -127,8 +127,7 @@ class Journal:
     def note(self, event: Kind) -> Kind:
         """Append an event and return it as it is read back. The file is replaced: no line is ever half written."""
         line = json.dumps(event.to_line(), allow_nan=False)
-        with replacing(self.path) as temporary:
-            temporary.write_text("\n".join([*self._lines, line]) + "\n", encoding="utf-8")
+        write_file(self.path, ("\n".join([*self._lines, line]) + "\n").encode())
         self._add(line, read := _parse(json.loads(line)))
         return cast(Kind, read)
 
