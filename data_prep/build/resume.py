@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from data_prep.cache.manifest import MANIFEST, SOURCES, CacheEntry, read_manifes
 from data_prep.datasets.kits import Case
 from data_prep.errors import InputError
 from data_prep.files.checksums import checked_sha256
-from data_prep.files.json_files import read_json
+from data_prep.files.json_files import parse_json, read_json
 from data_prep.files.locks import LOCK, is_lock
 from data_prep.files.outputs import check_outputs, has_keys
+from data_prep.files.typed import typed
 from data_prep.geometry.network_grid import GridSettings
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes of any HDF5 file
@@ -111,8 +111,8 @@ def _manifest(path: Path) -> tuple[GridSettings | None, dict[str, CacheEntry], l
 def _settings(found: Any) -> GridSettings | None:
     # of a damaged or older file it may be anything
     try:
-        return GridSettings(**(json.loads(found) if isinstance(found, str) else found))
-    except (TypeError, ValueError, InputError):
+        return typed(GridSettings, parse_json(found) if isinstance(found, str) else found)
+    except (ValueError, InputError):
         return None
 
 

@@ -17,6 +17,7 @@ from data_prep.check.labels import LabelSurvey, label_problems, survey_labels
 from data_prep.datasets.metadata import SPACINGS, expected_spacing_mm
 from data_prep.errors import InputError
 from data_prep.files.names import printable
+from data_prep.files.plain_paths import plain_path
 from data_prep.formats.gzip_stream import GZIP_MAGIC
 from data_prep.geometry.source_grid import same_grid
 from data_prep.geometry.volume import Volume
@@ -149,8 +150,9 @@ def _header(path: Path) -> Iterator[Any]:
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # notes on header style, many lines each
     try:
         reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
+        with plain_path(path) as plain:
+            reader.SetFileName(plain)
+            reader.ReadImageInformation()
         yield reader
     except RuntimeError:
         return  # the voxels were read, so that only these checks are lost

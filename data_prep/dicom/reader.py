@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,8 @@ from data_prep.dicom.headers import SliceHeader, files_named, scan_folder
 from data_prep.dicom.series import choose_series
 from data_prep.dicom.stacking import stack
 from data_prep.errors import InputError
+from data_prep.files.plain_paths import plain_path
+from data_prep.files.quiet import quiet_stderr
 from data_prep.formats.gzip_stream import AGAIN
 from data_prep.formats.image_source import VoxelSource, check_size
 from data_prep.geometry.source_grid import SourceGrid, check_grid
@@ -99,8 +100,9 @@ def _planes(series: DicomSeries) -> Iterator[np.ndarray]:
         warnings = sitk.ProcessObject.GetGlobalWarningDisplay()
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
         try:
-            reader.SetFileName(os.fspath(image.path))
-            values = sitk.GetArrayFromImage(reader.Execute())
+            with plain_path(image.path) as path, quiet_stderr():
+                reader.SetFileName(path)
+                values = sitk.GetArrayFromImage(reader.Execute())
         except RuntimeError:  # its text holds the file's name
             values = np.empty(0)
         finally:

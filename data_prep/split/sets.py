@@ -206,7 +206,7 @@ def patients_of(path: str | Path, part: str) -> list[str]:
     """Return the patients of one set of a split file, for commands that need no cache. InputError if it has none."""
     content, part = upgraded(read_json(path, "split")), set_name(part)
     patients = content.get(part) if isinstance(content, dict) else None
-    if not isinstance(patients, list) or not patients:
+    if not isinstance(patients, list) or not patients or not all(isinstance(patient, str) for patient in patients):
         raise InputError(f"has no patients under {part!r}; expected the split.json of a cache", path=path)
     return patients
 

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
 from data_prep.files.atomic import replacing, write_file
-from data_prep.files.json_files import read_json, write_json
+from data_prep.files.json_files import write_json
 from data_prep.files.outputs import check_folder, check_outputs, has_text
+from data_prep.files.plain_paths import is_plain
 from data_prep.labels import CLASS_NAMES
 from kidney_seg.export import examples, verification, versions, warmup
 from kidney_seg.export.contract import make_contract
 from kidney_seg.export.model_card import write_card
 from kidney_seg.run import layout
+from kidney_seg.run.recipe import read_manifest
 
 if TYPE_CHECKING:
     from kidney_seg.model.model_file import ModelFile
@@ -46,6 +48,8 @@ def export_saved_model(model: str | Path, root: str | Path, ensemble: Sequence[s
     from kidney_seg.export import tensorflow_graph
 
     check_folder(root)
+    if not is_plain(Path(root).resolve()):
+        raise InputError("TensorFlow needs a path in UTF-8; choose another --out, or rename the folder", root)
     loaded, promise, run = _open(model, ensemble)
     module, signatures = tensorflow_graph.build_tensorflow_graph(loaded, promise)
 
@@ -118,7 +122,7 @@ def _open(model: str | Path, ensemble: Sequence[str]) -> tuple[ModelFile, dict[s
 def _manifest(run: Path | None, promise: dict[str, Any]) -> dict[str, Any]:
     from kidney_seg.run.environment import environment
 
-    trained = read_json(run / layout.MANIFEST, "run's manifest") if run else {}
+    trained = read_manifest(run / layout.MANIFEST) if run else {}
     for path in ("data", "split", "pretrained"):  # on the training machine
         trained.pop(path, None)
     return {**trained, "model_sha256": promise["model_sha256"], "exported_with": environment()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,9 @@ import numpy as np
 from data_prep.errors import InputError, require
 from data_prep.files.atomic import replacing
 from data_prep.files.checksums import sha256_of
-from data_prep.files.json_files import write_json
+from data_prep.files.json_files import read_json, write_json
 from data_prep.files.outputs import check_outputs
+from data_prep.files.typed import typed
 from data_prep.formats.image_source import FILE_ENDINGS, stem_of
 from data_prep.formats.probability_map import write_percent
 from data_prep.version import code_version
@@ -155,8 +155,10 @@ def write_outputs(
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        ours = record["program"].split()[0] == PROGRAM and isinstance(record["files"], dict)
+        record = read_json(path, "record")
+        ours = record["program"].split()[0] == PROGRAM
+        typed(dict[str, str], record["files"])
+        typed(dict[str, Any], record.get("made_by", {}))
         return record if ours else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (InputError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None

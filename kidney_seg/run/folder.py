@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from data_prep.errors import InputError
 from data_prep.files.atomic import remove_leftovers, write_file
 from data_prep.files.checksums import sha256_of
-from data_prep.files.json_files import read_json, write_json
+from data_prep.files.json_files import write_json
 from data_prep.files.locks import LOCK, locked
 from data_prep.files.plain_paths import plain_folder
 from kidney_seg.config.run_config import Config, differences
@@ -24,7 +24,7 @@ from kidney_seg.run import layout
 from kidney_seg.run.checkpoints import Checkpoints
 from kidney_seg.run.environment import environment
 from kidney_seg.run.journal import AttemptTrained, Journal, RoundPlayed, RunStatus, TakenBack
-from kidney_seg.run.recipe import is_whole
+from kidney_seg.run.recipe import is_whole, read_manifest
 
 if TYPE_CHECKING:
     import keras
@@ -68,8 +68,8 @@ class RunFolder:
                     path=self.root,
                 )
             return
-        old = Config.from_dict(read_json(self.root / layout.CONFIG, "run's settings"))
-        manifest = read_json(self.root / layout.MANIFEST, "run's manifest")
+        old = Config.read(self.root / layout.CONFIG)
+        manifest = read_manifest(self.root / layout.MANIFEST)
         old = replace(old, rounds=replace(old.rounds, devices=config.rounds.devices))  # may change when a run resumes
         found = differences(old, config)
         found += [

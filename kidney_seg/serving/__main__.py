@@ -8,7 +8,6 @@ from pathlib import Path
 
 from data_prep.cli import command
 from data_prep.errors import InputError
-from data_prep.files.json_files import read_json
 from data_prep.files.outputs import check_outputs
 from data_prep.formats.image_source import FILE_ENDINGS
 from kidney_seg.config.prediction import PredictionConfig
@@ -72,7 +71,7 @@ def _segment(arguments: argparse.Namespace) -> int:
     if arguments.no_postprocess:
         settings = PredictionConfig(postprocess=False)
     elif arguments.config:
-        settings = Config.from_dict(read_json(arguments.config, "settings")).prediction
+        settings = Config.read(arguments.config, "settings").prediction
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     if not arguments.server.startswith("http"):
