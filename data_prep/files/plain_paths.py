@@ -24,10 +24,18 @@ def is_plain(path: str | Path) -> bool:
 
 @contextmanager
 def plain_folder() -> Iterator[Path]:
-    """Yield a new temporary folder whose path can be encoded in UTF-8; it is removed afterwards."""
+    """Yield a new temporary folder whose path can be encoded in UTF-8; it is removed afterwards.
+
+    An OSError without a file name, as of a full disk, gets the name of the folder.
+    """
     where = tempfile.gettempdir()
     with tempfile.TemporaryDirectory(dir=where if is_plain(where) else "/tmp") as folder:
-        yield Path(folder)
+        try:
+            yield Path(folder)
+        except OSError as error:
+            if error.errno is not None and error.filename is None:
+                error.filename = folder
+            raise
 
 
 @contextmanager

@@ -62,8 +62,10 @@ def write_image(
             file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
+            size = file.tell()
         with open(temporary, "rb") as file:
-            if not _is_written(file, path, b"" if inside else header, inside, stored, encoding):
+            whole = os.fstat(file.fileno()).st_size == size
+            if not (whole and _is_written(file, path, b"" if inside else header, inside, stored, encoding)):
                 raise OSError(errno.EIO, "what was written cannot be read back", str(path))
 
 
@@ -91,7 +93,7 @@ def _is_written(
         stream.finish(0)
     except InputError:  # its checksum or length
         return False
-    return same and not file.read(1)
+    return same
 
 
 def _header(grid: SourceGrid, dtype: np.dtype, ending: str, slope: float | None) -> bytes:

@@ -132,8 +132,13 @@ def _read(scan: Scan, for_seg: bool) -> Volume:
     if not scan.image.is_dir():
         raise InputError("is no DICOM series, which a DICOM SEG must refer to; omit --dicom-seg", path=scan.image)
     from data_prep.dicom.reader import open_series
+    from data_prep.dicom.seg_writer import values_to_empty
 
-    return read_volume(open_series(scan.image, scan.series, for_seg=True))
+    volume = read_volume(series := open_series(scan.image, scan.series, for_seg=True))
+    if not (emptied := values_to_empty(series)):
+        return volume
+    note = f"a DICOM SEG cannot hold the series' {', '.join(emptied)}: left empty there"
+    return replace(volume, notes=(*volume.notes, note))
 
 
 def _segment(
