@@ -151,4 +151,5 @@ def test_a_full_disk(root: Path, command: str, tmp_path: Path, capsys: pytest.Ca
         assert main(words.format(root=root, bad=place / f"x{ending}").split()) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert os.strerror(27) in line and "free some space" in line and str(place) in line
-    assert not [path for path in place.rglob("*") if path.is_file()]
+    # whole files that were written before: the cohort's settings, one of two tables
+    assert {path.name for path in place.rglob("*") if path.is_file()} <= {"phantom.json", "cases.csv"}
