@@ -43,18 +43,24 @@ def export_saved_model(model: str | Path, root: str | Path, ensemble: Sequence[s
     Raises:
         InputError: The model cannot be served, `root` is a file, or the outputs differ from the model's.
     """
+    check_folder(root)
+    if not is_plain(Path(root).resolve()):
+        raise InputError("TensorFlow needs a path in UTF-8; choose another --out, or rename the folder", root)
     import tensorflow as tf
 
     from kidney_seg.export import tensorflow_graph
 
-    check_folder(root)
-    if not is_plain(Path(root).resolve()):
-        raise InputError("TensorFlow needs a path in UTF-8; choose another --out, or rename the folder", root)
     loaded, promise, run = _open(model, ensemble)
     module, signatures = tensorflow_graph.build_tensorflow_graph(loaded, promise)
 
     def write(folder: Path) -> None:
-        tf.saved_model.save(module, str(folder), signatures=signatures)
+        try:
+            tf.saved_model.save(module, str(folder), signatures=signatures)
+        except tf.errors.OpError as error:  # of a full disk, too
+            why = str(error).splitlines()[0].replace(str(folder), Path(root).name)
+            raise InputError(
+                f"TensorFlow cannot write here ({why}); free some space or choose another --out", root
+            ) from None
         extra = folder / EXTRA
         extra.mkdir()
         write_json(extra / "contract.json", promise)
