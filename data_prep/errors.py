@@ -53,8 +53,8 @@ def of_os_error(error: OSError) -> InputError | None:
     if error.errno is None or (path is None and error.errno not in _REMEDIES):
         return None
     remedy = _REMEDIES.get(error.errno, "choose another file or folder")
-    named = path if isinstance(path, str | bytes | os.PathLike) else None
-    return InputError(f"{error.strerror}; {remedy}", named and os.fsdecode(named), errno.errorcode.get(error.errno, ""))
+    named = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else None
+    return InputError(f"{error.strerror}; {remedy}", named, errno.errorcode.get(error.errno, ""))
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -46,7 +46,7 @@ class Config:
     @classmethod
     def from_dict(cls, content: dict[str, dict[str, Any]]) -> Config:
         """Return the Config of a `to_dict`, missing settings with their defaults; InputError for anything else."""
-        sections = {}
+        sections: dict[str, Any] = {}
         check(isinstance(content, dict), "file", content, "sections of settings")
         for section, values in content.items():
             check(isinstance(values, dict), "section", values, f"the settings of {section}")

@@ -15,7 +15,7 @@ from data_prep.files.checksums import sha256_of
 from data_prep.files.json_files import parse_json
 from data_prep.files.typed import typed
 from data_prep.geometry.network_grid import GridSettings
-from kidney_seg.config.model import STRIDES, ModelConfig
+from kidney_seg.config.model import ModelConfig
 from kidney_seg.config.run_config import Config
 from kidney_seg.run import layout
 
@@ -228,12 +228,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
 
 
 def _check_shapes(model: Any, config: ModelConfig) -> None:
-    """Raise ValueError unless a loaded model takes and gives what its settings say."""
-    found = [tuple(one.shape) for one in (*model.inputs, *model.outputs)]
-    edges = [
-        (config.size, config.input_slices),
-        *((config.size // STRIDES[head], config.classes) for head in config.heads),
-    ]
-    expected = [(None, edge, edge, channels) for edge, channels in edges]
+    """Raise ValueError unless a loaded model takes slices, and answers in its finest head, as its settings say."""
+    found = [tuple(one.shape) for one in (*model.inputs, model.outputs[-1])]
+    expected = [(None, config.size, config.size, channels) for channels in (config.input_slices, config.classes)]
     if found != expected:
-        raise ValueError(f"its tensors are {found}, by its settings {expected}")
+        raise ValueError(f"its input and finest head are {found}, by its settings {expected}")
