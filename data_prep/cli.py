@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import functools
+import io
 import os
 import signal
 import sys
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from data_prep.errors import InputError
+from data_prep.errors import InputError, of_os_error
 
 Item = TypeVar("Item")
 
@@ -40,6 +40,7 @@ def command(
     def decorate(body: Callable[[argparse.Namespace], int]) -> Main:
         @functools.wraps(body)
         def main(argv: list[str] | None = None) -> int:
+            _escape_output()
             arguments = make_parser().parse_args(argv)
             return run_command(lambda: body(arguments))
 
@@ -54,11 +55,11 @@ def run_command(body: Callable[[], int]) -> int:
     SIGTERM, by which batch systems end a job, is treated like Ctrl-C, unless the body handles it.
 
     Returns:
-        The code of the body (0 success, 1 success with a negative result); 2 for bad input, a full disk, or a folder
-        without permission; 130 after Ctrl-C; 143 after SIGTERM; 141 without a message if nothing reads the output.
+        The code of the body (0 success, 1 success with a negative result); 2 for bad input, a full disk, or a path
+        that cannot be used; 130 after Ctrl-C; 143 after SIGTERM; 141 without a message if nothing reads the output.
 
     Raises:
-        Exception: any other exception is a bug of this project and keeps its traceback.
+        Exception: any other exception is a defect of this project and keeps its traceback, which asks for a report.
     """
     with _sigterm_as_interrupt() as terminated:
         try:
@@ -66,23 +67,34 @@ def run_command(body: Callable[[], int]) -> int:
             sys.stdout.flush()
             return code
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+            return _refused(error)
         except OSError as error:
             if isinstance(error, BrokenPipeError) and _is_unread():
                 return NO_READER
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                remedy = "free some space or choose another folder"
-            elif error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR):
-                remedy = "choose a folder that you may read and write"
-            else:
-                raise
-            where = f" ({error.filename})" if error.filename else ""
-            print(f"error: {error.strerror}{where}: {remedy}, then run this again", file=sys.stderr)
-            return 2
+            if (known := of_os_error(error)) is None:
+                raise _ours(error) from None
+            return _refused(known)
+        except Exception as error:
+            raise _ours(error) from None
         except KeyboardInterrupt:
             print("stopped by the user; run the same command again to resume", file=sys.stderr)
             return TERMINATED if terminated.is_set() else INTERRUPTED
+
+
+def _refused(error: InputError) -> int:
+    print("error: " + " ".join(str(error).splitlines()), file=sys.stderr)
+    return 2
+
+
+def _ours(error: Exception) -> Exception:
+    error.add_note("This is a defect of this program; please report it, with these lines and the command.")
+    return error
+
+
+def _escape_output() -> None:
+    # of a name that the output's encoding, such as a log file's, cannot hold, as Python does for errors
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

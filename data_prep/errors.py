@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 from pathlib import Path
@@ -43,6 +44,33 @@ class Note(str):
         note = super().__new__(cls, text)
         note.code = code
         return note
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # would stop every other file as well
+_REMEDIES = {
+    **dict.fromkeys(NO_ROOM, "free some space or choose another folder, then run this again"),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR),
+        "choose a folder that you may read and write, then run this again",
+    ),
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "a link in it leads back to itself; choose another path",
+    errno.EISDIR: "expected a file",
+}
+
+
+def of_os_error(error: OSError) -> InputError | None:
+    """Return the one line of an error of the disk or of a path; None if it names neither: that is a fault of ours.
+
+    >>> str(of_os_error(OSError(errno.ENOSPC, "No space left on device", "a.h5")))
+    'a.h5: No space left on device; free some space or choose another folder, then run this again'
+    """
+    path = error.filename2 or error.filename
+    if error.errno is None or (path is None and error.errno not in _REMEDIES):
+        return None
+    remedy = _REMEDIES.get(error.errno, "choose another file or folder")
+    named = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else None
+    return InputError(f"{error.strerror}; {remedy}", named, errno.errorcode.get(error.errno, ""))
 
 
 def require(module: str, extra: str) -> ModuleType:

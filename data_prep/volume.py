@@ -12,7 +12,6 @@ import numpy as np
 
 from data_prep.datasets.hints import ARCHIVES
 from data_prep.errors import InputError
-from data_prep.files.atomic import replacing
 from data_prep.formats.image_source import FILE_ENDINGS, VoxelSource
 from data_prep.formats.voxel_values import HounsfieldReader, LabelReader
 from data_prep.geometry.source_grid import SourceGrid
@@ -77,20 +76,27 @@ def check_whole(path: str | Path) -> None:
 def write_labels(labels_zyx: np.ndarray, like: SourceGrid, path: str | Path) -> None:
     """Write labels [z, y, x] (axial order, as `read_volume` gives it) as uint8 on the grid `like` of their source.
 
-    The file appears whole or not at all. `path` ends in `.nii.gz`, `.nrrd` or `.mha` (compressed) or `.nii`, also for
-    a DICOM source. ValueError for another shape than the source's.
+    The file appears whole, read back and compared, or not at all. `path` ends in `.nii.gz`, `.nrrd` or `.mha`
+    (compressed) or `.nii`, also for a DICOM source. ValueError for another shape than the source's.
     """
-    import SimpleITK as sitk
+    from data_prep.formats.image_writer import write_image
 
     path = Path(path)
     _check_name(path)
-    stored = like.to_stored(np.asarray(labels_zyx))
-    image = sitk.GetImageFromArray(np.ascontiguousarray(stored, dtype=np.uint8))
-    image.SetSpacing(like.spacing)
-    image.SetOrigin(like.origin)
-    image.SetDirection(like.direction)
-    with replacing(path) as temporary:
-        sitk.WriteImage(image, str(temporary), useCompression=True)
+    write_image(like.to_stored(np.asarray(labels_zyx).astype(np.uint8, copy=False)), like, path)
+
+
+def is_label_file(path: str | Path) -> bool:
+    """Return whether a file is a label map, or what is left of one: a command may replace it if the user says so."""
+    try:
+        source = _open(path)
+    except InputError as error:
+        return error.code == "empty_file"
+    try:
+        read_labels(path)
+    except InputError as error:
+        return error.code in ("truncated", "damaged") and source.dtype == np.uint8
+    return True
 
 
 def _open(path: str | Path | DicomSeries, series: str | int | None = None) -> VoxelSource:

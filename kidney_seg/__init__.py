@@ -1,8 +1,16 @@
 """Kidney and kidney-tumor segmentation in CT: enhanced attention U-Net, Focal Tversky Loss, progressive training."""
 
+import os
+from pathlib import Path
+
 import lazy_loader
 
 from data_prep.old_names import redirect
+
+# Before any library loads: ONNX Runtime 1.29 and later sends usage data and writes an identifier to the home folder.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+if not Path(os.path.expanduser("~/.keras/keras.json")).exists():
+    os.environ.setdefault("KERAS_HOME", os.devnull)  # else Keras writes its defaults there
 
 _public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 

@@ -18,10 +18,12 @@ import numpy as np
 
 from data_prep.cli import command
 from data_prep.errors import InputError
-from data_prep.files.json_files import read_json, write_json
+from data_prep.files.json_files import write_json
+from data_prep.files.outputs import check_outputs, has_keys
 from kidney_seg.config.run_config import Config, differences
 from kidney_seg.evaluate.case_scores import POSTPROCESSED
 from kidney_seg.evaluate.paired import where_present
+from kidney_seg.evaluate.score_files import read_scores
 from kidney_seg.evaluate.tables import align, format_interval
 from kidney_seg.figures.score_plots import plot_arms
 from kidney_seg.metrics.missing import nan_to_none
@@ -29,7 +31,7 @@ from kidney_seg.metrics.overlap import STRUCTURES
 from kidney_seg.metrics.statistics import by_patient, mean_interval, paired, paired_difference, permutation_p
 from kidney_seg.run import layout
 from kidney_seg.run.journal import Journal, RoundPlayed
-from kidney_seg.run.recipe import describe_first_weights
+from kidney_seg.run.recipe import describe_first_weights, read_manifest
 
 FIRST = "first settings"  # name of the arm that the others are compared with
 COMPARE_SCHEMA = 1  # of the file of --json
@@ -101,11 +103,11 @@ def _read_run(path: Path) -> dict[str, Any]:
     scores = path / layout.SCORES
     if not (path / layout.CONFIG).is_file() or not scores.is_file():
         raise InputError(f"is no finished run (no {scores.relative_to(path)}); finish it, or leave it out", path=path)
-    rows = read_json(scores, "scores of the test set")["cases"]
-    manifest = read_json(path / layout.MANIFEST, "run's manifest")
+    rows = read_scores(scores, "scores of the test set")["cases"]
+    manifest = read_manifest(path / layout.MANIFEST, "seed")
     return {
         "path": path,
-        "config": Config.from_dict(read_json(path / layout.CONFIG, "run's settings")),
+        "config": Config.read(path / layout.CONFIG),
         "manifest": manifest,
         "pretrained": manifest.get("pretrained_sha256"),
         "steps": sum(event.steps for event in Journal(path).all_of(RoundPlayed)),
@@ -206,10 +208,12 @@ def make_parser() -> argparse.ArgumentParser:
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from kidney_seg.figures.style import check_name, save_figure
+    from kidney_seg.figures.style import check_picture, save_figure
 
     if arguments.figure:
-        check_name(arguments.figure)
+        check_picture(arguments.figure)
+    if arguments.json:
+        check_outputs([arguments.json], ours=has_keys("schema", "rows"))
     rows = compare(arguments.runs, "" if arguments.before else POSTPROCESSED)
     print(format_arms(rows))
     if arguments.json:

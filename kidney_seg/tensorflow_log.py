@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import sys
+from pathlib import Path
+
+from data_prep.errors import InputError
+from data_prep.files.quiet import quiet_stderr
+
+BACKENDS = ("tensorflow", "jax")
 
 
 def quiet_tensorflow() -> None:
     """Import TensorFlow without its messages on CPU features and missing GPUs; errors are still shown.
 
+    InputError if another backend than Keras' TensorFlow or JAX is chosen, see `check_backend`.
+
     A user's own TF_CPP_MIN_LOG_LEVEL is respected. The log level alone does not suffice (2.21): the first messages are
     written to file descriptor 2 before the level is read, so it is redirected during the import.
     """
+    check_backend()
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
+    with quiet_stderr():
         import tensorflow as tf
 
         tf.config.list_physical_devices("GPU")  # looks for drivers, with messages
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+
+
+def check_backend() -> None:
+    """Raise InputError if Keras' settings name a backend that this project does not support, or that is not installed.
+
+    As Keras does it, KERAS_BACKEND counts before the file `keras.json`.
+    """
+    if "keras" in sys.modules:  # it has chosen
+        return
+    file = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"), "keras.json")
+    try:
+        named = json.loads(file.read_text())["backend"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # Keras then takes its own default
+        named = "tensorflow"
+    where = "KERAS_BACKEND" if os.environ.get("KERAS_BACKEND") else str(file)
+    backend = os.environ.get("KERAS_BACKEND") or named
+    if backend not in BACKENDS:
+        why = "which is not supported"
+    elif importlib.util.find_spec(backend) is None:
+        why = "which is not installed"
+    else:
+        return
+    remedy = f"expected {' or '.join(BACKENDS)}; set KERAS_BACKEND=tensorflow"
+    raise InputError(f"{where} names the Keras backend {backend!a}, {why}; {remedy}", code="keras_backend")

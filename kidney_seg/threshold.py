@@ -221,23 +221,26 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> int:
     """Print the mean Dice by distance, and which distance to use."""
     from data_prep.files.json_files import write_json
-    from kidney_seg.figures.style import check_name, save
+    from data_prep.files.outputs import check_outputs, has_keys
+    from kidney_seg.figures.style import check_picture, save
 
     for mm in arguments.distances:
         if not 0 <= mm < math.inf:
             raise InputError(f"--distances: found {mm:g}, expected millimeters of 0 or more")
     if arguments.figure:
-        check_name(arguments.figure)
+        check_picture(arguments.figure)
+    if arguments.json:
+        check_outputs([arguments.json], ours=has_keys("part", "kidney_ml", "rows"))
     settings, predict = predicted_cases(arguments.run, arguments.data, arguments.split, arguments.part)
     distances = sorted({*arguments.distances, settings.distance_mm})
     rows = score_thresholds(predict(), distances, settings.kidney_ml, settings.rule, settings.tumor_mm)
     summary = summarize_thresholds(rows, settings.distance_mm)
+    print(f"Dice of the {arguments.part} patients by distance of the post-processing")
+    print(format_thresholds(summary))
     if arguments.json:
         write_json(arguments.json, {"part": arguments.part, "kidney_ml": settings.kidney_ml, **summary, "rows": rows})
     if arguments.figure:
         save(plot_thresholds(summary), arguments.figure)
-    print(f"Dice of the {arguments.part} patients by distance of the post-processing")
-    print(format_thresholds(summary))
     return 0
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from data_prep.cli import command
 from data_prep.errors import InputError
-from data_prep.files.json_files import read_json
 from kidney_seg.config.run_config import Config
 from kidney_seg.run import layout
 from kidney_seg.run.journal import AttemptTrained, Journal, RoundPlayed, RunStatus
@@ -28,12 +27,12 @@ def status(run: str | Path) -> str:
 def _look(run: Path) -> tuple[str, RunStatus]:
     if not (run / layout.CONFIG).is_file():
         raise InputError(f"not a run folder (no {layout.CONFIG}); give the --out of a training", path=run)
-    rounds, journal = Config.from_dict(read_json(run / layout.CONFIG, "run's settings")).rounds, Journal(run)
+    rounds, journal = Config.read(run / layout.CONFIG).rounds, Journal(run)
     lines = [f"{run}: {rounds.mode} training, rounds scored on the {rounds.stop_on} patients"]
     lines.append(f"{'round':>5} {'attempt':>7} {'steps':>6} {'loss':>7} {'kidney':>7} {'tumor':>7} {'score':>7}")
     for event in journal.events:
         if isinstance(event, AttemptTrained):
-            cells = [event.history[-1]["loss"], event.kidney, event.tumor, event.score]
+            cells = [event.history[-1].get("loss") if event.history else None, event.kidney, event.tumor, event.score]
             shown = " ".join("      -" if cell is None else f"{cell:7.3f}" for cell in cells)
             trouble = f"  {event.trouble}" if event.trouble else ""
             lines.append(f"{event.round:5} {event.attempt + 1:7} {event.steps:6} {shown}{trouble}")
@@ -41,9 +40,10 @@ def _look(run: Path) -> tuple[str, RunStatus]:
             lines[-1] += f"  round {event.round} " + ("accepted" if event.accepted else "rejected")
     if journal.status is not RunStatus.FINISHED:
         return "\n".join([*lines, "the run is not finished"]), journal.status
+    from kidney_seg.evaluate.score_files import read_scores
     from kidney_seg.evaluate.tables import format_run
 
-    scores = read_json(run / layout.SCORES, "scores of the test set")
+    scores = read_scores(run / layout.SCORES, "scores of the test set")
     return "\n".join([*lines, "", format_run(scores)]), journal.status
 
 

@@ -43,6 +43,10 @@ def what_is_untried(reasons: Iterable[str]) -> str:
     return f"{told.total()} skipped, so untried: " + "; ".join(f"{what} ({n})" for what, n in told.most_common())
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--mutations", type=int, default=20, help="of each kind of file, for tests/test_mutated_files.py")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say at the end of a run, in several processes too, what skipped tests leave untried."""
     if skipped := terminalreporter.stats.get("skipped"):

@@ -8,9 +8,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from data_prep.build.case import Built, Failed, Task, build_case
-from data_prep.build.resume import inspect_cache
+from data_prep.build.resume import inspect_cache, refuse_foreign
 from data_prep.cache.manifest import CacheEntry, Manifest, entry_from, write_manifest
 from data_prep.cli import progress
 from data_prep.datasets.kits import Case, find_cases
@@ -20,6 +21,8 @@ from data_prep.files.atomic import remove_leftovers
 from data_prep.files.checksums import checked_sha256
 from data_prep.files.json_files import read_json, write_json
 from data_prep.files.locks import LOCK, locked
+from data_prep.files.outputs import check_folder
+from data_prep.files.typed import typed
 from data_prep.geometry.network_grid import DEFAULT_SETTINGS, GridSettings
 from data_prep.parallel.shards import PARTS, Shard
 from data_prep.parallel.tasks import WorkerDied, check_jobs, run
@@ -80,8 +83,8 @@ def build_cache(
     cases, found = find_cases(source, images, labels)
     problems = [str(problem) for problem in found]
     cache = Path(cache)
-    if cache.exists() and not cache.is_dir():
-        raise InputError("is a file; expected a folder for the cache, or a new name", path=cache)
+    check_folder(cache)
+    refuse_foreign(cache, [f"{case.name}.h5" for case in cases])
     cache.mkdir(parents=True, exist_ok=True)
     lock = LOCK if shard is None else f"{LOCK}-{shard.index}-of-{shard.count}"
     failures: list[Failed] = []
@@ -160,8 +163,11 @@ def _join_shards(
     write_json(paths[shard.index], {"build": build, "cases": [asdict(entry) for entry in entries]})
     joined: list[CacheEntry] = []
     for path in paths:
-        part = read_json(path, "list of a shard's cases") if path.is_file() else {}
-        if part.get("build") != build:
-            return None
-        joined += [entry_from(case, case) for case in part["cases"]]
+        try:
+            part = typed(dict[str, Any], read_json(path, "list of a shard's cases") if path.is_file() else {})
+            if part.get("build") != build:
+                return None
+            joined += [entry_from(case, case) for case in typed(list[dict[str, Any]], part["cases"])]
+        except (KeyError, ValueError) as error:
+            raise InputError(f"the list is damaged ({error!r}); run its shard again", path=path) from None
     return joined

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data_prep.cache.case_file import check_schema, is_older, read_facts
-from data_prep.cache.manifest import MANIFEST, CacheEntry, read_manifest
+from data_prep.cache.manifest import MANIFEST, SOURCES, CacheEntry, read_manifest
 from data_prep.datasets.kits import Case
 from data_prep.errors import InputError
 from data_prep.files.checksums import checked_sha256
-from data_prep.files.json_files import read_json
+from data_prep.files.json_files import parse_json, read_json
+from data_prep.files.locks import LOCK, is_lock
+from data_prep.files.outputs import check_outputs, has_keys
+from data_prep.files.typed import typed
 from data_prep.geometry.network_grid import GridSettings
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes of any HDF5 file
 
 
 def inspect_cache(
@@ -57,6 +62,21 @@ def inspect_cache(
     return listed, notes
 
 
+def refuse_foreign(cache: Path, files: Sequence[str]) -> None:
+    """Raise InputError if the folder holds files of other programs under names that a build writes.
+
+    What cannot be understood counts as damaged, and is made again, only where a build has run: it leaves its lock.
+    """
+    built = any(map(is_lock, cache.glob(f"{LOCK}*"))) and any(cache.glob("*.h5"))
+    for name in (MANIFEST, SOURCES):
+        check_outputs([cache / name], ours=lambda path: built or has_keys("schema", "cases")(path) or _is_newer(path))
+    check_outputs([cache / name for name in files], ours=lambda path: built or path.read_bytes()[:8] == _HDF5)
+
+
+def _is_newer(path: Path) -> bool:
+    return has_keys("schema")(path) and not is_older(read_json(path, "cache manifest")["schema"])
+
+
 def _is_another(case: Case, listed: CacheEntry | None) -> bool:
     # an image that was changed in its place, or moved, is of the same case
     if listed is None or listed.image_path in (None, str(case.image.resolve())):
@@ -91,8 +111,8 @@ def _manifest(path: Path) -> tuple[GridSettings | None, dict[str, CacheEntry], l
 def _settings(found: Any) -> GridSettings | None:
     # of a damaged or older file it may be anything
     try:
-        return GridSettings(**(json.loads(found) if isinstance(found, str) else found))
-    except (TypeError, ValueError, InputError):
+        return typed(GridSettings, parse_json(found) if isinstance(found, str) else found)
+    except (ValueError, InputError):
         return None
 
 

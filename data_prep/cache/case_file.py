@@ -11,7 +11,7 @@ import numpy as np
 
 from data_prep.cache.packed_slices import write_slices
 from data_prep.errors import InputError
-from data_prep.files.atomic import replacing
+from data_prep.files.atomic import write_file
 from data_prep.version import code_version
 
 SCHEMA = 3
@@ -45,8 +45,7 @@ def write_case(path: str | Path, image: np.ndarray, label: np.ndarray | None, fa
         file.attrs[_CONTENT] = content_sha256(dict(file.attrs), others)
         file.flush()
         content = file.id.get_file_image()
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    write_file(path, content)
     return hashlib.sha256(content).hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from data_prep.cache.packed_slices import PackedSlices, find_slices
 from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
 from data_prep.files.json_files import read_json, write_json
+from data_prep.files.typed import typed
 from data_prep.geometry.network_grid import GridSettings
 from data_prep.version import code_version
 
@@ -99,11 +100,12 @@ def read_manifest(cache_dir: str | Path) -> Manifest:
         raise InputError("no such cache folder; make it with python -m data_prep.build", path=root, code="no_such_file")
     content = read_json(path, "cache manifest (of python -m data_prep.build)")
     check_schema(content.get("schema") if isinstance(content, dict) else None, path)
+    paths = _source_paths(root)
     try:
-        settings = GridSettings(**content["settings"])
-        paths = _source_paths(root)
-        entries = tuple(entry_from(case, paths.get(case["case"], {})) for case in content["cases"])
-    except (KeyError, TypeError, ValueError) as error:
+        settings = typed(GridSettings, content["settings"], "settings")
+        cases = typed(list[dict[str, Any]], content["cases"], "cases")
+        entries = tuple(entry_from(case, paths.get(case["case"], {})) for case in cases)
+    except (KeyError, TypeError, ValueError, InputError) as error:
         raise InputError(f"the cache manifest is incomplete ({error!r}); build the cache again", path=path) from None
     return Manifest(root, settings, entries, sha256_of(path))
 
@@ -177,13 +179,22 @@ def _source_paths(root: Path) -> dict[str, dict[str, str | None]]:
 
 
 def entry_from(case: dict[str, Any], paths: dict[str, str | None]) -> CacheEntry:
-    """Return an entry from the JSON values of `asdict(entry)`, with these paths."""
+    """Return an entry from the JSON values of `asdict(entry)`, with these paths; KeyError or ValueError for others."""
     case = {**case, **{name: paths.get(name) for name in _PATHS}}
     values = {field.name: case[field.name] for field in fields(CacheEntry)}
-    if Path(values["file"]).name != values["file"]:
-        raise ValueError(f"file {values['file']} is not inside the cache")
-    for name in ("spacing_mm", "shape_zyx"):
-        values[name] = tuple(values[name])
-    if values["pixels"] is not None:
-        values["pixels"] = tuple(tuple(row) for row in values["pixels"])
-    return CacheEntry(**values)
+    pixels = values.pop("pixels")
+    entry = typed(CacheEntry, {**values, "pixels": None}, f"case {str(values['case'])[:40]!a}")
+    for name in (entry.file, entry.case):
+        if Path(name).name != name or "\0" in name:
+            raise ValueError(f"{name!a} is not inside the cache")
+    sizes = (entry.slices, entry.pixel_mm, *entry.spacing_mm, *entry.shape_zyx)
+    if min(sizes) <= 0 or entry.labelled != (pixels is not None) or entry.labelled != (entry.tumor_ml is not None):
+        raise ValueError(f"the sizes or labels of {entry.case!a} contradict each other")
+    return entry if pixels is None else replace(entry, pixels=_counts(pixels, entry))
+
+
+def _counts(pixels: Any, entry: CacheEntry) -> Pixels:
+    counts = np.asarray(pixels)  # not by `typed`: a large cache has millions
+    if counts.dtype.kind not in "iu" or counts.shape != (entry.slices, 3) or counts.min() < 0:
+        raise ValueError(f"pixels of {entry.case!a}: expected three whole numbers for each of {entry.slices} slices")
+    return tuple(tuple(row) for row in counts.tolist())

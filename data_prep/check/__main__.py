@@ -10,6 +10,7 @@ from data_prep.check.cache import check_cache, is_cache
 from data_prep.check.folder import check_folder
 from data_prep.cli import command
 from data_prep.files.json_files import write_json
+from data_prep.files.outputs import check_outputs, has_keys
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -36,16 +37,18 @@ def make_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> int:
     """Run the command; see `python -m data_prep.check --help`."""
     folder = Path(args.folder)
+    if args.json:
+        check_outputs([args.json], ours=has_keys("schema", "root", "kind", "findings"))
     if args.images is None and args.labels is None and folder.is_dir() and is_cache(folder):
         report = check_cache(folder)
     else:
         report = check_folder(folder, args.images, args.labels, size=args.size, cache=args.cache, jobs=args.jobs)
-    if args.json:
-        write_json(args.json, report.as_json())
     print(report)
     if report.kind == "cases":
         needed, free = (report.summary[name] / 1e9 for name in ("cache_bytes", "free_bytes"))
         print(f"a cache at {args.size} pixels needs about {needed:.2g} GB; {free:.3g} GB are free")
+    if args.json:
+        write_json(args.json, report.as_json())
     return report.exit_code
 
 

@@ -140,16 +140,18 @@ def series_key(uid: Any) -> str:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Drop pydicom's warnings inside the block: they quote malformed values, such as names of patients."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    """Drop the warnings of pydicom and highdicom inside the block: they quote names of patients, UIDs and the like."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _regular_files(folder: Path) -> tuple[list[Path], int]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data_prep.dicom.headers import SliceHeader, files_named, silent
+from data_prep.files.plain_paths import plain_path
+from data_prep.files.quiet import quiet_stderr
 from data_prep.formats.gzip_stream import AGAIN
 
 if TYPE_CHECKING:
@@ -122,8 +123,9 @@ def _decoded_by_gdcm(image: SliceHeader, data: Dataset) -> np.ndarray:
     warnings = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        reader.SetFileName(os.fspath(image.path))
-        values: np.ndarray = sitk.GetArrayFromImage(reader.Execute())
+        with plain_path(image.path) as path, quiet_stderr():
+            reader.SetFileName(path)
+            values: np.ndarray = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError:  # its text holds the file's name
         raise PixelError("the file is damaged, or packed in a way that is not read") from None
     finally:

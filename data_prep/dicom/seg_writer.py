@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from data_prep.dicom.headers import silent
 from data_prep.dicom.reader import DicomSeries
 from data_prep.errors import InputError, require
-from data_prep.files.atomic import replacing
+from data_prep.files.atomic import write_file
 from data_prep.geometry.source_grid import SourceGrid
 from data_prep.geometry.volume import Volume
 from data_prep.labels import CYST, KIDNEY, TUMOR
@@ -41,7 +42,8 @@ def write_dicom_seg(
     the series, in the grid's order.
 
     The file repeats patient and study of the series, as the standard requires: it belongs in the patient's own study
-    and must be de-identified like the series. If an anonymizer emptied the UID of study or series, the SEG gets one
+    and must be de-identified like the series. Its text is UTF-8. Values that a SEG cannot hold (`values_to_empty`) are
+    left empty. If an anonymizer emptied the UID of study or series, the SEG gets one
     derived from the slices' own UIDs, the same each time.
 
     volume: of the series, from `read_volume`. Unless the series was opened with `for_seg`, headers are read again.
@@ -53,24 +55,73 @@ def write_dicom_seg(
         raise InputError("not a DICOM series, and a DICOM SEG can refer to nothing else", volume.path)
     labels = np.ascontiguousarray(series.grid.to_stored(np.asarray(labels_zyx, np.uint8)))
     with silent():
-        slices = _source_slices(series)
         try:
+            slices = _source_slices(series)
             segmentation = _segmentation(labels, slices, series.grid, algorithm_name, algorithm_version)
         except (AttributeError, KeyError, TypeError, ValueError) as error:  # their texts may quote the headers
             why = f"the headers of the series cannot be copied to a DICOM SEG ({type(error).__name__})"
             remedy = "expected whole CT headers of one study; write the labels as .nii.gz"
             raise InputError(f"{why}; {remedy}", series.folder) from None
-        with replacing(path) as temporary:
-            segmentation.save_as(temporary)
+        made = io.BytesIO()
+        segmentation.save_as(made)
+    write_file(path, made.getvalue())
+
+
+def values_to_empty(series: DicomSeries) -> list[str]:
+    """Return the names of the attributes of patient and study whose values a SEG cannot hold, such as a sex `U`."""
+    with silent():
+        return [name for name in _VALID if not all(_is_valid(name, data) for data in _headers(series))]
+
+
+def _is_valid(name: str, data: Dataset) -> bool:
+    try:
+        value = data.get(name)
+        return not value or bool(_VALID[name](value))
+    except Exception:  # whatever pydicom makes of a malformed value
+        return False
+
+
+def _is_date(value: str) -> bool:
+    from pydicom.valuerep import DA
+
+    return DA(value) is not None
+
+
+def _is_time(value: str) -> bool:
+    from pydicom.valuerep import TM
+
+    return TM(value) is not None
+
+
+_VALID: dict[str, Callable[[Any], bool]] = {
+    "PatientSex": lambda value: value in ("M", "F", "O"),
+    "PatientBirthDate": _is_date,
+    "StudyDate": _is_date,
+    "StudyTime": _is_time,
+    "SeriesNumber": lambda value: int(value) > -_FIRST_SERIES_NUMBER,
+    "SliceThickness": lambda value: float(value) > 0,
+}
+
+
+def _headers(series: DicomSeries) -> list[Dataset]:
+    import pydicom
+
+    return [image.data or pydicom.dcmread(image.path, stop_before_pixels=True, force=True) for image in series.slices]
 
 
 def _source_slices(series: DicomSeries) -> list[Dataset]:
     """Return the headers of a series' slices in the order of its grid, with all that a SEG refers to."""
     import pydicom
 
-    slices: list[Dataset] = [
-        image.data or pydicom.dcmread(image.path, stop_before_pixels=True, force=True) for image in series.slices
-    ]
+    slices = _headers(series)
+    for data in slices:
+        for name in _VALID:
+            if not _is_valid(name, data):
+                setattr(data, name, None)
+        if data.get("SpecificCharacterSet"):  # highdicom knows no set that begins with an empty value
+            if data.get("PatientName"):
+                data.PatientName = str(data.PatientName)
+            data.SpecificCharacterSet = "ISO_IR 192"
     for data in slices:  # anonymizers may empty the data set's own, but not the file's
         data.SOPInstanceUID = data.get("SOPInstanceUID") or data.file_meta.get("MediaStorageSOPInstanceUID")
         data.SOPClassUID = data.get("SOPClassUID") or pydicom.uid.CTImageStorage

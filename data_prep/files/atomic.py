@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-([0-9a-f]{8})-")
@@ -21,7 +22,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     The temporary name keeps the suffixes (`.nii.gz`, `.keras`), because writers choose the format by them. The data are
     flushed to the disk before the rename, so after a power cut either the old or the new file exists, whole. An OSError
-    without a file name gets the name of this file.
+    about the temporary file, or without a file name, gets the name of this file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,11 +38,23 @@ def replacing(path: str | Path) -> Iterator[Path]:
         finally:
             os.close(folder)
     except OSError as error:
-        if error.errno is not None and error.filename is None:  # write() on a full disk knows no name
-            error.filename = str(path)
+        if error.errno is not None and error.filename in (None, str(temporary)):  # write() on a full disk knows none
+            error.filename, error.filename2 = str(path), None
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_file(path: str | Path, content: bytes) -> None:
+    """Write a file whole or not at all; what is on the disk is read back and compared. OSError if it differs."""
+    with replacing(path) as temporary:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if temporary.read_bytes() != content:
+            raise OSError(errno.EIO, "what was written cannot be read back", str(path))
 
 
 def temporary_beside(path: str | Path) -> Path:

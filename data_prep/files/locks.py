@@ -33,10 +33,19 @@ def locked(folder: str | Path, remedy: str, name: str = LOCK) -> Iterator[None]:
             raise InputError(detail, folder, "locked") from None
         except OSError:
             pass  # no locks on this file system
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        if is_lock(folder / name):  # another program's file keeps its content
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
         yield
+
+
+def is_lock(path: Path) -> bool:
+    """Return whether a file is a lock of this project: empty, or with a process number."""
+    try:
+        return path.read_bytes().strip().isdigit() or path.stat().st_size == 0
+    except OSError:
+        return False
 
 
 def _holder(file: TextIO) -> str:

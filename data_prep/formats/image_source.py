@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from data_prep.errors import InputError
+from data_prep.files.plain_paths import plain_folder
 from data_prep.formats.gzip_stream import AGAIN, LARGEST_RATIO, ByteStream, Encoding
 from data_prep.geometry.source_grid import SourceGrid, check_grid
 from data_prep.labels import Segment
@@ -151,8 +151,8 @@ def itk_grid(path: Path, header: bytes) -> SourceGrid:
     reader.SetImageIO("NiftiImageIO")
     warnings = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # notes on header style, many lines each
-    with tempfile.TemporaryDirectory() as folder:
-        alone = Path(folder, "header.nii")
+    with plain_folder() as folder:
+        alone = folder / "header.nii"
         alone.write_bytes(header)
         reader.SetFileName(str(alone))
         try:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.errors import InputError
-from data_prep.files.atomic import replacing
 from data_prep.files.json_files import read_json, write_json
+from data_prep.formats.image_writer import write_image
+from data_prep.geometry.source_grid import SourceGrid
 from data_prep.phantom.patient import Phantom
 from data_prep.volume import check_whole
 
@@ -17,18 +18,15 @@ RECORD = "phantom.json"
 IMAGE, LABELS, FACTS = "imaging.nii.gz", "segmentation.nii.gz", "facts.json"
 # KiTS: an array index of (slice, row, column) runs toward the feet, the back and the left; in SimpleITK it is x, y, z
 KITS_DIRECTION = (0.0, 0.0, 1.0, 0.0, 1.0, 0.0, -1.0, 0.0, 0.0)
+_LEVEL = 1  # of zlib's 0 to 9: noise does not become smaller with more
 
 
 def write_nifti(path: Path, voxels: np.ndarray, spacing_mm: Sequence[float]) -> None:
     """Write LPS axial voxels [z, y, x] with KiTS' axis order and affine (nibabel: (z, y, x), codes I, P, L)."""
-    import SimpleITK as sitk
-
-    # z is turned to run toward the feet, then the axes are reversed: SimpleITK's own order is x, y, z
-    image = sitk.GetImageFromArray(np.ascontiguousarray(voxels[::-1].transpose(2, 1, 0)))
-    image.SetSpacing([float(mm) for mm in spacing_mm])
-    image.SetDirection(KITS_DIRECTION)
-    with replacing(path) as temporary:
-        sitk.WriteImage(image, str(temporary), useCompression=True, compressionLevel=1)
+    # z is turned to run toward the feet, then the axes are reversed: the grid's own order is x, y, z
+    stored = voxels[::-1].transpose(2, 1, 0)
+    spacing = tuple(float(mm) for mm in spacing_mm)
+    write_image(stored, SourceGrid(stored.shape[::-1], spacing, (0.0, 0.0, 0.0), KITS_DIRECTION), path, level=_LEVEL)
 
 
 def write_patient(folder: Path, patient: Phantom) -> None:

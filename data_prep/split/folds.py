@@ -12,7 +12,16 @@ import numpy as np
 from data_prep.cache.manifest import Manifest
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json, write_json
-from data_prep.split.sets import FRACTIONS, check_options, deal, labelled_patients, split_content, upgraded
+from data_prep.files.outputs import check_outputs
+from data_prep.split.sets import (
+    FRACTIONS,
+    check_options,
+    deal,
+    is_split_file,
+    labelled_patients,
+    split_content,
+    upgraded,
+)
 
 FOLDS = "folds"
 
@@ -61,6 +70,7 @@ def write_folds(manifest: Manifest, splits: list[dict[str, Any]], *, force: bool
             "and with them what 'test' means for models trained so far",
             path=others[0],
         )
+    check_outputs([*wanted, *others], ours=is_split_file)
     for path in others:
         path.unlink()
     for path, split in wanted.items():

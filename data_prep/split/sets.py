@@ -11,6 +11,7 @@ import numpy as np
 
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json, write_json
+from data_prep.files.outputs import check_outputs, has_keys
 
 if TYPE_CHECKING:
     from data_prep.cache.manifest import CacheEntry, Manifest
@@ -154,6 +155,7 @@ def write_split(manifest: Manifest, split: dict[str, Any], *, force: bool = Fals
     InputError if another one exists, unless `force`: scores of the old and the new test set must not be mixed.
     """
     path = manifest.root / SPLIT
+    check_outputs([path], ours=is_split_file)
     if path.exists() and not force:
         if upgraded(read_json(path, "split")) == split:
             return False
@@ -164,6 +166,9 @@ def write_split(manifest: Manifest, split: dict[str, Any], *, force: bool = Fals
         )
     write_json(path, split)
     return True
+
+
+is_split_file = has_keys("schema", "seed", *SETS[::2])  # of any schema; also one of other data
 
 
 def read_split(path: str | Path, manifest: Manifest) -> dict[str, Any]:
@@ -201,7 +206,7 @@ def patients_of(path: str | Path, part: str) -> list[str]:
     """Return the patients of one set of a split file, for commands that need no cache. InputError if it has none."""
     content, part = upgraded(read_json(path, "split")), set_name(part)
     patients = content.get(part) if isinstance(content, dict) else None
-    if not isinstance(patients, list) or not patients:
+    if not isinstance(patients, list) or not patients or not all(isinstance(patient, str) for patient in patients):
         raise InputError(f"has no patients under {part!r}; expected the split.json of a cache", path=path)
     return patients
 

@@ -6,9 +6,12 @@ import dataclasses
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from data_prep.errors import InputError
+from data_prep.files.json_files import read_json
+from data_prep.files.typed import typed
 from kidney_seg.config.checks import check, check_choice, refuse_gamma
 from kidney_seg.config.data import DataConfig
 from kidney_seg.config.loss import LossConfig
@@ -42,18 +45,30 @@ class Config:
 
     @classmethod
     def from_dict(cls, content: dict[str, dict[str, Any]]) -> Config:
-        """Return the Config of a `to_dict`, missing settings with their defaults; InputError for unknown names."""
-        sections = {}
+        """Return the Config of a `to_dict`, missing settings with their defaults; InputError for anything else."""
+        sections: dict[str, Any] = {}
+        check(isinstance(content, dict), "file", content, "sections of settings")
         for section, values in content.items():
+            check(isinstance(values, dict), "section", values, f"the settings of {section}")
             check(section in _section_types(), "section", section, "one of " + ", ".join(_section_types()))
             kind = _section_types()[section]
             if "gamma" in values:
                 refuse_gamma(values["gamma"])
             for name in values:
                 check_choice(f"name in section {section}", name, [f.name for f in dataclasses.fields(kind)])
-            tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-            sections[section] = kind(**tuples)
+            try:
+                sections[section] = typed(kind, values)
+            except ValueError as error:
+                raise InputError(f"setting {error}") from None
         return cls(**sections)
+
+    @classmethod
+    def read(cls, path: str | Path, what: str = "run's settings") -> Config:
+        """Return the Config of a JSON file. InputError with its path for anything else."""
+        try:
+            return cls.from_dict(read_json(path, what))
+        except InputError as error:
+            raise InputError(error.detail, error.path or path, error.code) from None
 
     def with_settings(self, assignments: Iterable[str]) -> Config:
         """Return a copy with the `key=value` texts of `--set` applied; tuples are written `1,2,3`.

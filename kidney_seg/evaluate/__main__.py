@@ -16,7 +16,7 @@ from kidney_seg.config.prediction import DISTANCE_MM, KIDNEY_ML, RULES, TUMOR_MM
 from kidney_seg.evaluate.case_scores import POSTPROCESSED
 from kidney_seg.evaluate.folders import Evaluation, score_folders, score_parts
 from kidney_seg.evaluate.paired import compare_rows, find_scores, format_comparison, read_rows
-from kidney_seg.evaluate.score_files import default_out, scores_of, write_comparison, write_scores
+from kidney_seg.evaluate.score_files import check_scores, default_out, scores_of, write_comparison, write_scores
 from kidney_seg.evaluate.tables import format_scores
 from kidney_seg.postprocess.distant_objects import check_limits
 
@@ -83,6 +83,8 @@ def main(arguments: argparse.Namespace) -> int:
         options |= rule.to_record()
     others = _read_others(arguments.against)  # report an error there before the minutes of scoring
     out = arguments.out or default_out(arguments.predictions)
+    scores = find_scores(arguments.against) if arguments.against else None
+    check_scores(out, [scores] if scores else [])
     if arguments.shard or arguments.scheduler:
         if arguments.against and others is None:
             raise InputError(

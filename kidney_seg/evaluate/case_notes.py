@@ -39,6 +39,6 @@ def read_note(note: Path, made_of: str) -> tuple[dict[str, Any], str | None, tup
         content = read_json(note, "note of a case's scores")
     except InputError:
         return None
-    if not isinstance(content, dict) or content.get("made_of") != made_of or "reason" not in content:
+    if not isinstance(content, dict) or content.get("made_of") != made_of or not {"row", "reason"} <= set(content):
         return None
     return none_to_nan(content["row"]), content["reason"], tuple(content.get("notes", ()))

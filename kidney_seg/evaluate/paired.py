@@ -12,6 +12,7 @@ import numpy as np
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json
 from kidney_seg.evaluate.case_scores import OF_PREDICTION, POSTPROCESSED
+from kidney_seg.evaluate.score_files import check_rows
 from kidney_seg.evaluate.tables import align, format_interval
 from kidney_seg.metrics.missing import format_score
 from kidney_seg.metrics.statistics import by_patient, paired, paired_difference, permutation_p
@@ -105,8 +106,9 @@ def find_scores(path: str | Path) -> Path | None:
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
     """Return the cases of a `scores.json`. InputError if it is none."""
     content = read_json(path, "file of scores")
-    rows = content.get("cases") if isinstance(content, dict) else None
-    needed = {"case", "patient", "kidney_ml", "tumor_ml"}
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and needed <= set(row) for row in rows):
-        raise InputError("is no file of scores (no list of cases); expected a scores.json of evaluate", path=path)
+    try:
+        check_rows(rows := content["cases"])
+    except (KeyError, TypeError, ValueError) as error:
+        detail = f"is no file of scores (no list of cases: {error!r}); expected a scores.json of evaluate"
+        raise InputError(detail, path=path) from None
     return rows

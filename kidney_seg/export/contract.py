@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
+from data_prep.files.typed import typed
 from data_prep.geometry.network_grid import GridSettings
 from data_prep.labels import CLASS_NAMES
 from kidney_seg.config.model import STRIDES
@@ -111,10 +112,10 @@ def read_contract(content: Any, where: str) -> Contract:
             return {name: (one["dtype"], tuple(one["shape"])) for name, one in listed.items()}
 
         return Contract(
-            content["model_sha256"],
-            GridSettings(**content["grid"]),
-            int(content["input_slices"]),
-            PredictionConfig(**content["prediction"]),
+            typed(str, content["model_sha256"]),
+            typed(GridSettings, content["grid"]),
+            typed(int, content["input_slices"]),
+            typed(PredictionConfig, content["prediction"]),
             {
                 name: Signature(tensors(one["inputs"]), tensors(one["outputs"]))
                 for name, one in content["signatures"].items()

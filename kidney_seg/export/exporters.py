@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
-from data_prep.files.atomic import replacing
-from data_prep.files.json_files import read_json, write_json
+from data_prep.files.atomic import replacing, write_file
+from data_prep.files.json_files import write_json
+from data_prep.files.outputs import check_folder, check_outputs, has_text
+from data_prep.files.plain_paths import is_plain
 from data_prep.labels import CLASS_NAMES
 from kidney_seg.export import examples, verification, versions, warmup
 from kidney_seg.export.contract import make_contract
 from kidney_seg.export.model_card import write_card
 from kidney_seg.run import layout
+from kidney_seg.run.recipe import read_manifest
 
 if TYPE_CHECKING:
     from kidney_seg.model.model_file import ModelFile
@@ -40,6 +43,9 @@ def export_saved_model(model: str | Path, root: str | Path, ensemble: Sequence[s
     Raises:
         InputError: The model cannot be served, `root` is a file, or the outputs differ from the model's.
     """
+    check_folder(root)
+    if not is_plain(Path(root).resolve()):
+        raise InputError("TensorFlow needs a path in UTF-8; choose another --out, or rename the folder", root)
     import tensorflow as tf
 
     from kidney_seg.export import tensorflow_graph
@@ -48,7 +54,13 @@ def export_saved_model(model: str | Path, root: str | Path, ensemble: Sequence[s
     module, signatures = tensorflow_graph.build_tensorflow_graph(loaded, promise)
 
     def write(folder: Path) -> None:
-        tf.saved_model.save(module, str(folder), signatures=signatures)
+        try:
+            tf.saved_model.save(module, str(folder), signatures=signatures)
+        except tf.errors.OpError as error:  # of a full disk, too
+            why = str(error).splitlines()[0].replace(str(folder), Path(root).name)
+            raise InputError(
+                f"TensorFlow cannot write here ({why}); free some space or choose another --out", root
+            ) from None
         extra = folder / EXTRA
         extra.mkdir()
         write_json(extra / "contract.json", promise)
@@ -84,8 +96,9 @@ def export_onnx(model: str | Path, path: str | Path, force: bool = False, ensemb
     path = Path(path)
     if path.suffix != ".onnx":
         raise InputError(f"--out {path}: expected a name that ends in .onnx")
+    check_outputs([path], ours=has_text(b"contract", b"model_card"))
     if path.exists() and not force:
-        raise InputError(f"{path}: exists; choose another --out, or replace it with --force")
+        raise InputError("exists; choose another --out, or replace it with --force", path, "exists")
     loaded, promise, run = _open(model, ensemble)
     loaded = loaded.in_single_precision()
     metadata = {
@@ -94,7 +107,7 @@ def export_onnx(model: str | Path, path: str | Path, force: bool = False, ensemb
         "model_card": write_card(loaded, promise, run, "ONNX"),
     }
     with replacing(path) as temporary:
-        temporary.write_bytes(build_onnx(loaded, metadata))
+        write_file(temporary, build_onnx(loaded, metadata))
         _refuse_wrong(verification.check_onnx(temporary, examples.expected_examples(loaded)), model)
     return path
 
@@ -115,7 +128,7 @@ def _open(model: str | Path, ensemble: Sequence[str]) -> tuple[ModelFile, dict[s
 def _manifest(run: Path | None, promise: dict[str, Any]) -> dict[str, Any]:
     from kidney_seg.run.environment import environment
 
-    trained = read_json(run / layout.MANIFEST, "run's manifest") if run else {}
+    trained = read_manifest(run / layout.MANIFEST) if run else {}
     for path in ("data", "split", "pretrained"):  # on the training machine
         trained.pop(path, None)
     return {**trained, "model_sha256": promise["model_sha256"], "exported_with": environment()}

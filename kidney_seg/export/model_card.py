@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data_prep.files.json_files import read_json
+from kidney_seg.evaluate.score_files import read_scores
 from kidney_seg.model.model_file import ModelFile
 from kidney_seg.run import layout
+from kidney_seg.run.recipe import read_manifest
 
 
 def write_card(loaded: ModelFile, contract: Mapping[str, Any], run: Path | None, exported: str) -> str:
@@ -65,7 +66,7 @@ def _data(run: Path | None, about: Mapping[str, str]) -> list[str]:
         return [f"- {about['name']}: {about['data']}", f"- license: {about['license']}"]
     if run is None:
         return ["Exported from a model file without its run folder: the training data are not recorded here."]
-    manifest = read_json(run / layout.MANIFEST, "run's manifest")
+    manifest = read_manifest(run / layout.MANIFEST, "data_sha256", "split_sha256", "seed")
     lines = [
         f"- training data: SHA-256 `{manifest['data_sha256']}`",
         f"- split by patient: SHA-256 `{manifest['split_sha256']}`, seed {manifest['seed']}",
@@ -79,7 +80,7 @@ def _data(run: Path | None, about: Mapping[str, str]) -> list[str]:
 def _scores(run: Path | None, of_many: bool) -> list[str]:
     if run is None or not (run / layout.SCORES).is_file():
         return ["None: the run was not evaluated when this was exported."]
-    scores = read_json(run / layout.SCORES, "scores of the test set")
+    scores = read_scores(run / layout.SCORES, "scores of the test set")
     patients = len({row["patient"] for row in scores["cases"]})
     lines = [
         f"Dice of {patients} test patients ({len(scores['cases'])} scans), at the resolution of their CT; kidney is "

@@ -94,10 +94,10 @@ def check_onnx(path: Path, wanted: Mapping[str, Example]) -> list[str]:
     onnx, onnxruntime = require("onnx", "onnx"), require("onnxruntime", "onnx")
 
     try:
-        onnx.checker.check_model(str(path), full_check=True)
+        onnx.checker.check_model(content := path.read_bytes(), full_check=True)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the classes of ONNX Runtime's errors have no common base but this
         raise InputError(f"{path}: not a valid ONNX file ({str(error).splitlines()[0]})") from None
     promised = contracts.read_contract(_onnx_contract(path), str(path)).signatures[contracts.DEFAULT]
@@ -127,7 +127,7 @@ def check_onnx(path: Path, wanted: Mapping[str, Example]) -> list[str]:
 def _onnx_contract(path: Path) -> dict[str, Any]:
     onnx = require("onnx", "onnx")
     try:
-        properties = {one.key: one.value for one in onnx.load(str(path)).metadata_props}
+        properties = {one.key: one.value for one in onnx.load_from_string(path.read_bytes()).metadata_props}
         return json.loads(properties["contract"])
     except (KeyError, ValueError, OSError) as error:
         raise InputError(f"{path}: not an .onnx file exported by kidney_seg ({error!r})") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.errors import InputError
-from data_prep.files.atomic import replacing
+from data_prep.files.atomic import write_file
+from data_prep.files.outputs import check_outputs, has_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +24,12 @@ MARKERS = {"kidney": "o", "tumor": "s"}
 GRID_COLOR = "#DDDDDD"
 WINDOW_HU = (-79.0, 304.0)  # display window: black and white
 DPI = 130
-_METADATA = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}  # no time of writing
+_MADE_BY = "kidney_seg"  # in every picture; without the time of writing
+_METADATA: dict[str, dict[str, str | None]] = {
+    ".png": {"Software": _MADE_BY},
+    ".svg": {"Creator": _MADE_BY, "Date": None},
+    ".pdf": {"Creator": _MADE_BY, "CreationDate": None},
+}
 
 
 def windowed(image_hu: np.ndarray, window: tuple[float, float] = WINDOW_HU) -> np.ndarray:
@@ -73,14 +80,20 @@ def check_name(path: str | Path) -> Path:
     return path
 
 
+def check_picture(path: str | Path, inputs: Sequence[str | Path] = ()) -> None:
+    """Raise InputError unless a command may write a picture there, or replace one that it made; see `check_outputs`."""
+    check_outputs([check_name(path)], inputs, has_text(_MADE_BY.encode()))
+
+
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write a figure, whole or not at all, in the format of its name (see `check_name`); return its path.
 
     The same figure gives the same bytes as PNG.
     """
     path = check_name(path)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, metadata=_METADATA[path.suffix])
+    made = io.BytesIO()
+    figure.savefig(made, format=path.suffix[1:], metadata=_METADATA[path.suffix])
+    write_file(path, made.getvalue())
     return path
 
 

@@ -33,13 +33,13 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.model and arguments.set:
         raise InputError(f"--set {arguments.set[0]}: MODEL has its own settings; give MODEL or --set, not both")
     config = PRESETS[arguments.preset].with_settings(arguments.set)
-    from kidney_seg.figures.style import check_name, save
+    from kidney_seg.figures.style import check_picture, save
     from kidney_seg.model.model_file import load_model
     from kidney_seg.model.overview import draw, table
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     if arguments.figure:
-        check_name(arguments.figure)
+        check_picture(arguments.figure)
     quiet_tensorflow()
     model = load_model(arguments.model).model if arguments.model else build_model(config.model)
     print(table(model))

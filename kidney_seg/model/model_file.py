@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 from data_prep.errors import InputError
 from data_prep.files.atomic import replacing
 from data_prep.files.checksums import sha256_of
+from data_prep.files.json_files import parse_json
+from data_prep.files.typed import typed
 from data_prep.geometry.network_grid import GridSettings
+from kidney_seg.config.model import ModelConfig
 from kidney_seg.config.run_config import Config
 from kidney_seg.run import layout
 from kidney_seg.weights import STARTER, STARTER_FILE
@@ -57,6 +60,7 @@ def save_model(model: keras.Model, config: Config, grid: GridSettings, path: str
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(SETTINGS_MEMBER, json.dumps(settings, indent=2))
+        _read_settings(temporary)  # compares the checksum of every member
 
 
 def find_model(path: str | Path) -> Path:
@@ -127,9 +131,16 @@ class ModelSource:
 
         from kidney_seg.model.logit_adjustment import set_class_odds
 
-        model = keras.saving.load_model(self.path, compile=False, safe_mode=True)
+        try:
+            model = keras.saving.load_model(self.path, compile=False, safe_mode=True)
+            _check_shapes(model, self.config.model)
+            if self.weights is not None:
+                model.load_weights(self.weights)  # as trained, without class odds
+        except Exception as error:  # whatever Keras makes of a damaged or hostile file
+            why = (str(error).splitlines() or [""])[0][:200]
+            detail = f"Keras cannot load this model ({type(error).__name__}: {why}); train again or restore it"
+            raise InputError(detail, self.weights or self.path, "damaged") from None
         if self.weights is not None:
-            model.load_weights(self.weights)  # as trained, without class odds
             set_class_odds(model, self.config.prediction.odds)
         return model
 
@@ -142,8 +153,19 @@ def find_source(path: str | Path) -> ModelSource:
     """Return the best model of a run folder, or a `.keras` file; errors as for `load_model`."""
     path = find_model(path)
     settings = _read_settings(path)
-    config, grid = Config.from_dict(settings["config"]), GridSettings(**settings["grid"])
-    return ModelSource(path, sha256_of(path), config, grid, about=settings.get("about", {}))
+    try:
+        grid = typed(GridSettings, settings["grid"], "grid")
+        about = typed(dict[str, str], settings.get("about", {}), "about")
+        config = Config.from_dict(settings["config"])
+        if grid.size != config.model.size:
+            raise ValueError(f"grid.size: found {grid.size}, expected {config.model.size}")
+        if path.suffix != ".keras":
+            raise InputError("is a model file under another name; rename it to end in .keras", path, "wrong_name")
+    except InputError as error:
+        raise InputError(error.detail, error.path or path, error.code) from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"its settings ({SETTINGS_MEMBER}) cannot be used ({error}); restore it", path) from None
+    return ModelSource(path, sha256_of(path), config, grid, about=about)
 
 
 def find_ensemble(path: str | Path, ensemble: Sequence[str]) -> list[ModelSource]:
@@ -207,8 +229,16 @@ def _read_settings(path: Path) -> dict[str, Any]:
             broken = archive.testzip()
             if broken:
                 raise zipfile.BadZipFile(f"checksum of {broken} is wrong")
-            return json.loads(archive.read(SETTINGS_MEMBER))
-    except (OSError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, ValueError) as error:
-        raise InputError(f"incomplete .keras file ({error}); train again or restore it", path=path) from None
+            return parse_json(archive.read(SETTINGS_MEMBER))
     except KeyError:
         raise InputError("a .keras file without the settings that this project writes into it", path=path) from None
+    except Exception as error:  # zipfile and its decompressors have no common base
+        raise InputError(f"incomplete .keras file ({error}); train again or restore it", path=path) from None
+
+
+def _check_shapes(model: Any, config: ModelConfig) -> None:
+    """Raise ValueError unless a loaded model takes slices, and answers in its finest head, as its settings say."""
+    found = [tuple(one.shape) for one in (*model.inputs, model.outputs[-1])]
+    expected = [(None, config.size, config.size, channels) for channels in (config.input_slices, config.classes)]
+    if found != expected:
+        raise ValueError(f"its input and finest head are {found}, by its settings {expected}")

@@ -75,6 +75,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Remove distant objects from label files; 2 if a file of a folder could not be read."""
     from data_prep.datasets.label_files import find_label_files
     from data_prep.files.json_files import write_json
+    from data_prep.files.outputs import check_outputs, has_keys
+    from data_prep.volume import is_label_file
     from kidney_seg.postprocess.review import summary_line
 
     settings = RuleSettings(arguments.distance_mm, arguments.kidney_ml, arguments.rule, arguments.tumor_mm)
@@ -82,6 +84,9 @@ def main(arguments: argparse.Namespace) -> int:
     files = find_label_files(arguments.input)
     many = arguments.input.is_dir()
     outs = {case: arguments.out / f"{case}.nii.gz" if many else arguments.out for case in files}
+    check_outputs(outs.values(), files.values(), is_label_file)
+    if arguments.json:
+        check_outputs([arguments.json], files.values(), has_keys("cases", "failed"))
     existing = [path for path in (*outs.values(), arguments.json) if path and path.exists()]
     if existing and not arguments.force:
         raise InputError("exists; choose another name, or replace it with --force", path=existing[0], code="exists")

@@ -5,11 +5,16 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_prep.errors import InputError
 from data_prep.formats.image_source import stem_of
+from data_prep.volume import read_volume
+
+if TYPE_CHECKING:
+    from data_prep.geometry.volume import Volume
 
 _PLAIN_NAMES = ("imaging", "dicom")  # files and folders that are named after their case folder
 
@@ -57,6 +62,22 @@ def find_scans(
     if not single:
         _check_names(scans)
     return scans, single
+
+
+def read_scan(scan: Scan, for_seg: bool = False) -> Volume:
+    """Return the voxels of a scan; `for_seg`: with what a DICOM SEG needs. InputError as for `read_volume`."""
+    if not for_seg:
+        return read_volume(scan.image, scan.series)
+    if not scan.image.is_dir():
+        raise InputError("is no DICOM series, which a DICOM SEG must refer to; omit --dicom-seg", path=scan.image)
+    from data_prep.dicom.reader import open_series
+    from data_prep.dicom.seg_writer import values_to_empty
+
+    volume = read_volume(series := open_series(scan.image, scan.series, for_seg=True))
+    if not (emptied := values_to_empty(series)):
+        return volume
+    note = f"a DICOM SEG cannot hold the series' {', '.join(emptied)}: left empty there"
+    return replace(volume, notes=(*volume.notes, note))
 
 
 def _listed(given: str) -> list[Path]:

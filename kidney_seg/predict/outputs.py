@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,13 @@ import numpy as np
 from data_prep.errors import InputError, require
 from data_prep.files.atomic import replacing
 from data_prep.files.checksums import sha256_of
-from data_prep.files.json_files import write_json
+from data_prep.files.json_files import read_json, write_json
+from data_prep.files.outputs import check_outputs
+from data_prep.files.typed import typed
 from data_prep.formats.image_source import FILE_ENDINGS, stem_of
 from data_prep.formats.probability_map import write_percent
 from data_prep.version import code_version
-from data_prep.volume import write_labels
+from data_prep.volume import is_label_file, write_labels
 
 if TYPE_CHECKING:
     from data_prep.geometry.volume import Volume
@@ -43,12 +44,13 @@ class Foreign:
 
     path: Path
     reason: str
+    replaceable: bool = field(default=True, compare=False)  # with `--force`: our record names it, or it holds labels
 
     @property
     def error(self) -> InputError:
         """The error of a caller that must not replace it."""
-        remedy = "choose another --out, or replace it with --force"
-        return InputError(f"{self.reason}; {remedy}", path=self.path, code="exists")
+        remedy = "choose another --out, or " + ("replace it with --force" if self.replaceable else "move it away")
+        return InputError(f"{self.reason}; {remedy}", path=self.path, code="exists" if self.replaceable else "foreign")
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,12 @@ class Outputs:
         if not existing:
             return Missing()
         record = _read(self.record)
-        if record is None:
-            return Foreign(existing[0], f"exists, and no {self.record.name} records how it was made")
+        named = () if record is None else (self.record, *(self.labels.parent / key for key in record["files"]))
+        if unnamed := [path for path in existing if path not in named]:
+            why = "records how it was made" if record is None else "names it"
+            replaceable = unnamed == [self.labels] and is_label_file(self.labels)
+            return Foreign(unnamed[0], f"exists, and no {self.record.name} {why}", replaceable)
+        assert record is not None  # it names them
         if not (record["files"] and self.labels.exists()):
             return Missing()
         before, now = ({**record.get("made_by", {}), "image": record.get("image")}, {**made_by, "image": image})
@@ -84,7 +90,7 @@ class Outputs:
         if other:
             return Foreign(self.labels, f"exists, but was made with other {' and '.join(other)}")
         for path in (path for path in self.all if path.exists()):
-            if sha256_of(path) != record["files"].get(self.key(path)):
+            if sha256_of(path) != record["files"][self.key(path)]:
                 return Foreign(path, "exists, but was changed after it was written")
         return Done(record) if all(path.exists() for path in self.all) else Missing()
 
@@ -107,43 +113,52 @@ def outputs_of(labels: Path, *, probabilities: bool = False, dicom_seg: bool = F
     )
 
 
+def check_all(outputs: Iterable[Outputs], inputs: Iterable[str | Path]) -> None:
+    """Raise InputError unless all files can be made and are none of `inputs`, see `check_outputs`."""
+    files = [path for one in outputs for path in (*one.all, one.record)]
+    check_outputs(files, inputs, ours=lambda path: True)  # `Outputs.state` knows which are ours
+
+
 def write_outputs(
     outputs: Outputs, volume: Volume, labels: np.ndarray, percent: np.ndarray | None, content: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write all wanted files, each whole or not at all, and return the record: `content` and the files' checksums.
 
-    labels, percent: uint8 [z, y, x] on the volume's grid. The record is written first, without checksums, and again
-    before the labels get their name, so that a killed process leaves nothing that looks finished or foreign. If one
-    file cannot be written, none is left.
+    labels, percent: uint8 [z, y, x] on the volume's grid. The labels are written first, and stay if another file
+    cannot be written. The record names every file before it gets its name, so that a killed process leaves nothing that
+    looks finished or foreign.
     """
     record = {"program": f"{PROGRAM} {code_version()}", **content, "files": {}}
-    write_json(outputs.record, record)
-    try:
-        if outputs.percent is not None:
-            if percent is None:
-                raise ValueError(f"no percentages for {outputs.percent}")
-            write_percent(percent, volume.source, outputs.percent)
-        if outputs.seg is not None:
-            from data_prep.dicom.seg_writer import write_dicom_seg
+    files: dict[str, str] = record["files"]
 
-            write_dicom_seg(labels, volume, outputs.seg, algorithm_name=PROGRAM, algorithm_version=code_version())
-        with replacing(outputs.labels) as temporary:
-            write_labels(labels, volume.source, temporary)
-            made = {path: path for path in outputs.all} | {outputs.labels: temporary}
-            record["files"] = {outputs.key(path): sha256_of(file) for path, file in made.items()}
+    def write(path: Path, write_one: Callable[[Path], None]) -> None:
+        with replacing(path) as temporary:
+            write_one(temporary)
+            files[outputs.key(path)] = sha256_of(temporary)
+            for stale in outputs.all:  # of other settings
+                if outputs.key(stale) not in files:
+                    stale.unlink(missing_ok=True)
             write_json(outputs.record, record)
-    except Exception:
-        for path in (outputs.record, outputs.percent, outputs.seg):
-            if path is not None:
-                path.unlink(missing_ok=True)
-        raise
+
+    write(outputs.labels, lambda path: write_labels(labels, volume.source, path))
+    if outputs.percent is not None:
+        if percent is None:
+            raise ValueError(f"no percentages for {outputs.percent}")
+        write(outputs.percent, lambda path: write_percent(percent, volume.source, path))
+    if outputs.seg is not None:
+        from data_prep.dicom.seg_writer import write_dicom_seg
+
+        by = {"algorithm_name": PROGRAM, "algorithm_version": code_version()}
+        write(outputs.seg, lambda path: write_dicom_seg(labels, volume, path, **by))
     return record
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        ours = record["program"].split()[0] == PROGRAM and isinstance(record["files"], dict)
+        record = read_json(path, "record")
+        ours = record["program"].split()[0] == PROGRAM
+        typed(dict[str, str], record["files"])
+        typed(dict[str, Any], record.get("made_by", {}))
         return record if ours else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (InputError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None

@@ -11,14 +11,13 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from data_prep.cli import progress
-from data_prep.errors import InputError
+from data_prep.errors import NO_ROOM, InputError, of_os_error
 from data_prep.files.atomic import remove_leftovers
 from data_prep.files.checksums import checked_sha256
 from data_prep.parallel.tasks import WorkerDied, run
-from data_prep.volume import read_volume
 from kidney_seg.predict.engines import Job, choose_engine, make_job
-from kidney_seg.predict.inputs import Scan, find_scans
-from kidney_seg.predict.outputs import Done, Foreign, Outputs, outputs_of, write_outputs
+from kidney_seg.predict.inputs import Scan, find_scans, read_scan
+from kidney_seg.predict.outputs import Done, Foreign, Outputs, check_all, outputs_of, write_outputs
 from kidney_seg.predict.predictor import Watch, predict_slabs
 
 if TYPE_CHECKING:
@@ -53,14 +52,15 @@ def predict_scan(
         engine: `keras`, `onnx` or `auto`.
         probabilities: also write `tumor_probability/` with the tumor's probability.
         dicom_seg: also write a DICOM SEG, if `image` is a DICOM series.
-        force: replace label files that other settings made.
+        force: replace label files that other settings made, or that were changed since.
         settings: fields of `PredictionConfig` that differ from the model's, such as `flips="both"`.
 
     Returns:
         The record: volumes, kidneys, tumors, flags for review, models, settings, and checksums of the files.
 
     Raises:
-        InputError: the model or the image cannot be read, or `out` exists and other settings made it.
+        InputError: the model or the image cannot be read, `out` is the image or cannot be written, or it exists and
+            other settings or another program made it.
 
     Example:
         record = kidney_seg.predict_scan("runs/first", "scan.nii.gz", "labels.nii.gz", flips="left_right")
@@ -112,13 +112,14 @@ def process_scan(
     """
     from kidney_seg.postprocess.review import unfit
 
+    check_all([outputs], [scan.image])
     image = {"sha256": checked_sha256(scan.image), "series": scan.series}
     state = outputs.state(job.made_by, image)
     if isinstance(state, Done):
         return ScanResult(state.record, existed=True)
-    if isinstance(state, Foreign) and not force:
+    if isinstance(state, Foreign) and not (force and state.replaceable):
         raise state.error
-    volume = _read(scan, for_seg=outputs.seg is not None)
+    volume = read_scan(scan, for_seg=outputs.seg is not None)
     for note in volume.notes:
         (log or _to_stderr)(f"note: {scan.name}: {note}")
     labels, percent, description = segment_volume(job, volume, outputs.percent is not None, watch)
@@ -127,16 +128,6 @@ def process_scan(
     content = {"labels": outputs.labels.name, "image": image, "made_by": job.made_by, "engine": job.engine}
     content["model"] = dict(job.sources[0].about)
     return ScanResult(write_outputs(outputs, volume, labels, percent, {**content, **description}))
-
-
-def _read(scan: Scan, for_seg: bool) -> Volume:
-    if not for_seg:
-        return read_volume(scan.image, scan.series)
-    if not scan.image.is_dir():
-        raise InputError("is no DICOM series, which a DICOM SEG must refer to; omit --dicom-seg", path=scan.image)
-    from data_prep.dicom.reader import open_series
-
-    return read_volume(open_series(scan.image, scan.series, for_seg=True))
 
 
 def segment_volume(
@@ -174,12 +165,14 @@ def predict_scans(
         log: receives a line per scan.
 
     Raises:
-        InputError: files exist that other settings made, without `force`; raised before the first scan.
+        InputError: files exist that other settings made, without `force`; an output is one of the inputs, cannot be
+            written, or is a file of another kind; raised before the first scan.
     """
-    if not force:
-        for _, outputs in scans:
-            if isinstance(state := outputs.state(job.made_by), Foreign):
-                raise state.error
+    check_all([outputs for _, outputs in scans], [scan.image for scan, _ in scans])
+    for _, outputs in scans:
+        state = outputs.state(job.made_by)
+        if isinstance(state, Foreign) and not (force and state.replaceable):
+            raise state.error
     tasks = [ScanTask(job, scan, outputs, force) for scan, outputs in scans]
     watch = (lambda slabs: progress(slabs, "batches of slices")) if len(tasks) == 1 else iter
     function = process_task_on_worker if scheduler else partial(_process_task, watch=watch)
@@ -216,6 +209,10 @@ def _process_task(task: ScanTask, **options: Any) -> ScanResult:
         return process_scan(task.job, task.scan, task.outputs, force=task.force, **options)
     except InputError as error:
         return ScanResult({}, error)
+    except OSError as error:  # of this scan's files, unless the disk is full
+        if error.errno in NO_ROOM or (known := of_os_error(error)) is None:
+            raise
+        return ScanResult({}, known)
 
 
 _ONE_AT_A_TIME = Lock()  # a worker may have several threads; memory is for one scan

@@ -39,10 +39,12 @@ def train(
     do not fit together; `stop_request.Stopped` after Ctrl-C or SIGTERM, with the current batch done and saved.
     """
     from data_prep.files.checksums import sha256_of
+    from data_prep.files.outputs import check_folder
     from data_prep.split.sets import SPLIT, read_split
     from kidney_seg.progressive.pretrained import find_pretrained, warning
 
     log = say or log
+    check_folder(out)
     manifest = read_data(data, config)
     split_file = Path(split_file or manifest.root / SPLIT)
     split = read_split(split_file, manifest)

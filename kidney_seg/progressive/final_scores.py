@@ -8,13 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from data_prep.cli import progress
-from data_prep.files.json_files import read_json
 from data_prep.geometry.placement import place_labels
 from data_prep.volume import read_labels, read_volume, write_labels
 from kidney_seg.config.run_config import Config
 from kidney_seg.evaluate import case_scores
 from kidney_seg.evaluate.held_out import HeldOut
-from kidney_seg.evaluate.score_files import write_scores
+from kidney_seg.evaluate.score_files import read_scores, write_scores
 from kidney_seg.evaluate.tables import format_run
 from kidney_seg.figures import style
 from kidney_seg.figures.overlays import Example, most_informative_slice, overlay_grid
@@ -43,7 +42,7 @@ def score_test(run: RunFolder, cases: Sequence[HeldOut], config: Config, log: Ca
         write_scores(rows, folder, {"best": best.to_line(), "stop_on": config.rounds.stop_on}, force=True)
         style.save_figure(overlay_grid(pictures, config.model.hu_window), run.root / layout.OVERLAYS)
         run.journal.note(Tested(len(rows)))
-    result = read_json(run.root / layout.SCORES, "scores of the test set")
+    result = read_scores(run.root / layout.SCORES, "scores of the test set")
     files = (layout.SCORES, layout.TEST / "cases.csv", layout.OVERLAYS, layout.CURVES, layout.BEST_MODEL)
     for line in ("", format_run(result), "", *(str(run.root / file) for file in files)):
         log(line)

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from data_prep.errors import InputError
 from data_prep.files.atomic import replacing
 from data_prep.files.checksums import sha256_of
-from data_prep.files.json_files import read_json
 from kidney_seg.config.model import ModelConfig
 from kidney_seg.config.run_config import Config, differences
 from kidney_seg.model.model_file import ModelSource, find_source, load_model
 from kidney_seg.run import layout
 from kidney_seg.run.journal import AttemptTrained, Journal
-from kidney_seg.run.recipe import is_whole
+from kidney_seg.run.recipe import is_whole, read_manifest
 
 if TYPE_CHECKING:
     import keras
@@ -106,7 +105,7 @@ def _arrays(model: keras.Model) -> list[str]:
 
 def _own_copy(given: Path, run: Path, error: InputError) -> ModelSource:
     manifest, copy = run / layout.MANIFEST, run / layout.PRETRAINED
-    noted = read_json(manifest, "run's manifest") if manifest.is_file() else {}
+    noted = read_manifest(manifest) if manifest.is_file() else {}
     if noted.get("pretrained") != str(given):
         raise error
     if not is_whole(copy, noted["pretrained_sha256"]):

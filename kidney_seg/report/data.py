@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import InputError
-from data_prep.files.json_files import read_json
+from kidney_seg.config.run_config import Config
 from kidney_seg.evaluate.case_scores import POSTPROCESSED, STAGES
+from kidney_seg.evaluate.score_files import read_scores
 from kidney_seg.evaluate.summary import detection_rate, table1
 from kidney_seg.metrics.lesion_detection import size_class
 from kidney_seg.metrics.overlap import AVERAGE
@@ -106,23 +107,23 @@ def gather(folder: str | Path, truth: str | Path | None = None, predictions: str
 
 def _of_run(folder: Path) -> ReportData:
     from kidney_seg.run.journal import Journal, RunStatus
-    from kidney_seg.run.recipe import describe_first_weights
+    from kidney_seg.run.recipe import describe_first_weights, read_manifest
 
     journal = Journal(folder)
     if journal.status is not RunStatus.FINISHED:
         raise InputError("the run is not finished; run its training command again, then the report", path=folder)
     test = folder / layout.TEST
-    scores = read_json(test / "scores.json", "scores of the test set")
-    config = read_json(folder / layout.CONFIG, "run's settings")
-    manifest = read_json(folder / layout.MANIFEST, "run's manifest")
+    scores = read_scores(test / "scores.json", "scores of the test set")
+    config = Config.read(folder / layout.CONFIG)
+    manifest = read_manifest(folder / layout.MANIFEST)
     warnings = []
     if scores.get("stop_on") == "test":
         warnings.append("The rounds were chosen on these patients, as in the paper: the scores are optimistic.")
     if scores["best"].get("trouble"):
         warnings.append(f"Every start of this run collapsed ({scores['best']['trouble']}).")
-    versions, size = manifest.get("versions", {}), config["model"]["size"]
+    versions, size = manifest.get("versions", {}), config.model.size
     facts = {
-        "Training": f"{config['rounds']['mode']}, seed {manifest.get('seed')}",
+        "Training": f"{config.rounds.mode}, seed {manifest.get('seed')}",
         "Best round": f"{scores['best']['round']}",
         "Network": f"{size} x {size} pixels",
         "First weights": describe_first_weights(manifest) if manifest.get("pretrained_sha256") else None,
@@ -131,7 +132,7 @@ def _of_run(folder: Path) -> ReportData:
     history = journal.history()
     return _report(
         scores,
-        POSTPROCESSED if config["prediction"]["postprocess"] else "",
+        POSTPROCESSED if config.prediction.postprocess else "",
         facts,
         title=f"Run {folder.resolve().name}",
         warnings=tuple(warnings),
@@ -160,7 +161,7 @@ def _of_evaluation(folder: Path, truth: str | Path | None, predictions: str | Pa
     from data_prep.datasets.kits import case_files
     from data_prep.datasets.label_files import find_label_files
 
-    scores = read_json(folder / "scores.json", "file of scores")
+    scores = read_scores(folder / "scores.json")
     files = {}
     if truth is not None:
         predicted = find_label_files(predictions if predictions is not None else folder.resolve().parent)

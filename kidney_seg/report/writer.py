@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data_prep.errors import InputError
-from data_prep.files.atomic import replacing
+from data_prep.files.atomic import write_file
+from data_prep.files.outputs import check_outputs, has_text
 from kidney_seg.run import layout
 
 NAME = layout.REPORT.name
+TITLE = b"kidney-tumor segmentation</title>"  # of the page, which knows a report
 
 
 def write_report(
@@ -37,7 +39,7 @@ def write_report(
     out = Path(out) if out is not None else Path(folder) / NAME
     if out.suffix not in (".html", ".htm"):
         raise InputError(f"expected the name of an HTML file, such as {NAME}", path=out)
+    check_outputs([out], ours=has_text(TITLE))
     text = page(gather(folder, truth, predictions), log)
-    with replacing(out) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_file(out, text.encode(errors="backslashreplace"))  # of names that are not UTF-8
     return out

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.files.atomic import replacing
+from data_prep.files.atomic import write_file
 
 KEPT = 2
 
@@ -34,8 +34,7 @@ class Checkpoints:
         files = self._files()
         number = 1 + (int(files[-1].name.split("-")[0]) if files else 0)
         path = self.folder / f"{number:06d}-{_digest(content)}.npz"
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
+        write_file(path, content)
         for old in files[: len(files) + 1 - KEPT]:
             old.unlink()
         return path

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,16 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
-from data_prep.files.atomic import remove_leftovers, replacing
+from data_prep.files.atomic import remove_leftovers, write_file
 from data_prep.files.checksums import sha256_of
-from data_prep.files.json_files import read_json, write_json
+from data_prep.files.json_files import write_json
 from data_prep.files.locks import LOCK, locked
+from data_prep.files.plain_paths import plain_folder
 from kidney_seg.config.run_config import Config, differences
 from kidney_seg.run import layout
 from kidney_seg.run.checkpoints import Checkpoints
 from kidney_seg.run.environment import environment
 from kidney_seg.run.journal import AttemptTrained, Journal, RoundPlayed, RunStatus, TakenBack
-from kidney_seg.run.recipe import is_whole
+from kidney_seg.run.recipe import is_whole, read_manifest
 
 if TYPE_CHECKING:
     import keras
@@ -66,8 +68,8 @@ class RunFolder:
                     path=self.root,
                 )
             return
-        old = Config.from_dict(read_json(self.root / layout.CONFIG, "run's settings"))
-        manifest = read_json(self.root / layout.MANIFEST, "run's manifest")
+        old = Config.read(self.root / layout.CONFIG)
+        manifest = read_manifest(self.root / layout.MANIFEST)
         old = replace(old, rounds=replace(old.rounds, devices=config.rounds.devices))  # may change when a run resumes
         found = differences(old, config)
         found += [
@@ -95,8 +97,10 @@ class RunFolder:
     def save_weights(self, model: keras.Model, number: int, attempt: int) -> dict[str, Any]:
         """Save the weights of an attempt; returns `weights` and `sha256` for the journal."""
         path = layout.weights(number, attempt)
-        with replacing(self.place(path)) as temporary:
-            model.save_weights(temporary)
+        with plain_folder() as folder:  # HDF5 on a full disk fails in hundreds of lines
+            made = folder / path.name
+            model.save_weights(made)
+            write_file(self.place(path), made.read_bytes())
         return {"weights": str(path), "sha256": sha256_of(self.root / path)}
 
     def load_weights(self, model: keras.Model, record: AttemptTrained | RoundPlayed) -> None:
@@ -131,7 +135,8 @@ class RunFolder:
     def write_history(self, number: int) -> None:
         """Write `history.csv` of a round: its rows of `Journal.history`."""
         rows = [row for row in self.journal.history() if row["round"] == number]
-        with replacing(self.place(layout.history(number))) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0].keys())
-            writer.writeheader()
-            writer.writerows(rows)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+        write_file(self.place(layout.history(number)), text.getvalue().encode())

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
 from data_prep.errors import InputError
-from data_prep.files.atomic import replacing
+from data_prep.files.atomic import write_file
+from data_prep.files.json_files import parse_json
+from data_prep.files.typed import typed
 from kidney_seg.run import layout
+
+Epoch = dict[str, int | float | str | None]  # `steps`, `loss` and others
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class AttemptTrained(Event, name="attempt"):
     rate: float = 0.0
     devices: int = 1
     steps: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[Epoch] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -113,8 +117,8 @@ class Journal:
         self.events: list[Event] = []
         try:
             for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else ():
-                self._add(line, _parse(json.loads(line)))
-        except (ValueError, TypeError, KeyError) as error:
+                self._add(line, _parse(parse_json(line)))
+        except (OSError, ValueError) as error:
             raise InputError(f"damaged ({error}); restore it or start a new run with --out", path=self.path) from None
 
     def _add(self, line: str, event: Event) -> None:
@@ -127,8 +131,7 @@ class Journal:
     def note(self, event: Kind) -> Kind:
         """Append an event and return it as it is read back. The file is replaced: no line is ever half written."""
         line = json.dumps(event.to_line(), allow_nan=False)
-        with replacing(self.path) as temporary:
-            temporary.write_text("\n".join([*self._lines, line]) + "\n", encoding="utf-8")
+        write_file(self.path, ("\n".join([*self._lines, line]) + "\n").encode())
         self._add(line, read := _parse(json.loads(line)))
         return cast(Kind, read)
 
@@ -164,6 +167,8 @@ class Journal:
     def rounds(self, history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return one row per played round, with the `step` of `history` at which it ended."""
         ends = {row["round"]: row["step"] for row in history}
+        if unknown := [event.round for event in self.all_of(RoundPlayed) if event.round not in ends]:
+            raise InputError(f"damaged (round {unknown[0]} has no attempt); restore it", path=self.path)
         return [{**event.to_line(), "step": ends[event.round]} for event in self.all_of(RoundPlayed)]
 
 
@@ -174,5 +179,14 @@ def read_events(run: str | Path) -> list[dict[str, Any]]:
 
 def _parse(line: dict[str, Any]) -> Event:
     """Return the event of a line. Keys of other versions are ignored, keys that it lacks have their defaults."""
-    kind = Event.kinds[line["event"]]
-    return kind(**{name: line[name] for name in kind.__dataclass_fields__ if name in line})
+    kind = Event.kinds.get(typed(str, typed(dict[str, Any], line).get("event")))
+    if kind is None:
+        raise ValueError(f"unknown event {line['event'][:40]!a}")
+    event = typed(kind, {name: line[name] for name in kind.__dataclass_fields__ if name in line}, line["event"])
+    if isinstance(event, TakenBack) and event.to < 0:
+        raise ValueError(f"taken back to {event.to}, expected 0 or more")
+    if isinstance(event, AttemptTrained) and not all(
+        type(row.get("steps")) is int and not isinstance(row.get("loss"), str) for row in event.history
+    ):
+        raise ValueError("a row of history without its steps or loss")
+    return event

@@ -10,6 +10,7 @@ from typing import Any
 from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
 from data_prep.files.json_files import read_json
+from data_prep.files.typed import typed
 from kidney_seg.config.run_config import Config
 from kidney_seg.run import layout
 
@@ -55,11 +56,11 @@ def read_recipe(path: str | Path) -> Recipe:
     path = Path(path)
     if path.is_dir():
         path = path / layout.MANIFEST
-    content = read_json(path, "run's manifest")
+    content = read_manifest(path)
     try:
         return Recipe(
             config=Config.from_dict(content["config"]),
-            seed=int(content["seed"]),
+            seed=content["seed"],
             data=Path(content["data"]),
             split=Path(content["split"]),
             data_sha256=content["data_sha256"],
@@ -68,8 +69,37 @@ def read_recipe(path: str | Path) -> Recipe:
             manifest=path,
             pretrained_sha256=content.get("pretrained_sha256"),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except KeyError as error:
         raise InputError(f"not the manifest of a run that can be repeated (it lacks {error})", path=path) from None
+    except InputError as error:
+        raise InputError(error.detail, path) from None
+
+
+_TEXT = str | None
+_KINDS: dict[str, Any] = {  # of the entries of a manifest; each may be missing
+    "config": dict[str, dict[str, Any]],
+    "seed": int,
+    "python": str,
+    "versions": dict[str, str],
+    "devices": list[str],
+    **dict.fromkeys(("data", "split", "data_sha256", "split_sha256"), str),
+    **dict.fromkeys(("pretrained", "pretrained_sha256"), _TEXT),
+}
+
+
+def read_manifest(path: str | Path, *needed: str) -> dict[str, Any]:
+    """Return the entries of a run's `manifest.json`. InputError if one is `needed` and missing, or of a wrong type."""
+    content = read_json(path, "run's manifest")
+    try:
+        for name, value in typed(dict[str, Any], content, "manifest").items():
+            typed(_KINDS.get(name, Any), value, name)
+        if missing := [name for name in needed if name not in content]:
+            raise ValueError(f"{missing[0]} is missing")
+        if content.get("pretrained_sha256") is not None and content.get("pretrained") is None:
+            raise ValueError("pretrained is missing")
+    except ValueError as error:
+        raise InputError(f"not a run's manifest ({error}); restore it", path) from None
+    return content
 
 
 def check_recipe(recipe: Recipe, data_sha256: str, split_sha256: str, versions: dict[str, str]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data_prep.cli import command
 from data_prep.errors import InputError
-from data_prep.files.json_files import read_json
+from data_prep.files.outputs import check_outputs
 from data_prep.formats.image_source import FILE_ENDINGS
 from kidney_seg.config.run_config import Config
 from kidney_seg.config.set_option import add_set_option, prediction_settings
@@ -64,10 +64,13 @@ def _segment(arguments: argparse.Namespace) -> int:
         raise InputError(f"--out {out}: expected a name that ends in {', '.join(FILE_ENDINGS)}")
     if out.exists() and not arguments.force:
         raise InputError("exists; choose another --out, or replace it with --force", path=out, code="exists")
+    from data_prep.volume import is_label_file
+
+    check_outputs([out], [arguments.input, *filter(None, [arguments.config])], is_label_file)
     policy = RetryPolicy(arguments.timeout, arguments.retries)
     settings = None
     if arguments.config:
-        settings = Config.from_dict(read_json(arguments.config, "settings")).prediction
+        settings = Config.read(arguments.config, "settings").prediction
     changes = prediction_settings([*["postprocess=false"] * arguments.no_postprocess, *arguments.set])
     from kidney_seg.tensorflow_log import quiet_tensorflow
 

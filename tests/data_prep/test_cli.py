@@ -56,6 +56,31 @@ def test_our_own_defects_keep_their_traceback(error: Exception) -> None:
         run_command(raising(error))
 
 
+@pytest.mark.parametrize("number", [errno.ELOOP, errno.ENAMETOOLONG, errno.EPERM, errno.EIO, errno.EEXIST, errno.ENXIO])
+def test_any_error_of_a_path_is_one_line(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(raising(OSError(number, os.strerror(number), "/data/x\ny"))) == 2
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1 and os.strerror(number) in text and text.startswith("error: /data/x")
+
+
+def test_our_own_defects_ask_for_a_report() -> None:
+    with pytest.raises(KeyError) as caught:
+        run_command(raising(KeyError("ours")))
+    assert "report it" in caught.value.__notes__[0]
+
+
+def test_output_that_cannot_hold_a_name_is_escaped() -> None:
+    program = (
+        "import os, sys, argparse\nfrom data_prep.cli import command\n"
+        "@command(argparse.ArgumentParser)\ndef main(arguments):\n"
+        " print('M\\xfcller \\u75c5', os.fsdecode(b'\\xe9'))\n return 0\nsys.exit(main([]))"
+    )
+    for encoding, expected in (("ascii", b"M\\xfcller \\u75c5 \\udce9\n"), ("cp1252", b"M\xfcller \\u75c5 \\udce9\n")):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment)
+        assert (done.returncode, done.stdout, done.stderr) == (0, expected, b"")
+
+
 def test_progress_passes_on_every_item(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(progress(iter("abc"), "letters", total=3)) == ["a", "b", "c"]
     captured = capsys.readouterr()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+
+import pytest
+
+from data_prep.errors import InputError
+from kidney_seg.tensorflow_log import check_backend
 
 CODE = (
     "from kidney_seg.tensorflow_log import quiet_tensorflow; quiet_tensorflow()\n"
@@ -24,3 +30,43 @@ def test_only_our_own_lines_are_seen():
 def test_a_level_that_the_user_set_is_left_alone():
     # nothing is imported here, so nothing is turned away later either
     assert run(os.environ | {"TF_CPP_MIN_LOG_LEVEL": "0"}) == "mine\n"
+
+
+@pytest.mark.parametrize("by", ["KERAS_BACKEND", "keras.json"])
+@pytest.mark.parametrize(("backend", "allowed"), [("torch", False), ("tensorflow", True), ("nonsense", False)])
+def test_another_backend_is_refused_in_one_line(by, backend, allowed, tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    if by == "KERAS_BACKEND":
+        monkeypatch.setenv(by, backend)
+    else:
+        (tmp_path / by).write_text(json.dumps({"backend": backend}))
+    if allowed:
+        check_backend()
+        return
+    with pytest.raises(InputError) as caught:
+        check_backend()
+    assert by in str(caught.value) and "tensorflow or jax" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_nothing_is_written_to_the_home_folder(tmp_path):
+    """ONNX Runtime's telemetry writes an identifier and a database there; Keras its settings."""
+    code = (
+        "import kidney_seg, numpy, onnx, onnxruntime as ort\n"
+        "from onnx import helper as h, TensorProto as t\n"
+        "io = [h.make_tensor_value_info(n, t.FLOAT, [1]) for n in 'xy']\n"
+        "graph = h.make_graph([h.make_node('Abs', ['x'], ['y'])], 'g', io[:1], io[1:])\n"
+        "model = h.make_model(graph, ir_version=9, opset_imports=[h.make_opsetid('', 17)]).SerializeToString()\n"
+        "session = ort.InferenceSession(model, providers=['CPUExecutionProvider'])\n"
+        "assert session.run(None, {'x': numpy.float32([-2])})[0] == 2\n"
+    )
+    home, temporary = tmp_path / "home", tmp_path / "tmp"
+    home.mkdir()
+    temporary.mkdir()
+    own = ("ORT_DISABLE_TELEMETRY", "KERAS_HOME", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in own}
+    environment |= {"HOME": str(home), "TMPDIR": str(temporary)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not list(tmp_path.rglob("*"))[2:]

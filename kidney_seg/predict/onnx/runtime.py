@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep.errors import InputError
-from data_prep.files.atomic import replacing
+from data_prep.files.atomic import write_file
 from kidney_seg.model.model_file import ModelSource, in_single_precision
 from kidney_seg.predict.onnx.converter import IMAGE, PROBABILITIES, to_onnx
 from kidney_seg.predict.predictor import Forward, keras_forward
@@ -64,8 +64,7 @@ def onnx_file(source: ModelSource) -> bytes:
         path.unlink()  # damaged
     content = _make(source)
     try:
-        with replacing(source.path.with_name(f"{start}{_digest(content)}.onnx")) as temporary:
-            temporary.write_bytes(content)
+        write_file(source.path.with_name(f"{start}{_digest(content)}.onnx"), content)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EROFS):
             raise

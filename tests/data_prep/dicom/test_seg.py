@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from pathlib import Path
 
 import highdicom as hd
@@ -18,7 +19,7 @@ from support.helpers import one_line
 from data_prep.dicom.headers import holds_dicom
 from data_prep.dicom.reader import open_series
 from data_prep.dicom.seg_reader import read_dicom_seg
-from data_prep.dicom.seg_writer import write_dicom_seg
+from data_prep.dicom.seg_writer import values_to_empty, write_dicom_seg
 from data_prep.errors import InputError
 from data_prep.geometry.source_grid import same_grid
 from data_prep.volume import read_labels, read_volume, write_labels
@@ -349,3 +350,32 @@ def test_real_series(shared_data, tmp_path):
     uids = {pydicom.dcmread(p).file_meta.MediaStorageSOPInstanceUID for p in folder.iterdir()}
     assert {uid for _, _, uid in opened.get_source_image_uids()} == uids
     assert np.array_equal(read_labels(tmp_path / "seg.dcm").voxels, labels)
+
+
+@pytest.mark.parametrize(
+    ("values", "emptied"),
+    [
+        ({"SpecificCharacterSet": ["", "ISO 2022 IR 87"], "PatientName": "Yamada^Tarou=\u5c71\u7530^\u592a\u90ce"}, []),
+        ({"SpecificCharacterSet": ["", "ISO 2022 IR 149"]}, []),
+        ({"PatientSex": "U"}, ["PatientSex"]),
+        ({"PatientBirthDate": "00000000"}, ["PatientBirthDate"]),
+        ({"StudyTime": "12:00:00"}, ["StudyTime"]),
+        ({"StudyTime": "anonymized", "StudyDate": "anonymized"}, ["StudyDate", "StudyTime"]),
+    ],
+)
+def test_values_that_a_seg_cannot_hold_are_empty_and_named(tmp_path, capfd, values, emptied):
+    def change(data, k):
+        whole(data, k)
+        for name, value in values.items():
+            setattr(data, name, value)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, of such values
+        volume = series(tmp_path / "ct", change=change)
+    write_dicom_seg(some_labels(volume.voxels.shape), volume, tmp_path / "seg.dcm", **BY)
+    made = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert values_to_empty(open_series(tmp_path / "ct")) == emptied
+    assert all(not made.get(name) for name in emptied)
+    if "PatientName" in values:
+        assert str(made.PatientName) == values["PatientName"]
+    assert capfd.readouterr() == ("", "")

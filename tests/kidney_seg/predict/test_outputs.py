@@ -83,7 +83,36 @@ def test_changed_by_hand_and_of_others(volume, tmp_path):
         assert state == Foreign(tmp_path / "y.json", "exists, and no y.json records how it was made")
 
 
-@pytest.mark.parametrize("moment", ["write_percent", "write_labels", "sha256_of"])
+def test_what_is_of_another_kind_is_never_replaced(volume, tmp_path):
+    write(outputs_of(tmp_path / "x.nii.gz"), volume)
+    for name in ("x", "y"):
+        outputs = outputs_of(tmp_path / f"{name}.nii.gz", dicom_seg=True)
+        outputs.seg.write_bytes(b"a slice")
+        state = outputs.state(MADE_BY, IMAGE)
+        assert (state.path, state.replaceable) == (outputs.seg, False) and f"and no {name}.json" in str(state.error)
+        assert "--force" not in str(state.error) and state.error.code == "foreign"
+    for name, content, replaceable in (("labels", np.uint8(1), True), ("scan", np.int16(-5), False)):
+        path = save(tmp_path / f"{name}.nii.gz", np.full((3, 4, 5), content))
+        assert outputs_of(path).state(MADE_BY, IMAGE).replaceable == replaceable
+    (tmp_path / "labels.json").write_text("{}")
+    state = outputs_of(tmp_path / "labels.nii.gz").state(MADE_BY, IMAGE)
+    assert (state.path.name, state.replaceable) == ("labels.nii.gz", False)
+
+
+def test_labels_stay_if_another_file_fails(volume, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise InputError("no")
+
+    outputs = outputs_of(tmp_path / "x.nii.gz", probabilities=True)
+    with monkeypatch.context() as patched, pytest.raises(InputError, match="no"):
+        patched.setattr(prediction_files, "write_percent", fail)
+        write(outputs, volume)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["ct.nii.gz", "x.json", "x.nii.gz"]
+    assert isinstance(outputs_of(outputs.labels).state(MADE_BY, IMAGE), Done)
+    assert outputs.state(MADE_BY, IMAGE) == Missing()
+
+
+@pytest.mark.parametrize("moment", ["write_labels", "sha256_of"])
 def test_a_failure_leaves_nothing(volume, tmp_path, moment, monkeypatch):
     def fail(*arguments):
         raise InputError("no")
@@ -106,6 +135,6 @@ def test_a_killed_process_leaves_what_is_done_again(volume, tmp_path, moment, mo
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(prediction_files, moment, die)
         write(outputs, volume)
-    assert outputs.state(MADE_BY, IMAGE) == Missing() and not outputs.labels.exists()
+    assert outputs.state(MADE_BY, IMAGE) == Missing() and outputs.labels.exists() == (moment == "write_percent")
     record = write(outputs, volume)
     assert outputs.state(MADE_BY, IMAGE) == Done(record)

@@ -1,0 +1,52 @@
+"""What libraries in C and C++ write to standard error themselves, past Python."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+_lock = Lock()
+_inside = 0  # blocks of all threads that are inside: the first redirects, the last restores
+_kept = -1
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Drop what the process writes to file descriptor 2 inside the block, in all its threads.
+
+    Decoders write lines on every slice, which may quote names and identifiers.
+    """
+    _enter()
+    try:
+        yield
+    finally:
+        _leave()
+
+
+def _enter() -> None:
+    global _inside, _kept
+    with _lock:
+        _inside += 1
+        if _inside > 1:
+            return
+        sys.stderr.flush()
+        try:
+            _kept = os.dup(2)
+        except OSError:  # it is closed
+            _kept = -1
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+
+
+def _leave() -> None:
+    global _inside
+    with _lock:
+        _inside -= 1
+        if _inside == 0 and _kept >= 0:
+            os.dup2(_kept, 2)
+            os.close(_kept)

@@ -1,0 +1,155 @@
+"""Every command with every kind of bad path: one line, exit code 2, nothing written, inputs as they were."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.full_disk import full_after
+from support.helpers import save
+
+from data_prep.build.__main__ import main as build
+from data_prep.check.__main__ import main as check
+from data_prep.dicom.__main__ import main as dicom
+from data_prep.phantom.__main__ import main as phantom
+from data_prep.split.__main__ import main as split
+from kidney_seg.compare import main as compare
+from kidney_seg.evaluate.__main__ import main as evaluate
+from kidney_seg.model.__main__ import main as model
+from kidney_seg.postprocess.__main__ import main as postprocess
+from kidney_seg.predict.__main__ import main as predict
+from kidney_seg.report.__main__ import main as report
+from kidney_seg.serving.__main__ import main as serving
+from kidney_seg.threshold import main as threshold
+from kidney_seg.watch import main as watch
+
+MADE = Path(__file__).parent / "made_by_0_1"
+Main = Callable[[list[str]], int]
+
+# Words of each command: {bad}: the path that cannot be used, with an ending that the command takes; {root}: the inputs.
+OUTPUTS: dict[str, tuple[Main, str, str]] = {
+    "check --json": (check, "{root}/kits --json {bad}", ".json"),
+    "build --cache": (build, "{root}/kits --cache {bad}", ""),
+    "phantom --out": (phantom, "--out {bad} --cases 1 --size 32 --slices 8", ""),
+    "postprocess --out": (postprocess, "{root}/labels.nii.gz --out {bad} --force", ".nii.gz"),
+    "postprocess --out .nii": (postprocess, "{root}/labels.nii.gz --out {bad} --force", ".nii"),
+    "postprocess --json": (postprocess, "{root}/labels.nii.gz --out {root}/new.nii --json {bad} --force", ".json"),
+    "evaluate --out": (evaluate, "{root}/labels.nii.gz {root}/labels.nii.gz --out {bad} --force", ""),
+    "predict --out": (predict, "{root}/run {root}/scan.nii.gz --out {bad} --force", ".nii.gz"),
+    "report --out": (report, "{root}/run --out {bad}", ".html"),
+    "compare --json": (compare, "{root}/run --json {bad}", ".json"),
+    "compare --figure": (compare, "{root}/run --figure {bad}", ".png"),
+    "threshold --json": (threshold, "{root}/run --json {bad}", ".json"),
+    "threshold --figure": (threshold, "{root}/run --figure {bad}", ".svg"),
+    "model --figure": (model, "--figure {bad}", ".pdf"),
+    "serving --out": (serving, "localhost:1 {root}/scan.nii.gz --out {bad} --force", ".nii.gz"),
+}
+INPUTS: dict[str, tuple[Main, str, str]] = {
+    "check": (check, "{bad}", ""),
+    "build": (build, "{bad} --cache {root}/new", ""),
+    "split": (split, "{bad}", ""),
+    "dicom": (dicom, "{bad}", ""),
+    "phantom --labels": (phantom, "--labels {bad} --out {root}/new", ""),
+    "postprocess": (postprocess, "{bad} --out {root}/new.nii.gz", ".nii.gz"),
+    "evaluate": (evaluate, "{bad} {root}/labels.nii.gz --out {root}/new", ".nii.gz"),
+    "evaluate truth": (evaluate, "{root}/labels.nii.gz {bad} --out {root}/new", ".nii.gz"),
+    "evaluate --split": (evaluate, "{root}/labels.nii.gz {root}/labels.nii.gz --split {bad} --out {root}/new", ".json"),
+    "evaluate --against": (evaluate, "{root}/labels.nii.gz {root}/labels.nii.gz --against {bad}", ".json"),
+    "predict": (predict, "{root}/run {bad} --out {root}/new.nii.gz", ".nii.gz"),
+    "predict model": (predict, "{bad} {root}/scan.nii.gz --out {root}/new.nii.gz", ".keras"),
+    "predict @list": (predict, "{root}/run @{bad} --out {root}/new", ".txt"),
+    "predict --split": (predict, "{root}/run {root}/kits --split {bad} --out {root}/new", ".json"),
+    "report": (report, "{bad}", ""),
+    "compare": (compare, "{bad}", ""),
+    "threshold": (threshold, "{bad}", ""),
+    "watch": (watch, "{bad}", ""),
+    "serving --config": (serving, "localhost:1 {root}/scan.nii.gz --out {root}/new.nii --config {bad}", ".json"),
+}
+KINDS = ("dead link", "loop", "file as folder", "long name", "long folder", "folder", "input", "foreign")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("paths")
+    case = root / "kits" / "case_00000"
+    case.mkdir(parents=True)
+    labels = np.zeros((6, 16, 16), np.uint8)
+    labels[2:4, 4:9, 4:9] = 1
+    for path in (root / "scan.nii.gz", case / "imaging.nii.gz"):
+        save(path, np.int16(300) * labels - np.int16(100))
+    for path in (root / "labels.nii.gz", case / "segmentation.nii.gz"):
+        save(path, labels)
+    shutil.copytree(MADE / "run", root / "run")
+    (root / "dead").symlink_to(root / "gone")
+    (root / "loop").symlink_to(root / "loop")
+    (root / "file").write_text("mine")
+    return root
+
+
+def bad_path(root: Path, kind: str, ending: str) -> Path:
+    if kind == "foreign":
+        path = root / f"mine{ending}"
+        path.write_text("mine")
+        return path
+    places = {
+        "dead link": f"dead/x{ending}",
+        "loop": f"loop/x{ending}",
+        "file as folder": f"file/x{ending}",
+        "long name": "n" * 300 + ending,
+        "long folder": "n" * 300 + f"/x{ending}",
+        "folder": "folder" + ending,
+        "missing": "absent" + ending,
+        "input": "scan.nii.gz",
+    }
+    if kind == "folder":
+        (root / places[kind]).mkdir(exist_ok=True)
+    return root / places[kind]
+
+
+def content(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def refused(main: Main, words: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(words.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1, error
+    return error
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("command", OUTPUTS)
+def test_outputs(root: Path, command: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main, words, ending = OUTPUTS[command]
+    if kind == "folder" and command in ("build --cache", "phantom --out", "evaluate --out"):
+        pytest.skip("a folder is what this command writes")
+    bad = bad_path(root, kind, ending)
+    before = content(root)
+    refused(main, words.format(root=root, bad=bad), capsys)
+    assert content(root) == before
+    bad.unlink() if kind == "foreign" else None
+
+
+@pytest.mark.parametrize("kind", ("missing", *KINDS[:-3]))
+@pytest.mark.parametrize("command", INPUTS)
+def test_inputs(root: Path, command: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main, words, ending = INPUTS[command]
+    before = content(root)
+    refused(main, words.format(root=root, bad=bad_path(root, kind, ending)), capsys)
+    assert content(root) == before
+
+
+@pytest.mark.parametrize("command", ["check --json", "phantom --out", "postprocess --out .nii", "evaluate --out"])
+def test_a_full_disk(root: Path, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main, words, ending = OUTPUTS[command]
+    place = tmp_path / "new"
+    with full_after(700):
+        assert main(words.format(root=root, bad=place / f"x{ending}").split()) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert os.strerror(27) in line and "free some space" in line and str(place) in line
+    # whole files that were written before: the cohort's settings, one of two tables
+    assert {path.name for path in place.rglob("*") if path.is_file()} <= {"phantom.json", "cases.csv"}
