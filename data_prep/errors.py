@@ -37,7 +37,7 @@ class Note(str):
     'no_orientation'
     """
 
-    __slots__ = ("code",)
+    code: str
 
     def __new__(cls, text: str, code: str = "reader_note") -> Note:
         """Make a note of a text."""

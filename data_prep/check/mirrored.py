@@ -48,5 +48,5 @@ def _step(mask: np.ndarray, hu: np.ndarray) -> float:
     for axis in (1, 2):
         change, fall = np.diff(mask.astype(np.int8), axis=axis), np.diff(clipped, axis=axis)
         total += float((change * fall).sum())
-        count += np.count_nonzero(change)
+        count += int(np.count_nonzero(change))
     return total / count if count else 0.0

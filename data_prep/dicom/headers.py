@@ -6,17 +6,15 @@ The one exception is `scan_folder(whole=True)`: a DICOM SEG must repeat the pati
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import os
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
+from data_prep.files.quiet import silent
 from data_prep.formats.image_source import opened
 
 if TYPE_CHECKING:
@@ -136,22 +134,6 @@ def files_named(numbers: Sequence[int]) -> str:
 def series_key(uid: Any) -> str:
     """Return the name of a series in this project: eight hex digits of the SHA-256 of its UID."""
     return hashlib.sha256(str(uid or "").encode()).hexdigest()[:8]
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """Drop the warnings of pydicom and highdicom inside the block: they quote names of patients, UIDs and the like."""
-    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _regular_files(folder: Path) -> tuple[list[Path], int]:

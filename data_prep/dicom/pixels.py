@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_prep.dicom.headers import SliceHeader, files_named, silent
+from data_prep.dicom.headers import SliceHeader, files_named
 from data_prep.files.plain_paths import plain_path
-from data_prep.files.quiet import quiet_stderr
+from data_prep.files.quiet import quiet_stderr, silent
 from data_prep.formats.gzip_stream import AGAIN
 
 if TYPE_CHECKING:

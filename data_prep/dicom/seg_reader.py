@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.dicom.choice import choose_series
-from data_prep.dicom.headers import scan_folder, series_key, silent
+from data_prep.dicom.headers import scan_folder, series_key
 from data_prep.dicom.stacking import SAME, stack
 from data_prep.errors import InputError
+from data_prep.files.quiet import silent
 from data_prep.formats.gzip_stream import AGAIN
 from data_prep.formats.image_source import check_size, opened
 from data_prep.geometry.source_grid import GRID_TOLERANCE, SourceGrid, check_grid
@@ -152,12 +153,12 @@ def _frames(
     orientations, measures = set(), set()
     for index, frame in enumerate(data.PerFrameFunctionalGroupsSequence):
         numbered = data.SegmentationType == _BINARY
-        number = of(frame, "SegmentIdentificationSequence").ReferencedSegmentNumber if numbered else None
+        number = int(of(frame, "SegmentIdentificationSequence").ReferencedSegmentNumber) if numbered else None
         position = tuple(float(mm) for mm in of(frame, "PlanePositionSequence").ImagePositionPatient)
         derived = frame.get("DerivationImageSequence")
         source = derived[0].get("SourceImageSequence") if derived else None
         uid = str(source[0].ReferencedSOPInstanceUID) if source else ""
-        frames.append(_Frame(index, labels[int(number)] if numbered else None, position, uid))
+        frames.append(_Frame(index, None if number is None else labels[number], position, uid))
         orientations.add(tuple(float(v) for v in of(frame, "PlaneOrientationSequence").ImageOrientationPatient))
         measure = of(frame, "PixelMeasuresSequence")
         spacing = measure.get("SpacingBetweenSlices")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.dicom.headers import silent
 from data_prep.dicom.reader import DicomSeries
 from data_prep.errors import InputError, require
 from data_prep.files.atomic import write_file
+from data_prep.files.quiet import silent
 from data_prep.geometry.source_grid import SourceGrid
 from data_prep.geometry.volume import Volume
 from data_prep.labels import CYST, KIDNEY, TUMOR

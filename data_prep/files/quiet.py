@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -24,6 +26,22 @@ def quiet_stderr() -> Iterator[None]:
         yield
     finally:
         _leave()
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Drop the warnings of pydicom and highdicom inside the block: they quote names of patients, UIDs and the like."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _enter() -> None:

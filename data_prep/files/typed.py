@@ -7,13 +7,12 @@ import math
 import types
 import typing
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
 _LARGEST = 2**63  # of whole numbers: NumPy and HDF5 hold none beyond
 
 
-def typed(kind: type[T] | Any, value: Any, where: str = "") -> T:
+def typed(kind: Any, value: Any, where: str = "") -> Any:
     """Return a JSON value as `kind`, or raise ValueError with its place, what was found and what was expected.
 
     Args:
@@ -40,10 +39,10 @@ def typed(kind: type[T] | Any, value: Any, where: str = "") -> T:
         each = parts[:1] * len(value) if origin is list or parts[1:] == (...,) else parts
         if len(each) == len(value):
             found = [typed(one, part, f"{where}[{n}]") for n, (one, part) in enumerate(zip(each, value, strict=True))]
-            return typing.cast(T, found if origin is list else tuple(found))
+            return found if origin is list else tuple(found)
     elif origin is dict and isinstance(value, dict):
         made = {key: typed(parts[1], part, f"{where}.{key}".lstrip(".")) for key, part in value.items()}
-        return typing.cast(T, made)
+        return made
     elif origin is None and _is_plain(kind, value):
         return value
     raise _misfit(kind, value, where)

@@ -161,7 +161,7 @@ class Journal:
                 offset, longest, at = offset + longest, 0, event.round
             longest = max(longest, event.steps)
             place = {"round": at, "start": event.attempt}
-            rows += [{**place, "step": offset + row["steps"], **row} for row in event.history]
+            rows += [{**place, "step": offset + int(row["steps"] or 0), **row} for row in event.history]
         return rows
 
     def rounds(self, history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
