@@ -87,7 +87,7 @@ def in_double_precision(folder: Path) -> dict[str, str]:
 
 
 def test_two_devices_under_tensorflow_end_with_the_weights_of_one(tmp_path: Path) -> None:
-    # at the higher rate training makes of rounding in single precision what it likes (docs/explanation/measurements/scale.md)
+    # at the higher rate training makes rounding in single precision larger (docs/explanation/measurements/scale.md)
     settings = (*PARTS, "peak_rate=0.05")
     one, two = steps(tmp_path, TENSORFLOW, settings, (*settings, "devices=all"))
     check_equal(one, two, 2, within=1e-4)
