@@ -1,6 +1,6 @@
 """Estimates of time and cost: a training of the preset `paper` on KiTS23, and the prediction of many scans.
 
-Nothing is measured here. Each input is an option; docs/howto/scale.md has their sources.
+Nothing is measured here. Each input is an option; docs/explanation/measurements/scale.md has their sources.
 """
 
 from __future__ import annotations

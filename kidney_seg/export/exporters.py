@@ -56,7 +56,7 @@ def export_saved_model(model: str | Path, root: str | Path, ensemble: Sequence[s
     def write(folder: Path) -> None:
         try:
             tf.saved_model.save(module, str(folder), signatures=signatures)
-        except tf.errors.OpError as error:  # of a full disk, too
+        except tf.errors.OpError as error:  # also of a full disk
             why = str(error).splitlines()[0].replace(str(folder), Path(root).name)
             raise InputError(
                 f"TensorFlow cannot write here ({why}); free some space or choose another --out", root

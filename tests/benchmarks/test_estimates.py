@@ -62,7 +62,7 @@ def test_the_counts_are_those_of_the_network_and_of_tensorflows_profiler() -> No
 
 def test_the_tables_of_the_documentation(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
-    page = (Path(__file__).resolve().parents[2] / "docs" / "howto" / "scale.md").read_text()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "explanation" / "measurements" / "scale.md").read_text()
     printed = [line for line in capsys.readouterr().out.splitlines() if line]
     assert len(printed) == 14 and all(line in page for line in printed)
     assert main(["--peak-tflops", "0"]) == 2
