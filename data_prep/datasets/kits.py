@@ -177,7 +177,7 @@ def _kits_folders(root: Path, problems: list[Problem]) -> dict[str, tuple[Path |
     folders = [root] if is_case else [root / name for name in entries if (root / name).is_dir()]
     found: dict[str, tuple[Path | None, Path | None]] = {}
     for folder in folders:
-        name = folder.resolve().name if is_case else folder.name  # `.` has no name of its own
+        name = Path(os.path.abspath(folder)).name if is_case else folder.name  # `.` has no name of its own
         numbered = _PATIENT.match(name) is not None
         try:
             image, labels, notes = case_files(folder)

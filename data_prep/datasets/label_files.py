@@ -52,5 +52,5 @@ def _in_folder(folder: Path) -> list[Path]:
 def _case_name(path: Path) -> str:
     ending = next((end for end in ENDINGS if path.name.endswith(end)), "")
     stem = path.name.removesuffix(ending)
-    name = path.resolve().parent.name if stem in LABEL_FILE_STEMS else stem.removeprefix("prediction_")
+    name = Path(os.path.abspath(path)).parent.name if stem in LABEL_FILE_STEMS else stem.removeprefix("prediction_")
     return f"case_{name}" if name.isdecimal() else name

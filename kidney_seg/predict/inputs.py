@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -95,9 +96,9 @@ def _listed(given: str) -> list[Path]:
 
 
 def _name(path: Path) -> str:
-    path = path if path.name not in ("", "..") else path.resolve()
+    path = path if path.name not in ("", "..") else Path(os.path.abspath(path))
     stem = stem_of(path)
-    return path.resolve().parent.name if stem.lower() in _PLAIN_NAMES else stem
+    return Path(os.path.abspath(path)).parent.name if stem.lower() in _PLAIN_NAMES else stem
 
 
 def _cases(folder: Path, images: str | None, split: str | Path | None, part: str) -> list[Scan] | None:
