@@ -38,12 +38,12 @@ def undisturbed(undisturbed_run):
 
 def test_killed_at_random_moments(cache, undisturbed_run, tmp_path):
     arguments = [sys.executable, killing.__file__, str(cache), str(tmp_path)]
-    arguments += ["--undisturbed", str(undisturbed_run), "--kills", "6"]
+    arguments += ["--undisturbed", str(undisturbed_run), "--kills", "4"]
     done = subprocess.run(arguments, capture_output=True, text=True)
     print(done.stdout)  # the seed, to repeat it
     assert done.returncode == 0, done.stderr[-2000:]
     said = done.stdout.splitlines()[-1]
-    assert said.startswith("6 kills") and ", 0 while a file was written" not in said
+    assert said.startswith("4 kills") and ", 0 while a file was written" not in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
