@@ -1,4 +1,4 @@
-"""The commands of README and tutorial run, and commands, options and names in all docs exist."""
+"""The commands of README, tutorial and first pages run, and commands, options and names in all docs exist."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from support.dicom_files import random_hu, save_slices, slices_of
 
 from data_prep.phantom.cohort import write_cohort
 from kidney_seg.__main__ import COMMANDS, load_command, main
+from kidney_seg.weights import STARTER_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]
@@ -21,8 +22,6 @@ TINY = (
     " deep_supervision=false cross_entropy=0.5 peak_rate=0.01 starts=1 start_steps=60 max_rounds=0 retries=0"
 ).split()
 FEWER = ["start_steps=4"]  # where the result does not matter
-
-TRAINED = 0  # the block of the README that trains RUN, which later blocks use
 
 
 def blocks(text: str, language: str = "sh") -> list[str]:
@@ -34,14 +33,34 @@ def commands(block: str) -> list[list[str]]:
     return [words for line in block.replace("\\\n", " ").splitlines() if (words := shlex.split(line, comments=True))]
 
 
-README = blocks((ROOT / "README.md").read_text(encoding="utf-8"))
-INLINE = [
-    shlex.split(found)
-    for found in re.findall(r"`(python -m [^`]+)`", (ROOT / "README.md").read_text(encoding="utf-8").replace("\n", " "))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PLAYED = {  # pages whose commands run
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in (
+        "README.md",
+        "docs/howto/install.md",
+        "docs/howto/own_data.md",
+        "docs/howto/few_patients_recipe.md",
+        "docs/reference/run_folder.md",
+        "docs/reference/settings.md",
+    )
+}
+TRAINED = next(block for block in blocks(README) if "--data CACHE --out RUN" in block)  # RUN, which all others use
+BLOCKS = [
+    pytest.param(block, id=f"{Path(name).stem}-{number}")
+    for name, text in PLAYED.items()
+    for number, block in enumerate(blocks(text))
+    if block != TRAINED
 ]
+INLINE = sorted(
+    {
+        tuple(shlex.split(found))
+        for text in PLAYED.values()
+        for found in re.findall(r"`(python -m [^`]+)`", text.replace("\n", " "))
+    }
+)
 # the changelog also names what no longer exists
 NAMING = [page for page in TEXTS if page.name != "CHANGELOG.md"]
-MODULES = [block for block in README if "python -m" in block]
 
 
 def play(words: list[str], server: str = "", steps: list[str] = FEWER) -> None:
@@ -55,12 +74,12 @@ def play(words: list[str], server: str = "", steps: list[str] = FEWER) -> None:
     if words[0] == ".":
         assert words[1:] == [".venv/bin/activate"]
         return
-    if words[0] == "pip" and not words[-1].startswith("kidney_seg"):
-        assert words[2:] in (["-r", "requirements.txt"], ["--no-deps", "-e", "."]) and (ROOT / words[-1]).exists()
-        return
     if words[0] == "pip":
-        extra = re.fullmatch(r"kidney_seg\[(\w+)\]", words[2]).group(1)
-        assert re.search(rf"^{extra} =$", (ROOT / "setup.cfg").read_text(), re.MULTILINE)
+        what = words[2:]
+        if extra := re.fullmatch(r"(?:kidney_seg|\.)\[(\w+)\]", words[-1]):
+            assert re.search(rf"^{extra[1]} =$", (ROOT / "setup.cfg").read_text(), re.MULTILINE)
+        else:
+            assert what in (["."], ["-r", "requirements.txt"], ["--no-deps", "-e", "."]) and (ROOT / what[-1]).exists()
         return
     if words[0] == "jupyter":
         assert list((ROOT / words[2]).glob("*.ipynb"))
@@ -104,8 +123,8 @@ def _in_a_study(data, index) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with all inputs of the README under their names, in which the first block ran."""
-    root = tmp_path_factory.mktemp("readme")
+    """A folder with all inputs of the pages under their names, in which RUN is trained."""
+    root = tmp_path_factory.mktemp("pages")
     cases = write_cohort(root / "KITS", cases=8, size=32, slices=8)
     shutil.copytree(root / "KITS", root / "SLICES")
     for case in cases[:3]:  # label maps of other patients than the slices
@@ -123,26 +142,31 @@ def folder(tmp_path_factory):
     (root / "LIST").write_text("scan.nii.gz\nFOLDER\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        for words in commands(MODULES[TRAINED]):
+        for words in commands(TRAINED):
             play(words, steps=[])
     return root
 
 
+@pytest.fixture
+def here(folder, tmp_path, monkeypatch):
+    """A copy of the folder, as current folder; RUN takes the place of the model that ships if a checkout lacks it."""
+    shutil.copytree(folder, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    if not STARTER_FILE.exists():
+        monkeypatch.setattr("kidney_seg.model.model_file.STARTER_FILE", folder / "RUN" / "best.keras")
+    return tmp_path / "here"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [n for n in range(len(README)) if README[n] != MODULES[TRAINED]])
-def test_every_command_of_the_readme(number, folder, tmp_path, monkeypatch):
-    here = tmp_path / "here"
-    shutil.copytree(folder, here)
-    for path in here.glob("labels.*"):  # written by the first block
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_command_of_the_first_pages(block, here):
+    for path in here.glob("labels.*"):  # written with RUN
         path.unlink()
-    if "PREDICTIONS" not in README[number]:
-        shutil.rmtree(here / "PREDICTIONS", ignore_errors=True)
-    monkeypatch.chdir(here)
     running, address = None, ""
-    for words in commands(README[number]):  # trains again what the first block trained
-        if words[2:3] == ["kidney_seg.progressive"]:
+    for words in commands(block):  # trains again what is trained
+        if words[2:3] == ["kidney_seg.progressive"] and "--out" in words:
             shutil.rmtree(here / words[words.index("--out") + 1], ignore_errors=True)
-    for words in commands(README[number]):
+    for words in commands(block):
         if "HOST:8500" in words and running is None:
             from benchmarks.serving.stand_in import Servable, serve_grpc
 
@@ -154,15 +178,17 @@ def test_every_command_of_the_readme(number, folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_python_of_the_readme(here):
+    (here / "labels.nii.gz").unlink()
+    for block in blocks(README, "python"):
+        exec(block, {})
+    assert (here / "labels.nii.gz").is_file()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("words", INLINE, ids=lambda words: "_".join(words[2:]))
-def test_commands_within_sentences_of_the_readme(words, folder, tmp_path, monkeypatch):
-    here = tmp_path / "here"
-    shutil.copytree(folder, here)
-    shutil.rmtree(here / "DIR")
-    if "--labels" in words:
-        shutil.copytree(here / "KITS", here / "DIR")
-    monkeypatch.chdir(here)
-    play(words)
+def test_commands_within_sentences_of_the_first_pages(words, here):
+    play(list(words))
 
 
 @pytest.mark.slow

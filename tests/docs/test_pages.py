@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import yaml
 from markdown.extensions.toc import slugify
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +76,47 @@ def has_example(text: str) -> bool:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_page_without_an_example(page):
     assert has_example(page.read_text(encoding="utf-8"))
+
+
+def sentences(text: str) -> list[list[str]]:
+    """Return the sentences of Markdown text as words, without code, tables and addresses; an item of a list is one."""
+    text = re.sub(r"^```.*?^```|^\|.*?$|^#.*?$", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", text)
+    blocks = re.split(r"\n\s*\n|\n(?=\s*(?:-|\d+\.) )", text)
+    found = [part.split() for block in blocks for part in re.split(r"(?<=[.?!])[*)]*\s", block)]
+    return [kept for words in found if (kept := [word for word in words if re.search(r"\w", word)])]
+
+
+def test_sentences_are_counted():
+    text = "# Title\n\nOne [two three](a.md) .5. *Four.* Five `a b`\nsix:\n\n- seven;\n- eight\n\n| a | b |\n"
+    assert [len(words) for words in sentences(text)] == [4, 1, 4, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("README.md", 25),
+        *((f"docs/{page}.md", 35) for page in ("index", "tutorial/tutorial", "howto/install", "howto/own_data")),
+    ],
+)
+def test_sentences_of_first_pages_are_short(name, most):
+    found = sentences((ROOT / name).read_text(encoding="utf-8"))
+    assert len(found) > 5 and [" ".join(words) for words in found if len(words) > most] == []
+
+
+def test_readme_is_short():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.split()) <= 1500 and sum(map(len, sentences(text))) <= 900
+
+
+def test_readme_cites_what_citation_file_does():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    paper = cited["preferred-citation"]
+    people = " and ".join(f"{one['family-names']}, {one['given-names']}" for one in paper["authors"])
+    readme = re.sub(r"\s+", " ", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert f"title = {{{paper['title']}}}, author = {{{people}}}, booktitle = {{{paper['collection-title']}}}" in readme
+    assert f"title = {{{cited['title']}}}, author = {{{{{cited['authors'][0]['name']}}}}}" in readme
+    assert f"version = {{{cited['version']}}}" in readme
 
 
 def test_a_diagram_is_not_an_example():
