@@ -22,8 +22,7 @@ from data_prep.files.json_files import write_json
 from data_prep.files.outputs import check_outputs, has_keys
 from kidney_seg.config.run_config import Config, differences
 from kidney_seg.evaluate.case_scores import POSTPROCESSED
-from kidney_seg.evaluate.paired import where_present
-from kidney_seg.evaluate.score_files import read_scores
+from kidney_seg.evaluate.paired import read_rows, where_present
 from kidney_seg.evaluate.tables import align, format_interval
 from kidney_seg.figures.score_plots import plot_arms
 from kidney_seg.metrics.missing import nan_to_none
@@ -103,7 +102,7 @@ def _read_run(path: Path) -> dict[str, Any]:
     scores = path / layout.SCORES
     if not (path / layout.CONFIG).is_file() or not scores.is_file():
         raise InputError(f"is no finished run (no {scores.relative_to(path)}); finish it, or leave it out", path=path)
-    rows = read_scores(scores, "scores of the test set")["cases"]
+    rows = read_rows(scores, ())
     manifest = read_manifest(path / layout.MANIFEST, "seed")
     return {
         "path": path,

@@ -103,11 +103,13 @@ def find_scores(path: str | Path) -> Path | None:
     return found if found.is_file() else None
 
 
-def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """Return the cases of a `scores.json`. InputError if it is none."""
+def read_rows(path: str | Path, needed: Sequence[str] = ("kidney_ml", "tumor_ml")) -> list[dict[str, Any]]:
+    """Return the cases of a `scores.json`. InputError if it is none, or a case lacks a value that is `needed`."""
     content = read_json(path, "file of scores")
     try:
         check_rows(rows := content["cases"])
+        if lacking := [name for row in rows for name in needed if name not in row]:
+            raise KeyError(lacking[0])
     except (KeyError, TypeError, ValueError) as error:
         detail = f"is no file of scores (no list of cases: {error!r}); expected a scores.json of evaluate"
         raise InputError(detail, path=path) from None
