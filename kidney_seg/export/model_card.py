@@ -61,7 +61,7 @@ def write_card(loaded: ModelFile, contract: Mapping[str, Any], run: Path | None,
     return "\n".join(lines)
 
 
-def _data(run: Path | None, about: Mapping[str, str]) -> list[str]:
+def _data(run: Path | None, about: Mapping[str, str] | None = None) -> list[str]:
     if about:
         return [f"- {about['name']}: {about['data']}", f"- license: {about['license']}"]
     if run is None:

@@ -100,7 +100,7 @@ def with_value(value, dtype):
             lambda case: (case / "imaging.nii.gz").write_bytes((case / "imaging.nii.gz").read_bytes()[:-500]),
             "truncated",
         ),
-        (lambda case: rewrite(case / "segmentation.nii.gz", lambda array: array[:-1]), "shape"),
+        (lambda case: rewrite(case / "segmentation.nii.gz", lambda array: array[:-1]), "(8, 32, 31) voxels"),
         (lambda case: rewrite(case / "segmentation.nii.gz", with_value(4, np.uint8)), "label values 4"),
         (lambda case: rewrite(case / "segmentation.nii.gz", with_value(0.5, np.float32)), "label values 0.5"),
         (lambda case: rewrite(case / "imaging.nii.gz", with_value(np.nan, np.float32)), "NaN"),

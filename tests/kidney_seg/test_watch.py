@@ -13,11 +13,19 @@ from data_prep.errors import InputError
 from kidney_seg.config.run_config import Config
 from kidney_seg.evaluate.case_scores import score_case
 from kidney_seg.evaluate.summary import summarize
+from kidney_seg.metrics.missing import nan_to_none
 from kidney_seg.watch import main, pictures, show, status
 
 
 def attempt(number: int, index: int, **facts) -> dict:
-    own = {"steps": 40, "kidney": 0.8, "tumor": 0.3, "score": 0.55, "trouble": None, "history": [{"loss": 0.4}]}
+    own = {
+        "steps": 40,
+        "kidney": 0.8,
+        "tumor": 0.3,
+        "score": 0.55,
+        "trouble": None,
+        "history": [{"steps": 40, "loss": 0.4}],
+    }
     return {"event": "attempt", "round": number, "attempt": index, **own, **facts}
 
 
@@ -44,7 +52,7 @@ def finish(run) -> None:
     row = score_case("case_00000", truth, np.where(truth, 1, 0), (3, 1, 1), cleaned_labels=truth)
     scores = {"cases": [row], "summary": summarize([row]), "stop_on": "selection"}
     (run / "evaluation" / "test").mkdir(parents=True)
-    (run / "evaluation" / "test" / "scores.json").write_text(json.dumps(scores))
+    (run / "evaluation" / "test" / "scores.json").write_text(json.dumps(nan_to_none(scores)))
     with open(run / "journal.jsonl", "a") as file:
         file.write(json.dumps({"event": "tested"}) + "\n")
 

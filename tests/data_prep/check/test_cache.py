@@ -95,7 +95,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "case_00001",
         "cache_content",
     ),
-    "more slices": (lambda root: set_entry(root, slices=4), "case_00001", "cache_content"),
+    "more slices": (lambda root: set_entry(root, slices=4), "", "bad_manifest"),
     "case twice": (lambda root: set_entry(root, case="case_00002"), "case_00002", "cache_twice"),
     "same image": (lambda root: set_entry(root, image_sha256="case_00003"), "case_00001", "same_image"),
     "unlisted file": (lambda root: shutil.copy(root / "case_00001.h5", root / "x.h5"), "", "unlisted_file"),

@@ -73,10 +73,10 @@ def test_a_damaged_file_is_made_again(model, damage):
 
 
 def test_a_folder_that_may_not_be_written_to(model, monkeypatch):
-    def refuse(path):
+    def refuse(path, content):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(onnx_engine, "replacing", refuse)
+    monkeypatch.setattr(onnx_engine, "write_file", refuse)
     hu = np.full((1, SIZE, SIZE, 1), 100, np.float32)
     assert (onnx_forward(find_source(model))(hu).argmax(axis=-1) == 1).all()
     assert files(model.parent) == []

@@ -84,7 +84,7 @@ def test_what_is_refused(run, tmp_path):
     (tmp_path / "scores.json").write_text('{"cases": [{"case": "a"}], "summary": {}}')
     with pytest.raises(InputError) as caught:
         gather(tmp_path)
-    assert str(tmp_path) in one_line(caught) and "lack something" in one_line(caught)
+    assert str(tmp_path) in one_line(caught) and "not a file of scores" in one_line(caught)
     journal = run / "journal.jsonl"
     kept = journal.read_text()
     journal.write_text("\n".join(kept.splitlines()[:-1]) + "\n")
