@@ -50,6 +50,7 @@ def finish(run) -> None:
     truth = np.zeros((4, 4, 4), np.uint8)
     truth[1:3], truth[1, 1] = 1, 2
     row = score_case("case_00000", truth, np.where(truth, 1, 0), (3, 1, 1), cleaned_labels=truth)
+    del row["lesions"]  # a file of their own
     scores = {"cases": [row], "summary": summarize([row]), "stop_on": "selection"}
     (run / "evaluation" / "test").mkdir(parents=True)
     (run / "evaluation" / "test" / "scores.json").write_text(json.dumps(nan_to_none(scores)))
