@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_prep.cache.packed_slices import write_slices
+from data_prep.cache.case_layout import check_layout, opened
+from data_prep.cache.packed_slices import hdf5_lock, write_slices
 from data_prep.errors import InputError
 from data_prep.files.atomic import write_file
 from data_prep.version import code_version
@@ -28,8 +30,8 @@ def write_case(path: str | Path, image: np.ndarray, label: np.ndarray | None, fa
     """
     import h5py
 
-    # made in memory, so that a full disk fails one plain write, not HDF5
-    with h5py.File("case.h5", "w", driver="core", backing_store=False) as file:
+    # made in memory, so that a full disk fails one plain write, not HDF5; HDF5 takes files of one name for one file
+    with h5py.File(f"{uuid.uuid4()}.h5", "w", driver="core", backing_store=False) as file:
         image = np.ascontiguousarray(image, "<i2")
         write_slices(file, "image", image)
         others = {}
@@ -44,7 +46,8 @@ def write_case(path: str | Path, image: np.ndarray, label: np.ndarray | None, fa
                 file.attrs[name] = value
         file.attrs[_CONTENT] = content_sha256(dict(file.attrs), others)
         file.flush()
-        content = file.id.get_file_image()
+        with hdf5_lock():
+            content = file.id.get_file_image()
     write_file(path, content)
     return hashlib.sha256(content).hexdigest()
 
@@ -72,10 +75,9 @@ def content_sha256(attributes: dict[str, Any], others: dict[str, np.ndarray]) ->
 
 def is_whole(path: str | Path) -> bool:
     """Return whether a case's file is intact: every voxel and attribute is read and compared by SHA-256."""
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
+        with opened(path) as file:
+            check_layout(file)
             attributes = dict(file.attrs)
             others = {name: file[name][...] for name in file if name != "image"}
             slices_sha256 = hashlib.sha256(file["image"][...]).hexdigest()
@@ -91,17 +93,16 @@ def read_facts(path: str | Path) -> dict[str, Any] | None:
     None if the file does not exist, cannot be read or has an older schema: the case is built again. InputError for a
     newer schema, or none.
     """
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
+        with opened(path) as file:
             facts = dict(file.attrs)
+            if is_older(facts.get("schema")):
+                return None
+            check_schema(facts.get("schema"), path)
+            check_layout(file)
             facts["pixels"] = file["pixels"][...] if "pixels" in file else None
     except _DAMAGES:
         return None
-    if is_older(facts.get("schema")):
-        return None
-    check_schema(facts.get("schema"), path)
     return facts
 
 

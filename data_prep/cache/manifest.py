@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.cache.case_file import SCHEMA, check_schema
+from data_prep.cache.case_layout import check_layout, opened
 from data_prep.cache.packed_slices import PackedSlices, find_slices
 from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
@@ -115,15 +116,14 @@ def read_case(manifest: Manifest, entry: CacheEntry) -> tuple[np.ndarray, np.nda
 
     InputError if the file cannot be read, has another schema, or differs from the manifest (shape, labels, checksum).
     """
-    import h5py
-
     path = _file(manifest, entry)
     try:
-        with h5py.File(path, "r") as file:
+        with opened(path) as file:
             check_schema(file.attrs.get("schema"), path)
+            check_layout(file)
             image = file["image"][...]
             label = file["label"][...] if "label" in file else None
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise InputError(f"the case cannot be read ({error}); build the cache again", path=path) from None
     expected = (entry.slices, manifest.settings.size, manifest.settings.size)
     if image.shape != expected or (label is not None) != entry.labelled:

@@ -14,10 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.cache.case_layout import check_layout, opened
 from data_prep.errors import InputError
 
 _NAMES: dict[str, np.dtype] = {"image": np.dtype("<i2"), "label": np.dtype(np.uint8)}
 _FILTERS = [1, 2]  # HDF5's numbers of deflate and shuffle
+
+
+def hdf5_lock() -> Any:
+    """Return h5py's own lock, which its calls of single chunks do not take: beside another thread's, HDF5 crashes."""
+    from h5py._objects import phil
+
+    return phil
 
 
 def write_slices(file: Any, name: str, voxels: np.ndarray) -> None:
@@ -27,7 +35,9 @@ def write_slices(file: Any, name: str, voxels: np.ndarray) -> None:
     options = {"chunks": (1, *voxels.shape[1:]), "compression": "gzip", "compression_opts": 1, "shuffle": True}
     dataset = file.create_dataset(name, voxels.shape, voxels.dtype, **options)
     for index, plane in enumerate(voxels):
-        dataset.id.write_direct_chunk((index, 0, 0), isal_zlib.compress(_shuffled(plane), 2))
+        packed = isal_zlib.compress(_shuffled(plane), 2)
+        with hdf5_lock():
+            dataset.id.write_direct_chunk((index, 0, 0), packed)
 
 
 def _shuffled(plane: np.ndarray) -> bytes:
@@ -79,11 +89,10 @@ def find_slices(path: str | Path) -> PackedSlices:
 
     InputError if the file cannot be read, has no labels, or was not written by `write_slices`.
     """
-    import h5py
-
     path, places = Path(path), {}
     try:
-        with h5py.File(path, "r") as file:
+        with opened(path) as file, hdf5_lock():
+            check_layout(file)
             for name, kind in _NAMES.items():
                 dataset = file[name]
                 made_by = dataset.id.get_create_plist()

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -10,6 +13,8 @@ import numpy as np
 import pytest
 
 from data_prep.cache.case_file import is_whole, read_facts, write_case
+from data_prep.cache.packed_slices import find_slices
+from data_prep.errors import InputError
 
 FACTS = {"case": "case_00000", "spacing_mm": (3.0, 0.8, 0.8), "kidney_ml": 150.5, "label_sha256": None}
 
@@ -91,3 +96,95 @@ def read_facts_or_refuse(path: Path) -> None:
         read_facts(path)
     except InputError as error:
         assert "schema" in str(error)
+
+
+SECRET = b"not yours" * 1000
+
+
+def external_storage(file: h5py.File, secret: Path) -> None:
+    del file["image"]
+    file.create_dataset("image", (3, 16, 16), "<i2", external=[(str(secret), 0, 3 * 16 * 16 * 2)])
+
+
+def virtual(file: h5py.File, secret: Path) -> None:
+    del file["image"]
+    layout = h5py.VirtualLayout((3, 16, 16), "<i2")
+    layout[...] = h5py.VirtualSource(str(secret), "image", (3, 16, 16))
+    file.create_virtual_dataset("image", layout)
+
+
+def replaced(name: str, value: object):
+    def change(file: h5py.File, secret: Path) -> None:
+        del file[name]
+        file[name] = value
+
+    return change
+
+
+def huge(file: h5py.File, secret: Path) -> None:
+    del file["image"]
+    file.create_dataset("image", (10**4, 10**4, 10**4), "<i2", chunks=(1, 64, 64))
+
+
+HOSTILE = {
+    "external storage": external_storage,
+    "virtual": virtual,
+    "external link": replaced("image", h5py.ExternalLink("secret.h5", "image")),
+    "soft link": replaced("image", h5py.SoftLink("/label")),
+    "1e12 voxels": huge,
+    "a group": lambda file, secret: (file.__delitem__("label"), file.create_group("label")),
+    "another type": replaced("label", np.zeros((3, 16, 16), np.float64)),
+    "another shape": replaced("label", np.zeros((3, 16, 17), np.uint8)),
+    "more": lambda file, secret: file.create_dataset("extra", data=[1]),
+}
+
+
+@pytest.mark.parametrize("way", HOSTILE)
+def test_only_the_files_own_datasets_are_read(tmp_path: Path, way: str) -> None:
+    path, secret = tmp_path / "a.h5", tmp_path / "secret"
+    secret.write_bytes(SECRET)
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["image"] = slices()[0]
+    write_case(path, *slices(), FACTS)
+    with h5py.File(path, "r+") as file:
+        HOSTILE[way](file, secret)
+    assert not is_whole(path) and read_facts(path) is None
+    with pytest.raises(InputError, match="the case cannot be read") as caught:
+        find_slices(path)
+    assert "\n" not in str(caught.value) and "build the cache again" in str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.h5")
+    assert not is_whole(tmp_path / "a.h5") and read_facts(tmp_path / "a.h5") is None
+    with pytest.raises(InputError, match="no regular file"):
+        find_slices(tmp_path / "a.h5")
+
+
+THREADS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import numpy as np
+from data_prep.cache.case_file import is_whole, read_facts, write_case
+from data_prep.cache.packed_slices import find_slices
+folder = Path(sys.argv[1])
+
+def work(number):
+    rng = np.random.default_rng(number % 3)
+    image = rng.integers(-1000, 1000, (20, 64, 64)).astype(np.int16)
+    path = folder / f"{number}.h5"
+    sha256 = write_case(path, image, (image > 900).astype(np.uint8), {"case": "a"})
+    assert is_whole(path) and read_facts(path)["case"] == "a"
+    assert (find_slices(path).read(7)[0] == image[7]).all()
+    return sha256
+
+with ThreadPoolExecutor(6) as pool:
+    found = list(pool.map(work, range(150)))
+assert [found[n] for n in range(150)] == [found[n % 3] for n in range(150)], "other bytes"
+"""
+
+
+def test_threads_write_and_read_at_once(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", THREADS, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, (done.returncode, done.stderr[-1000:])
