@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import glob
 import hashlib
+import io
 import os
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from data_prep.files.atomic import write_file
 from kidney_seg.model.model_file import ModelSource, in_single_precision
 from kidney_seg.predict.onnx.converter import IMAGE, PROBABILITIES, to_onnx
 from kidney_seg.predict.predictor import Forward, keras_forward
+from kidney_seg.weights import STARTER_FILE
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 LARGEST_DIFFERENCE = 1e-4  # between the engines' probabilities on the slices of `_trial`
 MOST_WORKERS = 8  # each takes up to .2 GB at 256 x 256 pixels
 _PIXELS_AT_ONCE = 1 << 16  # per worker: larger pieces exceed the processor's cache and are slower
+WEIGHTS_MEMBER = "model.weights.h5"  # in a `.keras` file, as Keras calls it
 _DIGITS = 16  # of the checksums in names
 
 
@@ -52,23 +56,63 @@ def onnx_forward(source: ModelSource) -> Forward:
 def onnx_file(source: ModelSource) -> bytes:
     """Return the model's ONNX file, from beside the `.keras` file; make it there if it is missing or damaged.
 
-    Its name holds the checksums of the model's weights and of its own bytes, so that no other model's and no damaged
-    file is used. A new file is compared with Keras; InputError if probabilities differ by more than 1e-4. In a
-    read-only folder it is made again each time.
+    Its name holds the checksums of the model's weights and of its own bytes, so that no damaged file is used, and its
+    weights are compared with the model's, whoever named it. A new file is compared with Keras; InputError if
+    probabilities differ by more than 1e-4. In a read-only folder, and for the model that ships, it is made again each
+    time.
     """
     start = f"{source.path.stem}-{source.sha256[:_DIGITS]}-"
     for path in sorted(source.path.parent.glob(f"{glob.escape(start)}*.onnx")):
         content = path.read_bytes()
-        if path.stem == start + _digest(content):
+        if path.stem == start + _digest(content) and _has_weights_of(content, source):
             return content
-        path.unlink()  # damaged
+        path.unlink()  # damaged, or of another network
     content = _make(source)
+    if source.path == STARTER_FILE:
+        return content  # the package's folder stays as it was installed
     try:
         write_file(source.path.with_name(f"{start}{_digest(content)}.onnx"), content)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EROFS):
             raise
     return content
+
+
+def _has_weights_of(content: bytes, source: ModelSource) -> bool:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        constants = onnx.load_from_string(content).graph.initializer
+        held = {onnx.numpy_helper.to_array(constant).tobytes() for constant in constants}
+    except (DecodeError, ValueError, TypeError):
+        return False
+    for values in _stored_weights(source):
+        with_odds = source.weights is not None and values.shape == (source.config.model.classes,)
+        if not with_odds and values.tobytes() not in held:
+            return False
+    return True
+
+
+def _stored_weights(source: ModelSource) -> list[np.ndarray]:
+    """Return the weights of the layers as float32, kernels in the order of ONNX, without loading Keras."""
+    import h5py
+
+    if source.weights is None:
+        with zipfile.ZipFile(source.path) as archive:
+            content = archive.read(WEIGHTS_MEMBER)
+    else:
+        content = source.weights.read_bytes()
+    found: list[np.ndarray] = []
+
+    def add(_: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset):
+            values = np.asarray(item[...], np.float32)
+            found.append(np.ascontiguousarray(values.transpose(3, 2, 0, 1) if values.ndim == 4 else values))
+
+    with h5py.File(io.BytesIO(content), "r") as file:
+        file["layers"].visititems(add)
+    return found
 
 
 def _make(source: ModelSource) -> bytes:

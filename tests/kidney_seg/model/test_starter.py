@@ -17,13 +17,13 @@ from data_prep.files.checksums import sha256_of
 from data_prep.volume import read_labels
 from kidney_seg.model.model_file import find_model, find_source, load_model
 from kidney_seg.predict import __main__ as predict
+from kidney_seg.predict.onnx import runtime as onnx_runtime
 from kidney_seg.weights import STARTER, STARTER_FILE
 
 pytestmark = pytest.mark.network
 
 ROOT = Path(__file__).resolve().parents[3]
 RUN = ROOT / "tests" / "made_by_0_1" / "run"
-needs_starter = pytest.mark.skipif(not STARTER_FILE.exists(), reason="the model that ships is not in this checkout")
 
 
 def test_it_is_small_named_and_licensed():
@@ -67,6 +67,17 @@ def test_half_precision_loads_as_single(tmp_path):
         kinds = set()
         file.visititems(lambda name, item: kinds.add((item.dtype.str, item.ndim)) if hasattr(item, "dtype") else None)
     assert {kind for kind, axes in kinds if axes > 1} == {"<f2"} and "<f2" not in {k for k, axes in kinds if axes == 1}
+
+
+def test_the_package_stays_as_it_was_installed(monkeypatch):
+    monkeypatch.setattr(onnx_runtime, "_make", lambda source: b"made")
+    assert onnx_runtime.onnx_file(find_source(STARTER)) == b"made"
+    assert {path.name for path in STARTER_FILE.parent.iterdir()} - {"__pycache__"} == {
+        "CARD.md",
+        "LICENSE",
+        "__init__.py",
+        "starter.keras",
+    }
 
 
 @pytest.mark.slow

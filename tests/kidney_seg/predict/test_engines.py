@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import subprocess
 import sys
@@ -60,6 +61,18 @@ def test_another_model_gets_its_own_file(model):
     hu = np.full((1, SIZE, SIZE, 1), 55, np.float32)
     assert onnx_forward(find_source(model))(hu).argmax(axis=-1).max() == 0  # 55 HU is no kidney any more
     assert len(files(model.parent)) == 2
+
+
+def test_another_networks_weights_under_a_fitting_name_are_not_used(model, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    content = onnx_file(find_source(write_threshold_model(other / "best.keras", kidney_hu=60.0)))
+    source = find_source(model)
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    (model.parent / f"best-{source.sha256[:16]}-{digest}.onnx").write_bytes(content)
+    assert onnx_file(source) != content
+    hu = np.full((1, SIZE, SIZE, 1), 55, np.float32)
+    assert (onnx_forward(source)(hu).argmax(axis=-1) == 1).all()  # kidney, as its own network says
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
