@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.whole_scans.measures import HEIGHTS, Levels
 from data_prep.files.atomic import replacing
 from data_prep.files.json_files import write_json
+from data_prep.files.names import table_cell
 from data_prep.labels import TUMOR
 from kidney_seg.figures.overlays import Example, most_informative_z, overlay_grid
 from kidney_seg.figures.style import save_figure
@@ -110,7 +111,7 @@ def write_results(
         writer.writeheader()
         for row in rows:
             plain = nan_to_none(dict(row))
-            writer.writerow({key: round(x, 6) if isinstance(x, float) else x for key, x in plain.items()})
+            writer.writerow({key: round(x, 6) if isinstance(x, float) else table_cell(x) for key, x in plain.items()})
     write_json(report, nan_to_none({"schema": SCHEMA, **details, "summary": summary, "scans": list(rows)}))
     return [table, report]
 

@@ -25,6 +25,15 @@ def safe_name(name: str) -> bool:
     )
 
 
+def table_cell(value: object) -> object:
+    """Return a value for a CSV file; text that a spreadsheet would take for a formula gets an apostrophe in front.
+
+    >>> table_cell("=1+1"), table_cell("case_00000"), table_cell(-1.5)
+    ("'=1+1", 'case_00000', -1.5)
+    """
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value
+
+
 def printable(text: object, longest: int = 400) -> str:
     """Return a text in printable ASCII on one line, safe in a terminal and as text of an HTML page.
 

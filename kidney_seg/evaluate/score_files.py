@@ -11,6 +11,7 @@ from typing import Any
 from data_prep.errors import InputError
 from data_prep.files.atomic import write_file
 from data_prep.files.json_files import read_json, write_json
+from data_prep.files.names import table_cell
 from data_prep.files.outputs import check_outputs, has_keys, has_text
 from data_prep.files.typed import typed
 from kidney_seg.evaluate.case_scores import COLUMNS, LESIONS
@@ -76,7 +77,7 @@ def write_scores(
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({key: round(x, 6) if isinstance(x, float) else x for key, x in row.items()})
+        writer.writerow({key: round(x, 6) if isinstance(x, float) else table_cell(x) for key, x in row.items()})
     write_file(table, text.getvalue().encode())
     write_json(report, content)
     return [table, report]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ACCEPTED = "accepted"  # of --ensemble
 SETTINGS_MEMBER = "kidney_seg.json"  # in the zip file; Keras ignores it
+LARGEST_SETTINGS = 1 << 20  # bytes, of some 5,000; a zip file of megabytes may hold gigabytes
 
 
 @dataclass(frozen=True)
@@ -229,6 +230,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
             broken = archive.testzip()
             if broken:
                 raise zipfile.BadZipFile(f"checksum of {broken} is wrong")
+            if archive.getinfo(SETTINGS_MEMBER).file_size > LARGEST_SETTINGS:
+                raise zipfile.BadZipFile(f"its settings have more than {LARGEST_SETTINGS} bytes")
             return parse_json(archive.read(SETTINGS_MEMBER))
     except KeyError:
         raise InputError("a .keras file without the settings that this project writes into it", path=path) from None

@@ -12,7 +12,7 @@ from data_prep.errors import InputError
 from data_prep.geometry.network_grid import GridSettings
 from kidney_seg.config.run_config import Config
 from kidney_seg.model.attention_unet import build_model
-from kidney_seg.model.model_file import SETTINGS_MEMBER, load_model, save_model
+from kidney_seg.model.model_file import LARGEST_SETTINGS, SETTINGS_MEMBER, load_model, save_model
 
 pytestmark = pytest.mark.network
 
@@ -44,7 +44,9 @@ def test_keras_alone_reads_it(saved):
     assert keras.saving.load_model(saved[1], compile=False).count_params() == saved[0].count_params()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text", "foreign", "absent", "empty folder"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "flipped", "empty", "text", "foreign", "bomb", "absent", "empty folder"]
+)
 def test_damaged_files_are_refused_in_one_line(saved, tmp_path, damage):
     content = saved[1].read_bytes()
     path = tmp_path / "model.keras"
@@ -62,6 +64,9 @@ def test_damaged_files_are_refused_in_one_line(saved, tmp_path, damage):
             for name in source.namelist():
                 if name != SETTINGS_MEMBER:
                     target.writestr(name, source.read(name))
+    elif damage == "bomb":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+            target.writestr(SETTINGS_MEMBER, b" " * (LARGEST_SETTINGS + 1))
     with pytest.raises(InputError) as error:
         load_model(tmp_path if damage == "empty folder" else path)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
