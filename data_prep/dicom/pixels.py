@@ -114,7 +114,7 @@ def _decoded_by_gdcm(image: SliceHeader, data: Dataset) -> np.ndarray:
     if image.photometric != "MONOCHROME2":  # GDCM inverts the values
         raise PixelError(f"they are compressed {image.photometric}; convert the series to uncompressed files")
     (frame,) = generate_frames(data.PixelData, number_of_frames=1)
-    if not frame.rstrip(b"\0").endswith(_END):
+    if not frame.rstrip(b"\0\xff").endswith(_END):  # some writers pad with 255
         raise PixelError("the compressed image has no end; the file is truncated or damaged")
     if (size := _size_of_jpeg(frame)) != image.size:
         raise PixelError(f"the compressed image has {size[0]} x {size[1]} pixels, the header another number")

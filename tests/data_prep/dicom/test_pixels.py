@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pydicom.data
 import pytest
+import SimpleITK as sitk
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, RLELossless, generate_uid
 from support.dicom_files import random_hu, save_slices, slices_of, without_identifiers
@@ -108,6 +109,15 @@ def test_compressed_pixels_are_read_or_refused_when_cut(tmp_path: Path, name: st
             read_volume(jpeg_slices(tmp_path / "b", name, Rows=int(data.Rows) - 1))
         with pytest.raises(InputError, match="compressed MONOCHROME1"):
             read_volume(jpeg_slices(tmp_path / "c", name, PhotometricInterpretation="MONOCHROME1"))
+
+
+def test_jpeg_of_12_bits_with_a_padded_end_and_nothing_of_its_decoder_on_the_terminal(tmp_path: Path, capfd) -> None:
+    folder = jpeg_slices(tmp_path / "a", "JPGExtended.dcm")
+    made = read_volume(folder).voxels
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+    expected = sitk.GetArrayFromImage(sitk.ReadImage(str(TEST_FILES / "JPGExtended.dcm")))
+    np.testing.assert_array_equal(made[1], expected[0])
 
 
 def test_every_file_of_the_pydicom_wheel_is_read_as_pydicom_reads_it_or_refused_in_one_line() -> None:
