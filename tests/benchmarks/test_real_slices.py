@@ -17,7 +17,8 @@ from benchmarks.real_slices.training import prepare, run_folder, scores_file
 from data_prep.cache.manifest import read_manifest
 from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
-from data_prep.files.json_files import write_json
+from data_prep.files.json_files import read_json, write_json
+from data_prep.geometry.network_grid import GridSettings
 from data_prep.phantom.cohort import write_cohort
 from kidney_seg.evaluate.case_scores import score_case
 
@@ -164,13 +165,18 @@ def test_a_pupil_begins_where_its_teacher_ended(source, tmp_path, capsys):
         "pupil": {"teacher": "teacher"},
         "average": {"networks": ["pupil"]},
     }
-    common = {"why": "to test", "preset": "demo", "size": 32, "pixel_mm": 1.0}
+    common = {"why": "to test", "preset": "demo", "size": 32, "pixel_mm": None}
     settings = ["width_factor=0.05", "starts=1", "start_steps=2", "max_rounds=0"]
     settings += ["gates=", "multi_scale_input=false", "deep_supervision=false"]  # the fewest layers are traced soonest
     for name, more in arms.items():
         how = ["flips=both", "odds=1,1,9"] if name == "average" else []
         (tmp_path / f"{name}.json").write_text(json.dumps({**common, "settings": settings + how, **more}))
-    command = [str(source), "--out", str(tmp_path / "out"), "--labels", str(tmp_path / "maps"), "--folds", "0"]
+    folds = prepare(str(source), tmp_path / "out", GridSettings(32)) / "folds"
+    with_kidney = [
+        any(int(name[-1]) % 2 for name in read_json(path, "fold")["validation"]) for path in sorted(folds.iterdir())
+    ]
+    fold = f"fold{with_kidney.index(True)}"
+    command = [str(source), "--out", str(tmp_path / "out"), "--labels", str(tmp_path / "maps"), "--folds", fold[4:]]
     command += [
         "--against",
         str(tmp_path / "teacher.json"),
@@ -188,13 +194,13 @@ def test_a_pupil_begins_where_its_teacher_ended(source, tmp_path, capsys):
         assert [re.split("  +", row)[0] for row in rows] == ["teacher", "pupil", "average", "pupil x2", "average x2"]
     full = tmp_path / "out" / "full"
     for seed in (0, 1):
-        manifest = json.loads((full / "pupil" / f"fold0-seed{seed}" / "manifest.json").read_text())
+        manifest = json.loads((full / "pupil" / f"{fold}-seed{seed}" / "manifest.json").read_text())
         assert manifest["pretrained_sha256"] == sha256_of(full / "teacher" / "seed0" / "best.keras")
-    both = full / "pupil" / "fold0-seeds0+1" / "predictions"
+    both = full / "pupil" / f"{fold}-seeds0+1" / "predictions"
     asked = json.loads(next(both.glob("case_*.json")).read_text())
     assert len(asked["made_by"]["models"]) == 2 and len(list(both.glob("*.nii.gz"))) == 2
     for where, models in (("seed1", 1), ("seeds0+1", 2)):  # nothing is trained for it
-        made = next((full / "average").glob(f"fold0-{where}/predictions/case_*.json"))
+        made = next((full / "average").glob(f"{fold}-{where}/predictions/case_*.json"))
         made_by = json.loads(made.read_text())["made_by"]
         assert (made_by["settings"]["flips"], made_by["settings"]["odds"]) == ("both", [1, 1, 9])
         assert len(made_by["models"]) == models and not (made.parents[1] / "best.keras").exists()
