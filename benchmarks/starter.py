@@ -7,22 +7,24 @@ import io
 import json
 import sys
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.files.atomic import replacing
 from data_prep.files.checksums import sha256_of
+from data_prep.files.outputs import check_outputs
 from kidney_seg.config.run_config import Config
-from kidney_seg.model.model_file import SETTINGS_MEMBER, find_source
+from kidney_seg.model.model_file import SETTINGS_MEMBER, WEIGHTS_MEMBER, find_source
+from kidney_seg.weights import STARTER, About
 
-WEIGHTS_MEMBER = "model.weights.h5"  # as Keras calls it
 MOST_MB = 12
-ABOUT = {
-    "name": "starter",
-    "data": "trained on 2-D slices of KiTS19, KiTS23 and CURVAS; for research, not for diagnosis",
-    "license": "weights CC BY-NC-SA 4.0: non-commercial, share alike",
-}
+ABOUT = About(
+    STARTER,
+    "trained on 2-D slices of KiTS19, KiTS23 and CURVAS; for research, not for diagnosis",
+    "weights CC BY-NC-SA 4.0: non-commercial, share alike",
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -65,9 +67,20 @@ def in_half_precision(weights: bytes) -> bytes:
     return made.getvalue()
 
 
+def _is_packed(path: Path) -> bool:
+    try:
+        return find_source(path).about is not None
+    except InputError:
+        return False
+
+
 def pack(model: str | Path, out: str | Path, assignments: list[str]) -> None:
-    """Write the model of a run folder or `.keras` file as the one that ships; InputError if it is too large."""
+    """Write the model of a run folder or `.keras` file as the one that ships.
+
+    InputError if it is too large, or if `out` is the model itself or a file that is no packed model.
+    """
     path = find_source(model).path
+    check_outputs([out], [path], _is_packed)
     with replacing(out) as temporary:
         with zipfile.ZipFile(path) as old, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as new:
             for name in old.namelist():
@@ -77,7 +90,8 @@ def pack(model: str | Path, out: str | Path, assignments: list[str]) -> None:
                 elif name == SETTINGS_MEMBER:
                     settings = json.loads(content)
                     config = Config.from_dict(settings["config"]).with_settings(assignments)
-                    content = json.dumps({**settings, "config": config.to_dict(), "about": ABOUT}, indent=2).encode()
+                    settings |= {"config": config.to_dict(), "about": asdict(ABOUT)}
+                    content = json.dumps(settings, indent=2).encode()
                 member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # equal bytes from equal weights
                 member.compress_type = zipfile.ZIP_DEFLATED
                 new.writestr(member, content)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class Segmentation:
     def save(self, path: str | Path) -> None:
         """Write the labels on the scan's own grid: `.nii.gz`, `.nii`, `.nrrd` or `.mha`; InputError if it exists."""
         path = Path(path)
-        if path.exists():
+        if os.path.lexists(path):
             raise InputError("exists; choose another name, or delete it first", path=path)
         write_labels(self.labels, self.volume.source, path)
 
@@ -82,7 +83,7 @@ def segment(
     engine: str = "keras",
     **settings: Any,
 ) -> Segmentation:
-    """Segment kidneys and tumors in one CT scan.
+    """Segment kidneys and tumors in one CT scan; the network stays loaded for the next one.
 
     Args:
         image: path of a `.nii.gz`, `.nii`, `.nrrd` or `.mha` file or of a folder of DICOM files; or an image in memory
@@ -91,8 +92,6 @@ def segment(
         affine: 4 x 4, voxel index to mm in RAS, as in nibabel; only with an array.
         series: number or key of a DICOM series, as `python -m data_prep.dicom` lists them.
         ensemble, engine, settings: as for `kidney_seg.predict_scan`.
-
-    The network stays loaded for the next scan with the same model and settings.
 
     Returns:
         Labels in axial order, with volumes, tumors and flags; `.save(path)` writes them on the scan's own grid.
@@ -105,15 +104,25 @@ def segment(
         found.volumes_ml["tumor"], found.flags
         found.save("labels.nii.gz")
     """
+    in_a_file = isinstance(image, str | Path)
+    if affine is not None and (in_a_file or _has_geometry(image)):
+        raise InputError("segment: affine= is for an array alone; a file or an image has its own geometry")
+    if series is not None and not in_a_file:
+        raise InputError("segment: series= selects in a folder of DICOM files; found an image in memory")
     job = _with_loaded_network(make_job(model, ensemble, engine, settings))
-    volume = read_volume(image, series) if isinstance(image, str | Path) else _in_memory(image, affine)
+    volume = read_volume(image, series) if in_a_file else _in_memory(image, affine)
     labels, _, record = segment_volume(job, volume)
-    return Segmentation(labels, volume, {"made_by": job.made_by, "model": dict(job.sources[0].about), **record})
+    about = job.sources[0].about
+    return Segmentation(labels, volume, {"made_by": job.made_by, "model": about and asdict(about), **record})
 
 
 @lru_cache(maxsize=1)
 def _with_loaded_network(job: Job) -> Job:
     return job  # of equal jobs the first: the next scan needs no loading
+
+
+def _has_geometry(image: Any) -> bool:
+    return hasattr(image, "GetDirection") or hasattr(image, "dataobj")  # of SimpleITK, of nibabel
 
 
 def _in_memory(image: Any, affine: Any) -> Volume:

@@ -13,7 +13,9 @@ from benchmarks.whole_scans.results import draw, format_table, summarize, write_
 from benchmarks.whole_scans.scans import WholeScan, find_whole_scans, unpacked
 from data_prep.cli import command, progress
 from data_prep.errors import InputError
+from data_prep.files.outputs import check_outputs, has_keys, has_text
 from kidney_seg.config.set_option import add_set_option, prediction_settings
+from kidney_seg.figures.style import is_picture
 from kidney_seg.predict.engines import ENGINES, Job, make_job
 
 
@@ -66,7 +68,7 @@ def main(options: argparse.Namespace) -> int:
     left_out = [scan.name for scan in scans if scan not in judged]
     if left_out:
         print(f"note: left out, without labels and --healthy: {', '.join(left_out)}", file=sys.stderr)
-    _refuse_existing(options.out, judged, options.force)
+    _check_out(options.out, judged, options.force)
     job = make_job(options.model, options.ensemble or [], options.engine, prediction_settings(options.set))
     rows, failed = [], []
     for scan in progress(judged, "scans"):
@@ -86,13 +88,19 @@ def main(options: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
-def _refuse_existing(out: Path | None, scans: Sequence[WholeScan], force: bool) -> None:
-    if out is None or force:
+def _check_out(out: Path | None, scans: Sequence[WholeScan], force: bool) -> None:
+    if out is None:
         return
-    names = ("scans.csv", "scans.json", *(f"{scan.name}.png" for scan in scans))
-    existing = next((out / name for name in names if (out / name).exists()), None)
-    if existing is not None:
-        raise InputError("exists; choose another --out, or replace it with --force", path=existing, code="exists")
+    inputs = [path for scan in scans for path in (scan.image, scan.labels) if path is not None]
+    files = {
+        out / "scans.csv": has_text(b"scan,slices,slice_mm"),
+        out / "scans.json": has_keys("schema", "scans", "summary"),
+        **{out / f"{scan.name}.png": is_picture for scan in scans},
+    }
+    for path, ours in files.items():
+        if path.exists() and not force:
+            raise InputError("exists; choose another --out, or replace it with --force", path=path, code="exists")
+        check_outputs([path], inputs, ours)
 
 
 def _judge(scan: WholeScan, job: Job, out: Path | None) -> dict[str, Any]:

@@ -50,10 +50,10 @@ def check_layout(file: h5py.File) -> None:
         dataset = file[name]
         if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
             raise ValueError(f"{name} is no dataset stored in this file")
-        if dataset.dtype != _KINDS[name] or dataset.size is None or dataset.size * dataset.dtype.itemsize > most:
-            raise ValueError(
-                f"{name} has {dataset.shape} values of {dataset.dtype}, more than the file can hold, or other"
-            )
+        if dataset.dtype != _KINDS[name] or dataset.size is None:
+            raise ValueError(f"{name} has the type {dataset.dtype}; expected {_KINDS[name]}")
+        if dataset.size * dataset.dtype.itemsize > most:
+            raise ValueError(f"{name} claims {dataset.shape} values, more than the file can hold")
         shapes[name] = dataset.shape
     image = shapes["image"]
     if len(image) != 3 or shapes.get("label", image) != image or shapes.get("pixels", (image[0], 3)) != (image[0], 3):

@@ -10,6 +10,7 @@ from kidney_seg.evaluate.score_files import read_scores
 from kidney_seg.model.model_file import ModelFile
 from kidney_seg.run import layout
 from kidney_seg.run.recipe import read_manifest
+from kidney_seg.weights import About
 
 
 def write_card(loaded: ModelFile, contract: Mapping[str, Any], run: Path | None, exported: str) -> str:
@@ -61,9 +62,9 @@ def write_card(loaded: ModelFile, contract: Mapping[str, Any], run: Path | None,
     return "\n".join(lines)
 
 
-def _data(run: Path | None, about: Mapping[str, str] | None = None) -> list[str]:
+def _data(run: Path | None, about: About | None = None) -> list[str]:
     if about:
-        return [f"- {about['name']}: {about['data']}", f"- license: {about['license']}"]
+        return [f"- {about.name}: {about.data}", f"- license: {about.license}"]
     if run is None:
         return ["Exported from a model file without its run folder: the training data are not recorded here."]
     manifest = read_manifest(run / layout.MANIFEST, "data_sha256", "split_sha256", "seed")

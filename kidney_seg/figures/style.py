@@ -80,9 +80,14 @@ def check_name(path: str | Path) -> Path:
     return path
 
 
+def is_picture(path: Path) -> bool:
+    """Return whether a file is a picture that `save_figure` wrote."""
+    return has_text(_MADE_BY.encode())(path)
+
+
 def check_picture(path: str | Path, inputs: Sequence[str | Path] = ()) -> None:
     """Raise InputError unless a command may write a picture there, or replace one that it made; see `check_outputs`."""
-    check_outputs([check_name(path)], inputs, has_text(_MADE_BY.encode()))
+    check_outputs([check_name(path)], inputs, is_picture)
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,14 @@ from data_prep.geometry.network_grid import GridSettings
 from kidney_seg.config.model import ModelConfig
 from kidney_seg.config.run_config import Config
 from kidney_seg.run import layout
-from kidney_seg.weights import STARTER, STARTER_FILE
+from kidney_seg.weights import STARTER, STARTER_FILE, About
 
 if TYPE_CHECKING:
     import keras
 
 ACCEPTED = "accepted"  # of --ensemble
 SETTINGS_MEMBER = "kidney_seg.json"  # in the zip file; Keras ignores it
+WEIGHTS_MEMBER = "model.weights.h5"  # as Keras calls it
 LARGEST_SETTINGS = 1 << 20  # bytes, of some 5,000; a zip file of megabytes may hold gigabytes
 
 
@@ -41,7 +42,7 @@ class ModelFile:
     path: Path
     sha256: str = ""
     others: tuple[ModelFile, ...] = ()
-    about: Mapping[str, str] = field(default_factory=dict)  # as of its `ModelSource`
+    about: About | None = None  # as of its `ModelSource`
 
     @property
     def members(self) -> tuple[ModelFile, ...]:
@@ -116,7 +117,7 @@ class ModelSource:
     """A model that is not loaded; making one does not import Keras.
 
     path: the `.keras` file. sha256: of the file that its weights come from: this one, or `weights` of another round.
-    about: what the file says of the model, such as `name`, `data` and `license`; empty where it says nothing.
+    about: what the file says of the model; None where it says nothing.
     """
 
     path: Path
@@ -124,7 +125,7 @@ class ModelSource:
     config: Config
     grid: GridSettings
     weights: Path | None = None
-    about: Mapping[str, str] = field(default_factory=dict, hash=False)
+    about: About | None = None
 
     def load(self) -> Any:
         """Return the Keras model with its weights."""
@@ -156,7 +157,7 @@ def find_source(path: str | Path) -> ModelSource:
     settings = _read_settings(path)
     try:
         grid = typed(GridSettings, settings["grid"], "grid")
-        about = typed(dict[str, str], settings.get("about", {}), "about")
+        about = typed(About | None, settings.get("about"), "about")
         config = Config.from_dict(settings["config"])
         if grid.size != config.model.size:
             raise ValueError(f"grid.size: found {grid.size}, expected {config.model.size}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data_prep.cli import command
 from data_prep.errors import InputError
+from data_prep.files.names import printable
 from data_prep.split.sets import SETS, set_name
 from kidney_seg.config.prediction import FLIPS
 from kidney_seg.config.set_option import add_set_option, prediction_settings
@@ -112,7 +113,7 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.model, arguments.ensemble or [], arguments.engine, settings, on_workers=bool(arguments.scheduler)
     )
     if about := job.sources[0].about:
-        print(f"model: {about['name']}; {about['data']}; {about['license']}")
+        print(f"model: {printable(about)}")
     failed = predict_scans(
         job,
         list(zip(scans, outputs, strict=True)),

@@ -123,10 +123,11 @@ def process_scan(
     for note in volume.notes:
         (log or _to_stderr)(f"note: {scan.name}: {note}")
     labels, percent, description = segment_volume(job, volume, outputs.percent is not None, watch)
-    for what in unfit(description):
+    for what in unfit(description) if len(volume.voxels) > 1 else ():  # a single slice is no scan
         (log or _to_stderr)(f"warning: {scan.name}: {what}")
     content = {"labels": outputs.labels.name, "image": image, "made_by": job.made_by, "engine": job.engine}
-    content["model"] = dict(job.sources[0].about)
+    if about := job.sources[0].about:
+        content["model"] = asdict(about)
     return ScanResult(write_outputs(outputs, volume, labels, percent, {**content, **description}))
 
 

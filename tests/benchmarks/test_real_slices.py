@@ -13,8 +13,10 @@ from support.helpers import KITS_AFFINE, save
 from benchmarks.real_slices import results
 from benchmarks.real_slices.__main__ import main
 from benchmarks.real_slices.arms import FOLDER, find_arms, read_arm
+from benchmarks.real_slices.gather import gather
 from benchmarks.real_slices.training import prepare, run_folder, scores_file
 from data_prep.cache.manifest import read_manifest
+from data_prep.datasets.kits import find_cases
 from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
 from data_prep.files.json_files import read_json, write_json
@@ -155,6 +157,25 @@ def test_an_arm_is_chosen_by_the_other_folds(source, tmp_path):
     chosen = results.collect(arms, tmp_path, tmp_path, [first, second], [0], names)[-1]
     assert chosen["why"] == f"fold {first}: few, fold {second}: scratch" and chosen["kidney"]["mean"] == 0
     assert results.collect(arms, tmp_path, tmp_path, [first, second], [0, 1], names)[-1]["arm"] == "few"  # a seed fails
+
+
+def test_several_folders_are_one_with_a_patient_for_each_number(tmp_path):
+    names = {"runs": "case_00002_s0157-0198", "slices": "case_00002_s0050", "curvas": "curvas_10003_46_a1"}
+    for folder, name in names.items():
+        (tmp_path / folder / name).mkdir(parents=True)
+        for file in ("imaging.nii.gz", "segmentation.nii.gz"):
+            save(tmp_path / folder / name / file, np.zeros((1, 8, 8), np.uint8), KITS_AFFINE)
+    folders = [str(tmp_path / folder) for folder in names]
+    assert gather(folders[:1], tmp_path / "out") == folders[0] and not (tmp_path / "out").exists()
+    for _ in range(2):  # the second time all links exist
+        cases, problems = find_cases(gather(folders, tmp_path / "out"))
+        assert not problems and [(case.name, case.patient) for case in cases] == [
+            ("case_00002_s0050_slices", "case_00002"),
+            ("case_00002_s0157-0198_runs", "case_00002"),
+            ("case_10003_s0046_a1_curvas", "case_10003"),
+        ]
+    with pytest.raises(InputError, match="different names"):
+        gather([folders[0], folders[0]], tmp_path / "out")
 
 
 @pytest.mark.slow

@@ -192,6 +192,11 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     before = (out / "scans.json").read_bytes()
     assert main(command) == 2 and "exists; choose another --out" in capsys.readouterr().err
     assert (out / "scans.json").read_bytes() == before
+    mine = (out / "case_00001.png").read_bytes()
+    (out / "case_00001.png").write_bytes(b"a picture of mine")
+    assert main([*command, "--force"]) == 2 and "nothing that this command writes" in capsys.readouterr().err
+    assert (out / "case_00001.png").read_bytes() == b"a picture of mine"
+    (out / "case_00001.png").write_bytes(mine)
     save(tmp_path / "scans" / "case_00000" / "imaging.nii.gz", hu_of(patient)[:-1].transpose(2, 1, 0), AFFINE)
     assert main([*command, "--force", "--healthy", "--set", "prediction.rule=anchored"]) == 2
     said = capsys.readouterr()

@@ -84,3 +84,18 @@ def test_repr_and_a_name_that_exists(found, tmp_path):
 def test_images_that_are_none(image, more, said):
     with pytest.raises(InputError, match=said):
         kidney_seg.segment(image, RUN, **more)
+
+
+def test_arguments_that_would_be_ignored_are_refused(scan):
+    for given in ({"image": scan}, {"image": nib.load(scan)}, {"image": sitk.ReadImage(str(scan))}):
+        with pytest.raises(InputError, match="affine= is for an array alone"):
+            kidney_seg.segment(model=RUN, affine=np.eye(4), **given)
+    with pytest.raises(InputError, match="series= selects in a folder of DICOM files"):
+        kidney_seg.segment(np.zeros((4, 4, 4)), RUN, affine=np.eye(4), series="1")
+
+
+def test_a_dead_link_is_not_written_over(found, tmp_path):
+    (tmp_path / "labels.nii.gz").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="exists; choose another name"):
+        found.save(tmp_path / "labels.nii.gz")
+    assert (tmp_path / "labels.nii.gz").is_symlink()

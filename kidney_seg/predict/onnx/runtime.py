@@ -16,7 +16,7 @@ import numpy as np
 
 from data_prep.errors import InputError
 from data_prep.files.atomic import write_file
-from kidney_seg.model.model_file import ModelSource, in_single_precision
+from kidney_seg.model.model_file import WEIGHTS_MEMBER, ModelSource, in_single_precision
 from kidney_seg.predict.onnx.converter import IMAGE, PROBABILITIES, to_onnx
 from kidney_seg.predict.predictor import Forward, keras_forward
 from kidney_seg.weights import STARTER_FILE
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LARGEST_DIFFERENCE = 1e-4  # between the engines' probabilities on the slices of `_trial`
 MOST_WORKERS = 8  # each takes up to .2 GB at 256 x 256 pixels
 _PIXELS_AT_ONCE = 1 << 16  # per worker: larger pieces exceed the processor's cache and are slower
-WEIGHTS_MEMBER = "model.weights.h5"  # in a `.keras` file, as Keras calls it
+_LARGE = 64  # numbers; constants of a network beside its weights are smaller
 _DIGITS = 16  # of the checksums in names
 
 
@@ -83,15 +83,17 @@ def _has_weights_of(content: bytes, source: ModelSource) -> bool:
     from google.protobuf.message import DecodeError
 
     try:
-        constants = onnx.load_from_string(content).graph.initializer
-        held = {onnx.numpy_helper.to_array(constant).tobytes() for constant in constants}
-    except (DecodeError, ValueError, TypeError):
+        constants = [onnx.numpy_helper.to_array(one) for one in onnx.load_from_string(content).graph.initializer]
+    except (DecodeError, ValueError, TypeError, OSError):
         return False
+    held = {values.tobytes() for values in constants}
+    large = {values.tobytes() for values in constants if values.size >= _LARGE}
+    stored: set[bytes] = set()
+    free: set[bytes] = set()  # moved by class odds
     for values in _stored_weights(source):
         with_odds = source.weights is not None and values.shape == (source.config.model.classes,)
-        if not with_odds and values.tobytes() not in held:
-            return False
-    return True
+        (free if with_odds else stored).add(values.tobytes())
+    return stored <= held and large <= stored | free
 
 
 def _stored_weights(source: ModelSource) -> list[np.ndarray]:

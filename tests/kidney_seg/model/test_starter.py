@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from benchmarks.starter import in_half_precision, pack
 from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
 from data_prep.volume import read_labels
-from kidney_seg.model.model_file import find_model, find_source, load_model
+from kidney_seg.model.model_file import SETTINGS_MEMBER, find_model, find_source, load_model
 from kidney_seg.predict import __main__ as predict
 from kidney_seg.predict.onnx import runtime as onnx_runtime
 from kidney_seg.weights import STARTER, STARTER_FILE
@@ -29,7 +31,7 @@ RUN = ROOT / "tests" / "made_by_0_1" / "run"
 def test_it_is_small_named_and_licensed():
     source = find_source(STARTER)
     assert source.path == STARTER_FILE and STARTER_FILE.stat().st_size <= 12e6
-    assert source.about["name"] == STARTER and "CC BY-NC-SA 4.0" in source.about["license"]
+    assert source.about.name == STARTER and "CC BY-NC-SA 4.0" in source.about.license
     card = STARTER_FILE.with_name("CARD.md").read_text(encoding="utf-8")
     assert re.search(r"SHA-256.*`([0-9a-f]{64})`", card)[1] == sha256_of(STARTER_FILE)
     for needed in ("KiTS19", "CURVAS", "CC BY-NC-SA 4.0", "Limits", "not for diagnosis"):
@@ -53,7 +55,7 @@ def test_a_folder_of_its_name_comes_first(tmp_path, monkeypatch):
 def test_half_precision_loads_as_single(tmp_path):
     pack(RUN, tmp_path / "packed.keras", ["smooth_z_mm=3"])
     packed, whole = load_model(tmp_path / "packed.keras"), load_model(RUN)
-    assert packed.config.prediction.smooth_z_mm == 3 and packed.about["name"] == STARTER
+    assert packed.config.prediction.smooth_z_mm == 3 and packed.about.name == STARTER
     for made, given in zip(packed.model.get_weights(), whole.model.get_weights(), strict=True):
         assert made.dtype == np.float32
         expected = given.astype(np.float16).astype(np.float32) if given.ndim > 1 else given
@@ -67,6 +69,27 @@ def test_half_precision_loads_as_single(tmp_path):
         kinds = set()
         file.visititems(lambda name, item: kinds.add((item.dtype.str, item.ndim)) if hasattr(item, "dtype") else None)
     assert {kind for kind, axes in kinds if axes > 1} == {"<f2"} and "<f2" not in {k for k, axes in kinds if axes == 1}
+
+
+def test_it_is_never_packed_over_another_model(tmp_path):
+    mine, other = (Path(shutil.copy(RUN / "best.keras", tmp_path / f"{name}.keras")) for name in ("mine", "other"))
+    for out, said in ((mine, "is an input"), (other, "nothing that this command writes")):
+        with pytest.raises(InputError, match=said):
+            pack(mine, out, [])
+        assert out.read_bytes() == (RUN / "best.keras").read_bytes()
+
+
+@pytest.mark.parametrize("about", [7, {"name": "x"}, {"name": "x", "data": [1], "license": "y"}])
+def test_what_a_file_says_of_itself_is_of_the_declared_form(about, tmp_path):
+    with zipfile.ZipFile(RUN / "best.keras") as old, zipfile.ZipFile(tmp_path / "a.keras", "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == SETTINGS_MEMBER:
+                content = json.dumps({**json.loads(content), "about": about}).encode()
+            new.writestr(name, content)
+    with pytest.raises(InputError, match="cannot be used") as caught:
+        find_source(tmp_path / "a.keras")
+    assert "\n" not in str(caught.value)
 
 
 def test_the_package_stays_as_it_was_installed(monkeypatch):

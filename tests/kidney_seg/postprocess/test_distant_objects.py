@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from isal import igzip
 from scipy import ndimage
 from scipy.spatial import cKDTree
+from support.blocks import MM, blank, block, two_kidneys
 from support.helpers import save
 
 from kidney_seg.postprocess.__main__ import format_objects, main
@@ -23,23 +24,6 @@ from kidney_seg.postprocess.distant_objects import (
     find_objects,
     remove_distant_objects,
 )
-
-MM = (1.0, 1.0, 1.0)
-
-
-def blank(shape=(40, 70, 150)):
-    return np.zeros(shape, np.uint8)
-
-
-def block(labels, z, y, x, value=1):
-    """Fill labels[z0:z1, y0:y1, x0:x1]; at 1 mm a block of 30 x 30 x 30 has 27 mL, enough for a kidney."""
-    labels[slice(*z), slice(*y), slice(*x)] = value
-    return labels
-
-
-def two_kidneys():
-    labels = block(blank(), (5, 35), (20, 50), (10, 40))
-    return block(labels, (5, 35), (20, 50), (110, 140))
 
 
 def roles(labels, spacing=MM, **limits):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.blocks import MM, blank, block, two_kidneys
 from support.helpers import save
 
 from data_prep.volume import read_labels
@@ -20,22 +21,6 @@ from kidney_seg.postprocess.distant_objects import apply_rule, find_objects, rem
 from kidney_seg.postprocess.kidneys import find_kidneys
 from kidney_seg.postprocess.review import describe
 from kidney_seg.predict.predictor import finish_labels
-
-MM = (1.0, 1.0, 1.0)
-
-
-def blank(shape=(80, 70, 150)):
-    return np.zeros(shape, np.uint8)
-
-
-def block(labels, z, y, x, value=1):
-    labels[slice(*z), slice(*y), slice(*x)] = value
-    return labels
-
-
-def two_kidneys():
-    """Two of 27 mL, at x 10..39 and 110..139, z 5..34."""
-    return block(block(blank(), (5, 35), (20, 50), (10, 40)), (5, 35), (20, 50), (110, 140))
 
 
 def anchored(labels, **limits):

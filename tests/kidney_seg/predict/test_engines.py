@@ -75,6 +75,20 @@ def test_another_networks_weights_under_a_fitting_name_are_not_used(model, tmp_p
     assert (onnx_forward(source)(hu).argmax(axis=-1) == 1).all()  # kidney, as its own network says
 
 
+def test_the_right_weights_beside_others_are_not_enough(model):
+    import onnx
+
+    source, wrong = find_source(model), np.full((16, 16), 7, np.float32)
+    network = onnx.load_from_string(onnx_file(source))
+    (made,) = model.parent.glob("*.onnx")
+    made.unlink()
+    network.graph.initializer.append(onnx.numpy_helper.from_array(wrong, "unknown"))
+    content = network.SerializeToString()
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    (model.parent / f"best-{source.sha256[:16]}-{digest}.onnx").write_bytes(content)
+    assert onnx_file(source) != content
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
 def test_a_damaged_file_is_made_again(model, damage):
     content = onnx_file(find_source(model))
