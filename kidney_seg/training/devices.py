@@ -39,6 +39,9 @@ class OneDevice:
         """Return the argument `jit_compile` of `compile`."""
         return setting
 
+    def make_metrics(self, model: keras.Model) -> None:
+        """Make the running means of a compiled network, where that saves time later."""
+
     def assign(self, variable: keras.Variable, value: Any) -> None:
         """Set a variable on all devices; every process gives the same value."""
         variable.assign(value)
@@ -64,6 +67,12 @@ class OneUnderTensorFlow(OneDevice):
         from kidney_seg.training.fused_kernels import FusedAdam
 
         return FusedAdam.from_config(optimizer.get_config()) if type(optimizer) is keras.optimizers.Adam else optimizer
+
+    def make_metrics(self, model: keras.Model) -> None:
+        # TensorFlow traces a step once more if its first trace makes a variable, and the losses make their means in it
+        zeros = {name: ops.zeros((1, *output.shape[1:])) for name, output in model.output.items()}
+        model.compute_loss(y=zeros, y_pred=zeros)
+        model.reset_metrics()
 
 
 class Mirrored(OneDevice):

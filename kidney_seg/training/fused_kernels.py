@@ -6,6 +6,7 @@ of a step of the preset `paper` (docs/explanation/speed.md). JAX fuses them itse
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -68,22 +69,30 @@ def _can_be_fused(layer: keras.Layer) -> bool:
 class FusedAdam(keras.optimizers.Adam):
     """Adam with one kernel per variable in single precision; without `amsgrad`."""
 
+    def _backend_update_step(self, grads: Sequence[Tensor], variables: Sequence[Any], learning_rate: Tensor) -> None:
+        """Update all variables; what they share is computed once, not for each of them."""
+        step = tf.cast(self.iterations.value + 1, tf.float32)
+        betas = [tf.constant(beta, tf.float32) for beta in (self.beta_1, self.beta_2)]
+        self._shared = {
+            "beta1_power": tf.pow(betas[0], step),
+            "beta2_power": tf.pow(betas[1], step),
+            "lr": tf.cast(learning_rate, tf.float32),
+            "beta1": betas[0],
+            "beta2": betas[1],
+            "epsilon": tf.constant(self.epsilon, tf.float32),
+        }
+        super()._backend_update_step(grads, variables, learning_rate)
+
     def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
         """Update one variable and its two moments."""
         if variable.dtype != tf.float32:
             super().update_step(gradient, variable, learning_rate)
             return
         index = self._get_variable_index(variable)
-        step = tf.cast(self.iterations.value + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
-            beta1_power=tf.pow(self.beta_1, step),
-            beta2_power=tf.pow(self.beta_2, step),
-            lr=tf.cast(learning_rate, tf.float32),
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
             grad=tf.cast(gradient, tf.float32),
+            **self._shared,
         )

@@ -29,7 +29,7 @@ from kidney_seg.training.schedule import build_optimizer, rate_at
 class Trainer:
     """The network with its training step, which is traced in the first round and kept for all others.
 
-    Between rounds, weights and optimizer variables are set in place: compiling again would take about 20 s.
+    Between rounds, weights and optimizer variables are set in place: compiling again would take many seconds.
     """
 
     def __init__(self, config: Config, group: ProcessGroup | None = None):
@@ -45,6 +45,7 @@ class Trainer:
             compiled = self.devices.jit_compile(choices[config.rounds.jit_compile])
             self.trained.compile(optimizer=optimizer, loss=losses, loss_weights=weights, jit_compile=compiled)
             self.trained.optimizer.build(self.trained.trainable_variables)
+            self.devices.make_metrics(self.trained)
         pairs = zip(self.model.variables, self.trained.variables, strict=True)
         self._copies = [(own, copy) for own, copy in pairs if own is not copy]  # none, or all
         self._fresh_optimizer = [variable.numpy() for variable in self.trained.optimizer.variables]

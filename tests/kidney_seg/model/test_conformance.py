@@ -6,15 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kidney_seg.config.loss import LossConfig
 from kidney_seg.config.model import HEADS, STRIDES, ModelConfig
-from kidney_seg.losses.keras_losses import build_losses
-from kidney_seg.model.attention_unet import build_model
+from kidney_seg.config.rounds import RoundsConfig
+from kidney_seg.config.run_config import Config
+from kidney_seg.training.trainer import Trainer
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 AUTHORS = {"gates": (2, 3, 4), "gate3_signal": "up1", "foreground_prior": 0.0}
@@ -87,11 +87,10 @@ class Trained:
         self.config = ModelConfig(**{"size": 32, "width_factor": 0.25, "batch_norm_momentum": 0.9, **network})
         settings = LossConfig(**loss)
         self.slices, targets = simple_task(self.config, settings)
-        keras.utils.set_random_seed(3)
-        self.model = build_model(self.config)
-        losses, weights = build_losses(settings, self.config)
-        self.model.compile(keras.optimizers.Adam(3e-3), losses, loss_weights=weights, jit_compile=False)
-        steps = (self.model.train_on_batch(self.slices, targets, return_dict=True) for _ in range(20))
+        trainer = Trainer(Config(model=self.config, loss=settings, rounds=RoundsConfig(peak_rate=3e-3)))
+        trainer.initialize(seed=3)
+        self.model = trainer.model
+        steps = (trainer.trained.train_on_batch(self.slices, targets, return_dict=True) for _ in range(20))
         self.history = [float(step["loss"]) for step in steps]
         self.answer = self.model.predict_on_batch(self.slices)
 
