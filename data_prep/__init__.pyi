@@ -1,5 +1,6 @@
 from .build.builder import build_cache as build_cache
 from .check.folder import check_folder as check_folder
+from .download.cases import download_kits as download_kits
 from .errors import InputError as InputError
 from .geometry.volume import Volume as Volume
 from .phantom.cohort import write_cohort as write_cohort

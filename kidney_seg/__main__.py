@@ -14,6 +14,7 @@ from types import ModuleType
 from data_prep.cli import run_command
 
 COMMANDS = {
+    "data_prep.download": "download KiTS19, KiTS21 or KiTS23, whole and verified",
     "data_prep.phantom": "simulate patients, or CT around real label maps",
     "data_prep.check": "list problems in a folder of cases or in a cache, and their fixes",
     "data_prep.dicom": "list the series in a folder of DICOM files",

@@ -1,0 +1,267 @@
+"""Downloads from a server that misbehaves: in the end equal bytes, or one line for what is missing."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from support.bad_server import serving
+
+from data_prep.datasets.kits import find_cases
+from data_prep.download.__main__ import main
+from data_prep.download.cases import download_kits
+from data_prep.download.sources import IMAGES, SOURCES, choose_cases
+from data_prep.download.transfer import Retry, Stopped
+from data_prep.errors import InputError
+from data_prep.phantom.cohort import write_cohort
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> Path:
+    """Three simulated patients in KiTS' layout, as a server has them."""
+    root = tmp_path_factory.mktemp("published")
+    write_cohort(root, cases=3, size=64, slices=16)
+    for number, path in enumerate(sorted(root.glob("case_*"))):
+        path.rename(root / f"case_{number:05d}")
+    return root
+
+
+KILLS = 6  # by hand: 20
+
+
+def fetched(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.glob("case_*/[!.]*.nii.gz"))}
+
+
+def get(address: str, out: Path, **how):
+    return download_kits("kits23", out, [0, 1, 2], accept_license=True, mirror=address, retry=Retry(4, 0.001), **how)
+
+
+def test_equal_files_with_records(published, tmp_path):
+    with serving(published) as (address, _):
+        outcome = get(address, tmp_path / "KITS")
+        assert (outcome.made, outcome.kept, outcome.missing) == (6, 0, [])
+        assert fetched(tmp_path / "KITS") == fetched(published)
+        again = get(address, tmp_path / "KITS")
+    assert (again.made, again.kept, again.missing) == (0, 6, [])
+    table = json.loads((tmp_path / "KITS" / "checksums.json").read_text())["files"]
+    assert table["case_00000/imaging.nii.gz"]["voxels"] == table["case_00000/segmentation.nii.gz"]["voxels"]
+    whole = json.loads((tmp_path / "KITS" / "provenance.json").read_text())
+    assert whole["dataset"] == "kits23" and whole["labels_commit"] == SOURCES["kits23"].commit
+    assert whole["cases"]["case_00001"]["imaging.nii.gz"] == f"{address}/case_00001/imaging.nii.gz"
+    assert "CC BY-NC-SA 4.0" in (tmp_path / "KITS" / "LICENSE.txt").read_text()
+    assert [case.name for case in find_cases(tmp_path / "KITS")[0]] == ["case_00000", "case_00001", "case_00002"]
+
+
+@pytest.mark.parametrize(
+    "moods",
+    [
+        ["cut", "cut", "cut", "cut", "cut", "cut"],
+        [500, 503, "drop"],
+        ["later", "later"],
+        ["redirect"],
+        ["garbage"],
+        ["cut", "garbage"],
+        ["long"],
+        ["slow"],
+        ["cut", "no_ranges"],
+        ["no_mark"],
+        ["cut", "liar", "cut"],
+    ],
+    ids=str,
+)
+def test_troubles_that_pass(published, tmp_path, moods):
+    with serving(published) as (address, orders):
+        orders.moods["/case_00001/imaging.nii.gz"] += moods
+        outcome = get(address, tmp_path / "KITS", jobs=2)
+    assert outcome.missing == [] and fetched(tmp_path / "KITS") == fetched(published)
+    assert not list((tmp_path / "KITS").rglob(".part-*"))
+
+
+def test_a_cut_file_goes_on_where_it_ended(published, tmp_path):
+    path = "/case_00001/imaging.nii.gz"
+    with serving(published) as (address, orders):
+        orders.moods[path] += ["cut", "cut"]
+        get(address, tmp_path / "KITS")
+    size = (published / path[1:]).stat().st_size
+    ranges = [asked for where, asked in orders.asked if where == path]
+    assert ranges == [None, f"bytes={size // 2}-", f"bytes={size // 2 + (size - size // 2) // 2}-"]
+
+
+def test_a_file_that_changes_under_a_resumed_download(published, tmp_path):
+    server = tmp_path / "server"
+    shutil.copytree(published, server)
+    with serving(server) as (address, orders):
+        path = "/case_00001/imaging.nii.gz"
+        orders.always[path] = "cut"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("data_prep.download.transfer.Retry.wait", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                get(address, tmp_path / "KITS", jobs=1)
+        assert (tmp_path / "KITS/case_00001/.part-imaging.nii.gz").stat().st_size > 0
+        assert not (tmp_path / "KITS/case_00001/imaging.nii.gz").exists()
+        shutil.copy(server / "case_00002/imaging.nii.gz", server / path[1:])
+        del orders.always[path]
+        assert get(address, tmp_path / "KITS").missing == []
+    assert fetched(tmp_path / "KITS") == fetched(server)
+
+
+@pytest.mark.parametrize(
+    ("mood", "told"),
+    [
+        (404, "the server answers 404 Not Found"),
+        (403, "the server answers 403 Forbidden"),
+        (500, r"the server answers 500 \(\d+ tries\)"),
+        ("drop", r"no connection to 127.0.0.1, or it was cut \(\d+ tries\)"),
+        ("garbage", r"what the server sends is no whole image \(not a NIfTI-1 file"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_had_is_one_line(published, tmp_path, mood, told):
+    with serving(published) as (address, orders):
+        orders.always["/case_00001/imaging.nii.gz"] = mood
+        outcome = get(address, tmp_path / "KITS")
+    (line,) = outcome.missing
+    assert re.match(f"case_00001/imaging.nii.gz: {told}", line)
+    assert outcome.made == 5 and set(fetched(published)) - set(fetched(tmp_path / "KITS")) == {
+        "case_00001/imaging.nii.gz"
+    }
+
+
+def test_other_sizes_of_image_and_labels(published, tmp_path):
+    shutil.copytree(published, tmp_path / "server")
+    (other,) = write_cohort(tmp_path / "other", cases=1, size=32, slices=8)
+    shutil.copy(other / "segmentation.nii.gz", tmp_path / "server/case_00002/segmentation.nii.gz")
+    outcome = get((tmp_path / "server").as_uri(), tmp_path / "KITS")
+    (line,) = outcome.missing
+    assert re.fullmatch(r"case_00002: image and labels have \S+ x .* voxels; remove both and run this again", line)
+
+
+def test_a_folder_as_mirror_and_files_that_were_there(published, tmp_path):
+    own = tmp_path / "KITS" / "case_00000"
+    own.mkdir(parents=True)
+    shutil.copy(published / "case_00000/imaging.nii.gz", own)
+    whole = (published / "case_00000/segmentation.nii.gz").read_bytes()
+    (own / "segmentation.nii.gz").write_bytes(whole[:-20])
+    outcome = get(published.as_uri(), tmp_path / "KITS")
+    assert (outcome.made, outcome.kept) == (4, 1)
+    (line,) = outcome.missing
+    assert line.startswith("case_00000/segmentation.nii.gz: is here, but the file is truncated") and "remove it" in line
+    assert (own / "segmentation.nii.gz").read_bytes() == whole[:-20]  # a user's file is never replaced
+
+
+def test_killed_at_random_moments(published, tmp_path):
+    words = [sys.executable, "-m", "data_prep.download", "kits23", "--cases", "0-2", "--accept-license"]
+    shutil.copytree(published, tmp_path / "server")
+    for path in (tmp_path / "server").glob("case_*/imaging.nii.gz"):  # long enough to be killed within
+        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), 0))
+    with serving(tmp_path / "server") as (address, orders):
+        for path in (tmp_path / "server").glob("case_*/*"):
+            orders.always["/" + str(path.relative_to(tmp_path / "server"))] = "slow"
+        chance = random.Random(4)
+        for _ in range(KILLS):
+            child = subprocess.Popen(
+                [*words, "--out", str(tmp_path / "KITS"), "--mirror", address, "--jobs", "2"],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            begun, before = time.monotonic(), len(orders.asked)
+            while len(orders.asked) == before and child.poll() is None and time.monotonic() - begun < 30:
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0, 0.4))
+            child.kill()
+            child.wait()
+            for path in (tmp_path / "KITS").glob("case_*/[!.]*"):
+                assert path.read_bytes() == (tmp_path / "server" / path.relative_to(tmp_path / "KITS")).read_bytes()
+        assert get(address, tmp_path / "KITS").missing == []
+    assert fetched(tmp_path / "KITS") == fetched(tmp_path / "server")
+
+
+def test_ctrl_c_ends_soon_and_keeps_what_was_received(published, tmp_path):
+    with serving(published) as (address, orders):
+        orders.always["/case_00000/imaging.nii.gz"] = 503
+        retry = Retry(tries=100, pause_s=60.0)
+        threading.Timer(0.5, retry.stop.set).start()
+        begun = time.monotonic()
+        with pytest.raises(Stopped):
+            download_kits("kits23", tmp_path / "K", [0], accept_license=True, mirror=address, retry=retry)
+        assert time.monotonic() - begun < 20
+
+
+def test_command(published, tmp_path, capsys):
+    words = ["kits23", "--out", str(tmp_path / "KITS"), "--cases", "0,1", "--mirror", published.as_uri()]
+    assert main(words) == 2
+    assert "CC BY-NC-SA 4.0" in (told := capsys.readouterr().err) and "--accept-license" in told
+    assert not (tmp_path / "KITS").exists()
+    assert main([*words, "--accept-license"]) == 0
+    assert "4 files made, 0 kept, 0 missing (cases 0-1)" in capsys.readouterr().out
+    assert main(words) == 0  # accepted before
+    (tmp_path / "KITS/case_00001/imaging.nii.gz").unlink()
+    assert main([*words[:-1], (tmp_path / "nothing").as_uri()]) == 1
+    captured = capsys.readouterr()
+    assert "missing: case_00001/imaging.nii.gz: No such file or directory" in captured.err
+    assert main(["kits19", *words[1:]]) == 2
+    assert "holds kits23; expected kits19" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "x", "3-", "700", "0-9,,2", "9-3", "1-99999999999"])
+def test_bad_cases(text, tmp_path, capsys):
+    assert main(["kits19", "--out", str(tmp_path / "K"), "--cases", text, "--accept-license"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: --cases {text!r}: ")
+
+
+def test_a_foreign_file_is_not_replaced(published, tmp_path):
+    for name in ("checksums.json", "provenance.json", "LICENSE.txt"):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_text('{"mine": 1}')
+        with pytest.raises(InputError) as caught:
+            get(published.as_uri(), folder)
+        assert caught.value.code == "foreign" and (folder / name).read_text() == '{"mine": 1}'
+
+
+def test_a_small_disk(tmp_path, monkeypatch):
+    free = shutil.disk_usage(tmp_path)._replace(free=10**9)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: free)
+    with pytest.raises(InputError, match="489 cases need about 49 GB, 1 GB are free") as caught:
+        download_kits("kits23", tmp_path / "K", accept_license=True)
+    assert caught.value.code == "disk_space" and not list((tmp_path / "K").iterdir())[1:]
+
+
+def test_published_facts():
+    assert [len(SOURCES[name].cases) for name in ("kits19", "kits21", "kits23")] == [300, 300, 489]
+    assert 300 not in SOURCES["kits23"].cases and choose_cases(SOURCES["kits23"], None)[-1] == 588
+    for source in SOURCES.values():
+        assert re.fullmatch("[0-9a-f]{40}", source.commit)
+        files = source.files(160)
+        assert files["imaging.nii.gz"][0].endswith("/images/case_00160.nii.gz") and len(IMAGES) == 2
+        (labels,) = files[source.label_file]
+        assert re.fullmatch(rf"https://[\w./-]+/{source.commit}/[\w/]+/case_00160/\w+\.nii\.gz", labels)
+    assert list(SOURCES["kits19"].files(250)) == ["imaging.nii.gz"]
+
+
+def test_a_proxy_from_the_environment_is_asked(published, tmp_path, monkeypatch):
+    with serving(published) as (address, orders):
+        monkeypatch.setenv("http_proxy", address)
+        monkeypatch.setenv("no_proxy", "")
+        outcome = get("http://no.such.host.invalid/mirror", tmp_path / "KITS")
+    assert outcome.missing and any(path.startswith("http://no.such.host.invalid/mirror/") for path, _ in orders.asked)
+
+
+def test_full_disk_ends_it(published, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, os.strerror(28), str(tmp_path / "KITS/case_00000/x"))
+
+    monkeypatch.setattr("data_prep.download.transfer.fetch", full)
+    with pytest.raises(OSError, match="No space left"):
+        get(published.as_uri(), tmp_path / "KITS")
