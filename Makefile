@@ -4,7 +4,7 @@ PY := .venv/bin/python
 # two processes, file by file, in the order of tests/conftest.py
 IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-processors lint bench clean
+.PHONY: demo test test-fast test-processors lint bench kits clean
 
 demo: .venv/ready  ## simulated patients, training in rounds, Table 1, report
 	$(PY) -m kidney_seg.progressive
@@ -32,6 +32,24 @@ lint: .venv/ready
 	$(PY) -m ruff format --check .
 	$(PY:python=lint-imports) --no-logo
 	@! grep -rnE -f lint/phrases.txt --include='*.py' --include='*.md' data_prep kidney_seg benchmarks docs *.md  # plain words
+
+# make kits DOWNLOAD="--accept-license --cases 0-19" PRESET=few_patients: a trial
+DATASET ?= kits23
+KITS ?= kits
+PRESET ?= paper
+DOWNLOAD ?=
+BUILD ?=
+SET ?=
+
+kits: .venv/ready  ## from nothing to Table 1 on KiTS; every stage resumes (docs/howto/kits.md)
+	$(PY) -m data_prep.download $(DATASET) --out $(KITS)/data $(DOWNLOAD)
+	$(PY) -m data_prep.check $(KITS)/data --jobs 2 || [ $$? = 1 ]  # 1: it found something, and says what to do
+	$(PY) -m data_prep.build $(KITS)/data --cache $(KITS)/cache --jobs 2 $(BUILD)
+	[ -e $(KITS)/cache/split.json ] || $(PY) -m data_prep.split $(KITS)/cache
+	$(PY) -m kidney_seg.progressive --data $(KITS)/cache --out $(KITS)/run --preset $(PRESET) $(if $(SET),--set $(SET))
+	$(PY) -m kidney_seg.predict $(KITS)/run $(KITS)/data --out $(KITS)/predictions --split $(KITS)/cache/split.json --part test
+	$(PY) -m kidney_seg.evaluate $(KITS)/predictions $(KITS)/data --split $(KITS)/cache/split.json --part test --postprocess
+	$(PY) -m kidney_seg.report $(KITS)/predictions/evaluation --truth $(KITS)/data
 
 bench: .venv/bench  ## speed, beside PyTorch and plain copies
 	$(PY) -m benchmarks

@@ -34,6 +34,10 @@ KINDS: dict[str, Kind] = {
     "spare_file": Kind("note", "remove the file that you do not need"),
     "unsafe_name": Kind("error", "rename it with letters, digits, _ and - only"),
     "bad_metadata": Kind("warning", "restore the file from its source, or remove it"),
+    # the data set
+    "data_set": Kind("note", "nothing"),
+    "old_labels": Kind("warning", "download the labels again: python -m data_prep.download kits19"),
+    "not_published": Kind("warning", "download the case again: python -m data_prep.download"),
     # reading
     "missing_file": Kind("error", "correct the link, or add the file"),
     "not_a_file": Kind("error", "replace it by a file, or remove it"),

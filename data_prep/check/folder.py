@@ -9,6 +9,7 @@ from typing import Any
 
 from data_prep.check.case import CaseReport, Task, check_case
 from data_prep.check.findings import Finding, Report, finding, in_order
+from data_prep.check.published import published_findings
 from data_prep.datasets.kits import Layout, find_layout, no_case, patient_of
 from data_prep.files.names import printable
 from data_prep.geometry.network_grid import GridSettings
@@ -56,13 +57,16 @@ def check_folder(
                 result = CaseReport(name, {}, (finding(name, "worker_died", str(result)),))
             reports.append(result)
     reports.sort(key=lambda report: report.case)
+    names = sorted({printable(task.case) for task in tasks} | {problem.case for problem in of_cases})
     findings = _layout_findings(layout) + [one for report in reports for one in report.findings]
     findings += _same_twice(reports)
+    drawn = [task.labels for task in tasks if task.labels is not None]
+    doubled = {one.case for one in findings if one.code == "second_phase"}
+    findings += published_findings(Path(root), drawn, names, {one.case: one.facts for one in reports}, doubled)
     summary, short = _disk(Path(root), reports, settings, cache)
-    names = {printable(task.case) for task in tasks} | {problem.case for problem in of_cases}
     facts = {printable(report.case): report.facts for report in reports if report.facts}
     findings = _few_slices(findings + short, facts)
-    return Report(printable(root), "cases", tuple(sorted(names)), facts, in_order(findings), summary)
+    return Report(printable(root), "cases", tuple(names), facts, in_order(findings), summary)
 
 
 def _layout_findings(layout: Layout) -> list[Finding]:
