@@ -77,8 +77,9 @@ def nifti_extension(stored: np.ndarray) -> bytes:
     volume = ElementTree.SubElement(table, "VolumeInformation", Index="0")
     rows = ElementTree.SubElement(volume, "LabelTable")
     for label, row in structures_of(stored).items():
-        channels = {name: f"{part / 255:.6g}" for name, part in zip(("Red", "Green", "Blue"), row.rgb, strict=True)}
-        ElementTree.SubElement(rows, "Label", Key=str(label), **channels, Alpha="1").text = row.name
+        red, green, blue = (f"{part / 255:.6g}" for part in row.rgb)
+        entry = {"Key": str(label), "Red": red, "Green": green, "Blue": blue, "Alpha": "1"}
+        ElementTree.SubElement(rows, "Label", entry).text = row.name
     ElementTree.SubElement(volume, "VolumeType").text = "Label"
     content = ElementTree.tostring(table, "UTF-8", xml_declaration=True)
     content += b" " * (-(len(content) + 8) % 16)  # not zeros, which XML readers refuse

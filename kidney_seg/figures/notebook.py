@@ -32,6 +32,7 @@ from kidney_seg.run import layout
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from data_prep.geometry.source_grid import SourceGrid
     from data_prep.geometry.volume import Volume
 
 HEIGHT_PX = 420
@@ -115,12 +116,17 @@ def _volumes(volume: Volume, labels: np.ndarray) -> Any:
     grid = volume.source.axial
     spacing = (grid.spacing[0] * step, grid.spacing[1] * step, grid.spacing[2])
     grid = replace(grid, size=shown[0].shape[::-1], spacing=spacing)
-    files = []
+    scan, found = (
+        {"name": f"{name}.nii.gz", "data": _nifti(array, grid)}
+        for name, array in zip(("scan", "labels"), shown, strict=True)
+    )
+    return _niivue(scan, found, show_3d=True)
+
+
+def _nifti(axial: np.ndarray, grid: SourceGrid) -> bytes:
     with plain_folder() as folder:
-        for name, array in zip(("scan.nii.gz", "labels.nii.gz"), shown, strict=True):
-            write_image(array, grid, folder / name, level=1)
-            files.append({"name": name, "data": (folder / name).read_bytes()})
-    return _niivue(*files, show_3d=True)
+        write_image(axial, grid, folder / "image.nii.gz", level=1)
+        return (folder / "image.nii.gz").read_bytes()
 
 
 def _niivue(image: dict[str, Any], labels: dict[str, Any] | None, show_3d: bool = False) -> Any:
