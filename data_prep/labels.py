@@ -1,14 +1,56 @@
-"""The label table: 0 background, 1 kidney, 2 tumor, 3 cyst; and the labels that names and codes of segments mean."""
+"""The label table: 0 background, 1 kidney, 2 tumor, 3 cyst, with names, colors and codes, and their meaning.
+
+Every file and figure takes its numbers, names and colors from here.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 BACKGROUND, KIDNEY, TUMOR, CYST = range(4)  # cysts: in label files of KiTS21 and KiTS23; caches count them as kidney
 LARGEST_LABEL = CYST
 IDS = {"kidney": KIDNEY, "tumor": TUMOR, "cyst": CYST}
 CLASS_NAMES = ("background", "kidney", "tumor")  # of the network; the index is the label
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A row of the label table.
+
+    name: as viewers show it. rgb: color, 0 to 255. category, kind: SNOMED CT code and its meaning, of the segmented
+    property's category and type as DICOM has them.
+    """
+
+    name: str
+    rgb: tuple[int, int, int]
+    category: tuple[str, str]
+    kind: tuple[str, str]
+
+    @property
+    def color(self) -> str:
+        """The color as HTML has it, such as `#56B4E9`."""
+        return f"#{bytes(self.rgb).hex().upper()}"
+
+
+_ABNORMAL = ("49755003", "Morphologically Abnormal Structure")
+# Okabe and Ito's palette: distinct with every common form of color vision, and on gray
+STRUCTURES = {
+    KIDNEY: Structure("Kidney", (0x56, 0xB4, 0xE9), ("91723000", "Anatomical Structure"), ("64033007", "Kidney")),
+    TUMOR: Structure("Tumor", (0xE6, 0x9F, 0x00), _ABNORMAL, ("108369006", "Neoplasm")),
+    CYST: Structure("Cyst", (0x00, 0x9E, 0x73), _ABNORMAL, ("367643001", "Cyst")),
+}
+KIDNEY_REGION = STRUCTURES[KIDNEY].kind  # where tumors and cysts are
+
+
+def structures_of(labels: np.ndarray) -> dict[int, Structure]:
+    """Return the rows that a label map has in its files: kidney and tumor, and cyst only if a voxel is one."""
+    return {label: row for label, row in STRUCTURES.items() if label < CYST or (labels == label).any()}
+
 
 _WORDS = {
     CYST: {"cyst", "cysts"},
@@ -70,8 +112,10 @@ def label_of(segment: Segment) -> int | None:
 
 
 def is_named(segment: Segment) -> bool:
-    """Return whether a file says anything of what a segment is; `Segment_1` is a number, no name."""
-    return segment.code in _CODES or re.fullmatch(r"(segment|label)?[ _]*\d*", segment.name.strip().lower()) is None
+    """Return whether a file says anything of what a segment is; `Segment_1`, `L1` and `???` are none."""
+    return (
+        segment.code in _CODES or re.fullmatch(r"(segment|label|l)?[ _]*\d*|\?+", segment.name.strip().lower()) is None
+    )
 
 
 def _words_of(text: str) -> set[str]:

@@ -44,10 +44,11 @@ def read_volume(path: str | Path | DicomSeries, series: str | int | None = None)
 def read_labels(path: str | Path) -> Volume:
     """Read a label map as uint8 in axial order: 0 background, 1 kidney, 2 tumor, 3 cyst.
 
-    A `.dcm` file is read as a DICOM Segmentation, see `read_dicom_seg`. Where a `.seg.nrrd` file of 3D Slicer names its
-    segments, these names and codes decide (`labels.label_of`), not the numbers. Whole numbers that were stored with a
-    slope under .02 are rounded back. Both give a note. InputError as for `read_volume`, for any value that is not one
-    of these four, and for a segment that is none of kidney, tumor and cyst.
+    A `.dcm` file is read as a DICOM Segmentation, see `read_dicom_seg`. Where a `.seg.nrrd` file of 3D Slicer or a
+    NIfTI file with a label table (TotalSegmentator, Caret) names its labels, these names and codes decide
+    (`labels.label_of`), not the numbers. Whole numbers that were stored with a slope under .02 are rounded back. Both
+    give a note. InputError as for `read_volume`, for any value that is not one of these four, and for voxels of a
+    segment that is none of kidney, tumor and cyst.
     """
     if Path(path).suffix.lower() == ".dcm" and Path(path).is_file():
         from data_prep.dicom.seg_reader import read_dicom_seg
@@ -77,13 +78,14 @@ def write_labels(labels_zyx: np.ndarray, like: SourceGrid, path: str | Path) -> 
     """Write labels [z, y, x] (axial order, as `read_volume` gives it) as uint8 on the grid `like` of their source.
 
     The file appears whole, read back and compared, or not at all. `path` ends in `.nii.gz`, `.nrrd` or `.mha`
-    (compressed) or `.nii`, also for a DICOM source. ValueError for another shape than the source's.
+    (compressed) or `.nii`, also for a DICOM source. NRRD and NIfTI files also get names and colors of the labels, which
+    3D Slicer shows for `.seg.nrrd`. ValueError for another shape than the source's.
     """
     from data_prep.formats.image_writer import write_image
 
     path = Path(path)
     _check_name(path)
-    write_image(like.to_stored(np.asarray(labels_zyx).astype(np.uint8, copy=False)), like, path)
+    write_image(like.to_stored(np.asarray(labels_zyx).astype(np.uint8, copy=False)), like, path, names=True)
 
 
 def is_label_file(path: str | Path) -> bool:

@@ -19,6 +19,7 @@ COMMANDS = {
     "data_prep.check": "list problems in a folder of cases or in a cache, and their fixes",
     "data_prep.dicom": "list the series in a folder of DICOM files",
     "data_prep.build": "build the HDF5 cache of a folder of cases",
+    "data_prep.label_table": "print names and colors of the labels, also for ITK-SNAP and 3D Slicer",
     "data_prep.split": "divide the patients into train, validation and test set",
     "kidney_seg.model": "print the network level by level, or draw it",
     "kidney_seg.progressive": "train in rounds and score the test patients; without data, the demo",

@@ -6,7 +6,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from html import escape
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,10 @@ from data_prep.errors import InputError
 from data_prep.formats.voxel_values import HounsfieldReader
 from data_prep.geometry.source_grid import SourceGrid, check_grid
 from data_prep.geometry.volume import Volume
+from data_prep.version import code_version
 from data_prep.volume import read_volume, write_labels
-from kidney_seg.predict.engines import Job, make_job
+from kidney_seg.predict.engines import Job, check_not_forked, make_job
+from kidney_seg.predict.outputs import PROGRAM
 from kidney_seg.predict.scans import segment_volume
 from kidney_seg.weights import STARTER
 
@@ -59,18 +63,56 @@ class Segmentation:
         """Reasons to look closely: a code `flag` and a sentence `what`; empty if there are none."""
         return self.record["flags"]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line per decision of the reader, such as which of several series was read; empty if there were none."""
+        return self.volume.notes
+
     def save(self, path: str | Path) -> None:
-        """Write the labels on the scan's own grid: `.nii.gz`, `.nii`, `.nrrd` or `.mha`; InputError if it exists."""
+        """Write the labels on the scan's own grid, with names and colors; InputError if the file exists.
+
+        The name ends in `.nii.gz`, `.nii`, `.nrrd` (`.seg.nrrd` for 3D Slicer) or `.mha`; a scan from DICOM files can
+        also be saved as `.dcm`, a DICOM SEG (extra `dicom`).
+        """
         path = Path(path)
         if os.path.lexists(path):
             raise InputError("exists; choose another name, or delete it first", path=path)
-        write_labels(self.labels, self.volume.source, path)
+        if path.suffix == ".dcm":
+            from data_prep.dicom.seg_writer import write_dicom_seg
+
+            by = {"algorithm_name": PROGRAM, "algorithm_version": code_version()}
+            write_dicom_seg(self.labels, self.volume, path, **by)
+        else:
+            write_labels(self.labels, self.volume.source, path)
+
+    def show(self, *, widget: bool = True) -> Any:
+        """Return a viewer of scan and labels for the last line of a notebook's cell, see `figures.notebook`.
+
+        Three planes and 3-D by ipyniivue, or slices to scroll through with ipywidgets (extra `notebooks`); without
+        either, or with `widget=False`, a matplotlib figure of the most informative slice.
+        """
+        from kidney_seg.figures.notebook import show_labels
+
+        return show_labels(self.volume, self.labels, widget=widget)
 
     def __repr__(self) -> str:
         from kidney_seg.postprocess.review import summary_line
 
         size = " x ".join(map(str, self.labels.shape))
         return f"<Segmentation {size}; {summary_line(self.record)}>"
+
+    def _repr_html_(self) -> str:
+        shown = [("Scan", f"{_times(self.labels.shape)} voxels (z, y, x) of {_times(self.spacing_mm)} mm")]
+        shown += [("Kidney", f"{one['side']}, {one['volume_ml']:.0f} mL") for one in self.kidneys]
+        shown += [
+            ("Tumor", f"{one['side']}, {one['volume_ml']:.1f} mL, {one['diameter_mm']:.0f} mm") for one in self.tumors
+        ]
+        shown += [("Review", flag["what"]) for flag in self.flags] + [("Note", note) for note in self.notes]
+        about = self.record.get("model") or {}
+        names = {"name": "Model", "data": "Trained on", "license": "License"}
+        shown += [(names[key], text) for key, text in about.items()]
+        rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(text))}</td></tr>" for name, text in shown)
+        return f"<table>{rows}</table>"
 
 
 def segment(
@@ -85,11 +127,15 @@ def segment(
 ) -> Segmentation:
     """Segment kidneys and tumors in one CT scan; the network stays loaded for the next one.
 
+    Threads may call it: scans are read side by side, and the network takes one at a time. It starts no process, so it
+    also works in daemonic ones; in a process that was forked after a network was used, it is an InputError.
+
     Args:
         image: path of a `.nii.gz`, `.nii`, `.nrrd` or `.mha` file or of a folder of DICOM files; or an image in memory
             in HU: a SimpleITK image, a nibabel image, or an array [i, j, k] with its `affine`.
         model: `starter` (the model that ships), a run folder, or a `.keras` file.
-        affine: 4 x 4, voxel index to mm in RAS, as in nibabel; only with an array.
+        affine: 4 x 4, voxel index to mm in RAS, as in nibabel; only with an array. Axes of length 1 after the third are
+            dropped.
         series: number or key of a DICOM series, as `python -m data_prep.dicom` lists them.
         ensemble, engine, settings: as for `kidney_seg.predict_scan`.
 
@@ -109,11 +155,17 @@ def segment(
         raise InputError("segment: affine= is for an array alone; a file or an image has its own geometry")
     if series is not None and not in_a_file:
         raise InputError("segment: series= selects in a folder of DICOM files; found an image in memory")
-    job = _with_loaded_network(make_job(model, ensemble, engine, settings))
+    check_not_forked()  # before the lock, which another thread may have held at the fork
+    job = make_job(model, ensemble, engine, settings)
     volume = read_volume(image, series) if in_a_file else _in_memory(image, affine)
-    labels, _, record = segment_volume(job, volume)
+    with _ONE_AT_A_TIME:
+        job = _with_loaded_network(job)
+        labels, _, record = segment_volume(job, volume)
     about = job.sources[0].about
     return Segmentation(labels, volume, {"made_by": job.made_by, "model": about and asdict(about), **record})
+
+
+_ONE_AT_A_TIME = Lock()  # one network, and memory for one scan
 
 
 @lru_cache(maxsize=1)
@@ -131,17 +183,37 @@ def _in_memory(image: Any, affine: Any) -> Volume:
 
         grid = SourceGrid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
         return _volume(sitk.GetArrayFromImage(image), grid)
+    to_mm = 1.0
     if hasattr(image, "dataobj"):  # nibabel
+        units = getattr(image.header, "get_xyzt_units", lambda: ("mm",))
+        to_mm = {"meter": 1000.0, "micron": 0.001}.get(units()[0], 1.0)
         image, affine = np.asanyarray(image.dataobj), image.affine
     values = np.asarray(image)
-    if affine is None:
-        raise InputError("segment: an array without affine; give affine=, 4 x 4, voxel index to mm in RAS")
-    matrix = np.diag([-1.0, -1.0, 1.0]) @ np.asarray(affine, float)[:3]  # RAS to LPS
+    while values.ndim > 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    matrix = np.diag([-1.0, -1.0, 1.0]) @ _affine(affine)[:3] * to_mm  # RAS to LPS
     spacing = np.linalg.norm(matrix[:, :3], axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         direction = matrix[:, :3] / spacing
     tuples = (tuple(part.tolist()) for part in (spacing, matrix[:, 3], direction.ravel()))
     return _volume(values.T, SourceGrid(values.shape, *tuples))
+
+
+def _affine(given: Any) -> np.ndarray:
+    expected = "give affine=, 4 x 4 numbers, voxel index to mm in RAS, the last row 0, 0, 0, 1"
+    if given is None:
+        raise InputError(f"segment: an array without affine; {expected}")
+    try:
+        affine = np.asarray(given, float)
+    except (TypeError, ValueError):
+        raise InputError(f"segment: affine of type {type(given).__name__} holds no numbers; {expected}") from None
+    if affine.shape != (4, 4) or not np.array_equal(affine[3], (0, 0, 0, 1)):
+        raise InputError(f"segment: affine of shape {affine.shape}; {expected}")
+    return affine
+
+
+def _times(numbers: Sequence[float]) -> str:
+    return " x ".join(f"{number:.3g}" if isinstance(number, float) else str(number) for number in numbers)
 
 
 def _volume(stored: np.ndarray, grid: SourceGrid) -> Volume:

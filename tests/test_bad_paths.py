@@ -37,6 +37,7 @@ OUTPUTS: dict[str, tuple[Main, str, str]] = {
     "phantom --out": (phantom, "--out {bad} --cases 1 --size 32 --slices 8", ""),
     "postprocess --out": (postprocess, "{root}/labels.nii.gz --out {bad} --force", ".nii.gz"),
     "postprocess --out .nii": (postprocess, "{root}/labels.nii.gz --out {bad} --force", ".nii"),
+    "postprocess --surfaces": (postprocess, "{root}/labels.nii.gz --out {bad} --force --surfaces stl", ".nii.gz"),
     "postprocess --json": (postprocess, "{root}/labels.nii.gz --out {root}/new.nii --json {bad} --force", ".json"),
     "evaluate --out": (evaluate, "{root}/labels.nii.gz {root}/labels.nii.gz --out {bad} --force", ""),
     "predict --out": (predict, "{root}/run {root}/scan.nii.gz --out {bad} --force", ".nii.gz"),

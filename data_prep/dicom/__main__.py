@@ -9,14 +9,16 @@ from pathlib import Path
 from data_prep.cli import command
 from data_prep.dicom.choice import choose_series
 from data_prep.dicom.headers import scan_folder
-from data_prep.dicom.series import series_of
+from data_prep.dicom.listing import list_for_screen
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.dicom",
-        description=main.__doc__,
+        description="List the series of a folder of DICOM files and the one that is read: slices, folder, description, "
+        "thickness, distance and kernel, start after the first scan, and a guess of the contrast phase. Names, IDs and "
+        "UIDs are not printed; descriptions are, and may hold anything: keep the list on the screen.",
         epilog="example: python -m data_prep.dicom scans/0001",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of DICOM files")
@@ -25,10 +27,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 @command(make_parser)
 def main(options: argparse.Namespace) -> int:
-    """List the series of a folder of DICOM files and the one that is read; print nothing that identifies a patient."""
+    """List the series of a folder of DICOM files, what tells them apart, and the one that is read."""
     scan = scan_folder(options.folder)
-    for one in series_of(scan):
-        print(one)
+    print("\n".join(list_for_screen(scan)))
     chosen, notes = choose_series(scan, None)
     print("\n".join([f"Read without --series: {chosen.number}", *notes]))
     return 0

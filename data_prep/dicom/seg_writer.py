@@ -15,17 +15,11 @@ from data_prep.files.atomic import write_file
 from data_prep.files.quiet import silent
 from data_prep.geometry.source_grid import SourceGrid
 from data_prep.geometry.volume import Volume
-from data_prep.labels import CYST, KIDNEY, TUMOR
+from data_prep.labels import KIDNEY, KIDNEY_REGION, structures_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# By label: name, meanings of the SNOMED CT codes of property category and type, color.
-SEGMENTS: dict[int, tuple[str, str, str, tuple[int, int, int]]] = {
-    KIDNEY: ("Kidney", "AnatomicalStructure", "Kidney", (0x56, 0xB4, 0xE9)),
-    TUMOR: ("Tumor", "MorphologicallyAbnormalStructure", "Neoplasm", (0xE6, 0x9F, 0x00)),
-    CYST: ("Cyst", "MorphologicallyAbnormalStructure", "Cyst", (0x00, 0x9E, 0x73)),
-}
 _MAY_BE_EMPTY = (  # the standard requires them in every file, with or without a value; anonymizers remove them
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime"
 )  # fmt: skip
@@ -148,19 +142,18 @@ def _segmentation(labels: np.ndarray, slices: Sequence[Dataset], grid: SourceGri
     algorithm = hd.AlgorithmIdentificationSequence(
         name=name, version=version, family=codes.cid7162.ArtificialIntelligence
     )
-    present = [label for label in SEGMENTS if label < CYST or (labels == label).any()]
     descriptions = [
         hd.seg.SegmentDescription(
             segment_number=label,
-            segment_label=SEGMENTS[label][0],
-            segmented_property_category=getattr(codes.SCT, SEGMENTS[label][1]),
-            segmented_property_type=getattr(codes.SCT, SEGMENTS[label][2]),
+            segment_label=row.name,
+            segmented_property_category=_sct(row.category),
+            segmented_property_type=_sct(row.kind),
             algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=algorithm,
-            anatomic_regions=None if label == KIDNEY else [codes.SCT.Kidney],
-            display_color=hd.color.CIELabColor.from_rgb(*SEGMENTS[label][3]),
+            anatomic_regions=None if label == KIDNEY else [_sct(KIDNEY_REGION)],
+            display_color=hd.color.CIELabColor.from_rgb(*row.rgb),
         )
-        for label in present
+        for label, row in structures_of(labels).items()
     ]
     first = slices[0]
     between_columns, between_rows, between_slices = grid.spacing
@@ -187,3 +180,10 @@ def _segmentation(labels: np.ndarray, slices: Sequence[Dataset], grid: SourceGri
         ),
         omit_empty_frames=bool(labels.any()),
     )
+
+
+def _sct(term: tuple[str, str]) -> Any:
+    from pydicom.sr.coding import Code
+
+    value, meaning = term
+    return Code(value, "SCT", meaning)

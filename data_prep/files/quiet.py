@@ -7,12 +7,14 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Lock
 
 _lock = Lock()
 _inside = 0  # blocks of all threads that are inside: the first redirects, the last restores
 _kept = -1
+_silenced = 0  # the same for `silent`
+_before = ExitStack()  # restores the filters of warnings and the levels of loggers
 
 
 @contextmanager
@@ -30,18 +32,31 @@ def quiet_stderr() -> Iterator[None]:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Drop the warnings of pydicom and highdicom inside the block: they quote names of patients, UIDs and the like."""
-    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
+    """Drop the warnings of pydicom and highdicom inside the block: they quote names of patients, UIDs and the like.
+
+    Warnings of all threads are dropped while one is inside.
+    """
+    global _silenced
+    with _lock:
+        _silenced += 1
+        if _silenced == 1:
+            _silence()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        with _lock:
+            _silenced -= 1
+            if not _silenced:
+                _before.close()
+
+
+def _silence() -> None:
+    _before.enter_context(warnings.catch_warnings())
+    warnings.simplefilter("ignore")
+    for name in ("pydicom", "highdicom"):
+        logger = logging.getLogger(name)
+        _before.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.CRITICAL + 1)
 
 
 def _enter() -> None:

@@ -15,6 +15,7 @@ from data_prep.errors import InputError
 from data_prep.files.atomic import replacing
 from data_prep.files.plain_paths import plain_folder
 from data_prep.formats.gzip_stream import ByteStream, Encoding
+from data_prep.formats.label_names import nifti_extension, nrrd_fields
 from data_prep.formats.nifti import NIFTI1
 from data_prep.geometry.source_grid import SourceGrid
 
@@ -26,7 +27,13 @@ _NIFTI_LONGEST = 32767  # axis, in voxels
 
 
 def write_image(
-    stored: np.ndarray, grid: SourceGrid, path: str | Path, *, level: int = LEVEL, slope: float | None = None
+    stored: np.ndarray,
+    grid: SourceGrid,
+    path: str | Path,
+    *,
+    level: int = LEVEL,
+    slope: float | None = None,
+    names: bool = False,
 ) -> None:
     """Write voxels [k, j, i] (`grid`'s own axis order), uint8 or int16, to a `.nii.gz`, `.nii`, `.nrrd` or `.mha` file.
 
@@ -37,6 +44,7 @@ def write_image(
     Args:
         level: of the compression, zlib's 0 to 9.
         slope: of a NIfTI file: readers multiply the stored numbers by it.
+        names: the voxels are labels, whose names and colors a NIfTI or NRRD file gets (`formats.label_names`).
 
     Raises:
         OSError: the disk is full, or what is read back differs.
@@ -50,6 +58,8 @@ def write_image(
     if ending.startswith(".nii") and max(grid.size) > _NIFTI_LONGEST:
         raise InputError(f"NIfTI holds up to {_NIFTI_LONGEST} voxels along an axis; write .nrrd or .mha", path)
     encoding, header = _ENCODINGS[ending], _header(grid, stored.dtype, ending, slope)
+    if names:
+        header = _with_names(header, stored, ending)
     inside = header if ending == ".nii.gz" else b""  # of the compressed stream
     with replacing(path) as temporary:
         with open(temporary, "wb") as file:
@@ -125,6 +135,17 @@ def _header(grid: SourceGrid, dtype: np.dtype, ending: str, slope: float | None)
     ):
         header = header.replace(old, new)
     return header
+
+
+def _with_names(header: bytes, stored: np.ndarray, ending: str) -> bytes:
+    if ending == ".nrrd":
+        return header.removesuffix(b"\n") + nrrd_fields(stored) + b"\n"
+    if ending == ".mha":  # has no place for them
+        return header
+    extension, fields = nifti_extension(stored), bytearray(header)
+    np.frombuffer(fields, NIFTI1, 1)[0]["vox_offset"] = _NIFTI_START + len(extension)
+    fields[NIFTI1.itemsize] = 1  # there is an extension
+    return bytes(fields) + extension
 
 
 def _scaled(start: bytearray, grid: SourceGrid, slope: float | None) -> bytes:

@@ -19,6 +19,7 @@ from data_prep.formats.image_source import (
     not_one_image,
     opened,
 )  # fmt: skip
+from data_prep.formats.label_names import nifti_segments
 from data_prep.geometry.source_grid import GRID_TOLERANCE, SourceGrid, corners_apart_mm
 from data_prep.geometry.types import triple
 
@@ -27,6 +28,7 @@ _DTYPES = {  # NIfTI's data type code -> numpy
 }  # fmt: skip
 _OTHER_TYPES = {1: "bits", 32: "complex numbers", 128: "colors", 1792: "complex numbers", 2304: "colors"}
 _ROUNDING = 1e-7  # nifti1.h
+_LARGEST_EXTENSIONS = 1 << 20  # bytes of a header that are searched for names of labels
 
 
 def _fields(length: int, **fields: tuple[str, int]) -> np.dtype:
@@ -60,10 +62,13 @@ def open_nifti(path: Path) -> VoxelSource:
     with opened(path) as file:
         compressed = file.read(2) == GZIP_MAGIC
         file.seek(0)
-        start = ByteStream(file, "gzip" if compressed else "raw", path).read(_NIFTI2.itemsize)
+        stream = ByteStream(file, "gzip" if compressed else "raw", path)
+        start = stream.read(_NIFTI2.itemsize)
+        header = parse_header(start)
+        if header is not None and header["vox_offset"] <= _LARGEST_EXTENSIONS:
+            start += stream.read(max(0, int(header["vox_offset"]) - len(start)))
     if not start:
         raise InputError(f"the file is empty; {AGAIN}", path, "empty_file")
-    header = parse_header(start)
     if header is None:
         problem = "not a NIfTI-1 file (nor NIfTI-2), by its header"
         raise InputError(f"{problem}; expected one, .nii.gz or .nii", path, "not_an_image")
@@ -86,7 +91,9 @@ def open_nifti(path: Path) -> VoxelSource:
     known = max(header["sform_code"], header["qform_code"]) > 0
     unset = "the header has no orientation (sform and qform unset): axial, LPS assumed"
     notes = () if known else (Note(unset, "no_orientation"),)
-    return file_source(path, layout, lambda: _grid(header, layout.size, path), notes)
+    order = header.dtype["datatype"].byteorder
+    segments = nifti_segments(start[header.itemsize : layout.skip], "<" if order in "<=" else ">")
+    return file_source(path, layout, lambda: _grid(header, layout.size, path), notes, segments)
 
 
 def parse_header(start: bytes) -> np.void | None:

@@ -11,6 +11,7 @@ import numpy as np
 from data_prep.errors import InputError, Note
 from data_prep.formats.gzip_stream import Encoding
 from data_prep.formats.image_source import NO_ORIENTATION, FileLayout, VoxelSource, file_source, not_one_image
+from data_prep.formats.label_names import nrrd_segments
 from data_prep.formats.text_header import (
     DETACHED,
     fields_of,
@@ -23,7 +24,6 @@ from data_prep.formats.text_header import (
 )
 from data_prep.geometry.source_grid import SourceGrid
 from data_prep.geometry.types import triple
-from data_prep.labels import Segment
 
 _ENCODINGS: dict[str, Encoding] = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
 _NAMES = {  # of the types, as the format's definition lists them
@@ -65,7 +65,7 @@ def open_nrrd(path: Path) -> VoxelSource:
     if any(fields.get(name, "0") != "0" for name in ("lineskip", "byteskip")):
         raise InputError("skips lines or bytes before its voxels; expected neither; save the file without them", path)
     size = size_of(fields, "sizes", "dimension", path)
-    segments = _segments(header)
+    segments = nrrd_segments(header)
     axes = _axes(fields, size, path)
     kind = _TYPES.get(fields.get("type", "").lower())
     if kind is None or len(axes) != 3 or math.prod(size) != math.prod(size[axis] for axis in axes):
@@ -133,19 +133,3 @@ def _grid(fields: dict[str, str], size: tuple[int, int, int], axes: list[int], p
 def _spacings(fields: dict[str, str], axes: list[int]) -> list[str]:
     given = fields.get("spacings", "").split()
     return [given[axis] for axis in axes] if len(given) > max(axes) else given
-
-
-def _segments(header: bytes) -> tuple[Segment, ...]:
-    """Return what 3D Slicer writes of the segments of a label map, in lines such as `Segment0_Name:=kidney`."""
-    found: dict[str, dict[str, str]] = {}
-    for line in header.decode("utf-8", "replace").splitlines():
-        if match := re.match(r"Segment(\d+)_(LabelValue|Name|Tags):=(.*)", line):
-            found.setdefault(match[1], {})[match[2]] = match[3].strip()
-    segments = []
-    for texts in found.values():
-        terms = re.search(r"TerminologyEntry:([^|]*)", texts.get("Tags", ""))
-        parts = [(part.split("^") + [""] * 3)[:3] for part in (terms[1] if terms else "").split("~")] + [[""] * 3] * 6
-        if re.fullmatch(r"\d{1,5}", texts.get("LabelValue", "")):
-            (_, code, meaning), (_, region, _) = parts[2], parts[5]
-            segments.append(Segment(int(texts["LabelValue"]), texts.get("Name", ""), code, meaning, region))
-    return tuple(segments)

@@ -41,7 +41,7 @@ class LabelReader:
     """Writes slabs of stored values as uint8 labels, and collects the values that are none."""
 
     def __init__(self, source: VoxelSource):
-        self._path, self._dtype = source.path, source.dtype
+        self._path, self._dtype, self._segments = source.path, source.dtype, source.segments
         self._step = source.step if source.step < _LARGEST_STEP else 0.0
         self._scaled = bool(source.step)
         self._labels = _labels_by_number(source)
@@ -68,6 +68,11 @@ class LabelReader:
 
     def notes(self) -> tuple[str, ...]:
         """Return what was decided; InputError if a value is no label."""
+        for segment in self._segments:
+            if segment.number in self._bad and is_named(segment):
+                found = f"segment {segment.number}, {segment.name[:40]!a}, is none of kidney, tumor and cyst"
+                expected = "expected only these by name and code; remove or rename it"
+                raise InputError(f"{found}; {expected}", self._path, "label_values")
         if self._bad:
             found = ", ".join(f"{value:g}" for value in self._bad[:5]) + (", ..." if len(self._bad) > 5 else "")
             expected = "expected only 0 background, 1 kidney, 2 tumor and 3 cyst; is this a label map?"
@@ -84,17 +89,11 @@ class LabelReader:
 
 
 def _labels_by_number(source: VoxelSource) -> np.ndarray:
-    """Return the label of each number, `_BAD` for a number that is none, by the names of segments where there are any.
-
-    InputError for a named segment that is none of the labels.
-    """
+    """Return the label of each number, by the names of segments where there are any; `_BAD` for one that is none."""
     named = {segment.number: segment for segment in source.segments if is_named(segment)}
     table = np.full(max([LARGEST_LABEL, *named]) + 1, _BAD, np.uint8)
     table[: LARGEST_LABEL + 1] = np.arange(LARGEST_LABEL + 1)
     for number, segment in named.items():
         label = label_of(segment)
-        if label is None:
-            found = f"segment {number}, {segment.name[:40]!a}, is none of kidney, tumor and cyst by its name and code"
-            raise InputError(f"{found}; expected only these; remove or rename it", source.path, "label_values")
-        table[number] = label
+        table[number] = _BAD if label is None else label
     return table

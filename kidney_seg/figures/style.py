@@ -12,13 +12,13 @@ import numpy as np
 from data_prep.errors import InputError
 from data_prep.files.atomic import write_file
 from data_prep.files.outputs import check_outputs, has_text
+from data_prep.labels import CLASS_NAMES, IDS, STRUCTURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: distinct with every common form of color vision, and on gray
-COLORS = {"kidney": "#56B4E9", "tumor": "#E69F00"}  # on CT
+COLORS = {name: STRUCTURES[IDS[name]].color for name in CLASS_NAMES[1:]}  # on CT
 CURVE_COLORS = {"kidney": "#0072B2", "tumor": "#D55E00", "loss": "#444444"}  # on white
 MARKERS = {"kidney": "o", "tumor": "s"}
 GRID_COLOR = "#DDDDDD"

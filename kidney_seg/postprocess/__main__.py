@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from data_prep.cli import command
-from data_prep.errors import InputError
+from data_prep.errors import InputError, require
 from kidney_seg.config.prediction import ANCHORED, DISTANCE_MM, KIDNEY_ML, RULES, TUMOR_MM, RuleSettings
 from kidney_seg.postprocess.distant_objects import Component, apply_rule, check_limits
+from kidney_seg.postprocess.surfaces import FORMATS, is_stl, surface_paths, surfaces_of, write_stl
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -65,6 +66,8 @@ def make_parser() -> argparse.ArgumentParser:
         default=TUMOR_MM,
         help="with --rule anchored: remove objects with tumor farther than this from kidneys (default: %(default)s)",
     )
+    words = "also write the surfaces of kidney and tumor to surfaces/ beside OUT, in mm, LPS (extra `report`)"
+    add("--surfaces", choices=FORMATS, help=words)
     add("--json", metavar="FILE", type=Path, help="also write volumes, objects and flags per case to FILE")
     add("--force", action="store_true", help="replace files that exist")
     return parser
@@ -76,6 +79,7 @@ def main(arguments: argparse.Namespace) -> int:
     from data_prep.datasets.label_files import find_label_files
     from data_prep.files.json_files import write_json
     from data_prep.files.outputs import check_outputs, has_keys
+    from data_prep.formats.image_source import stem_of
     from data_prep.volume import is_label_file
     from kidney_seg.postprocess.review import summary_line
 
@@ -85,16 +89,22 @@ def main(arguments: argparse.Namespace) -> int:
     many = arguments.input.is_dir()
     outs = {case: arguments.out / f"{case}.nii.gz" if many else arguments.out for case in files}
     check_outputs(outs.values(), files.values(), is_label_file)
+    surfaces: dict[str, dict[str, Path]] = {}
+    if kind := arguments.surfaces:
+        require("skimage", "report")
+        surfaces = {case: surface_paths(out, stem_of(out), kind) for case, out in outs.items()}
+    meshes = [path for paths in surfaces.values() for path in paths.values()]
+    check_outputs(meshes, files.values(), is_stl)
     if arguments.json:
         check_outputs([arguments.json], files.values(), has_keys("cases", "failed"))
-    existing = [path for path in (*outs.values(), arguments.json) if path and path.exists()]
+    existing = [path for path in (*outs.values(), *meshes, arguments.json) if path and path.exists()]
     if existing and not arguments.force:
         raise InputError("exists; choose another name, or replace it with --force", path=existing[0], code="exists")
 
     described, failed = {}, {}
     for case, path in files.items():
         try:
-            described[case], objects = _clean(path, outs[case], settings)
+            described[case], objects = _clean(path, outs[case], settings, surfaces.get(case, {}))
         except InputError as error:
             if not many:
                 raise
@@ -115,7 +125,7 @@ def main(arguments: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
-def _clean(path: Path, out: Path, settings: RuleSettings) -> tuple[dict, list[Component]]:
+def _clean(path: Path, out: Path, settings: RuleSettings, surfaces: Mapping[str, Path]) -> tuple[dict, list[Component]]:
     from data_prep.volume import read_labels, write_labels
     from kidney_seg.postprocess.review import describe
 
@@ -123,6 +133,9 @@ def _clean(path: Path, out: Path, settings: RuleSettings) -> tuple[dict, list[Co
     before, spacing_mm = volume.voxels, volume.spacing_mm
     labels, objects = apply_rule(before, spacing_mm, **asdict(settings))
     write_labels(labels, volume.source, out)
+    meshes = surfaces_of(labels, volume.source) if surfaces else {}
+    for name, file in surfaces.items():
+        write_stl(meshes[name], name, file)
     return describe(before, labels, objects, spacing_mm, **asdict(settings)), objects
 
 

@@ -13,6 +13,7 @@ from data_prep.files.names import printable
 from data_prep.split.sets import SETS, set_name
 from kidney_seg.config.prediction import FLIPS
 from kidney_seg.config.set_option import add_set_option, prediction_settings
+from kidney_seg.postprocess.surfaces import FORMATS as SURFACE_FORMATS
 from kidney_seg.predict.engines import ENGINES, make_job
 from kidney_seg.predict.inputs import Scan, find_scans
 from kidney_seg.predict.outputs import Outputs, outputs_of
@@ -78,6 +79,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--probabilities", action="store_true", help="also write the tumor's probability, to tumor_probability/")
     add("--dicom-seg", action="store_true", help="also write a DICOM SEG beside the labels of a DICOM series")
+    words = "also write the surfaces of kidney and tumor to surfaces/, in mm, LPS (extra `report`)"
+    add("--surfaces", choices=SURFACE_FORMATS, help=words)
     add("--series", metavar="N", help="number or key of a DICOM series, as python -m data_prep.dicom lists them")
     add(
         "--images",
@@ -142,7 +145,8 @@ def _outputs(scans: Sequence[Scan], single: bool, arguments: argparse.Namespace)
         files, seg = [out.with_suffix(".nii.gz")], True
     else:
         files = [out]
-    return [outputs_of(file, probabilities=arguments.probabilities, dicom_seg=seg) for file in files]
+    more = {"probabilities": arguments.probabilities, "dicom_seg": seg, "surfaces": arguments.surfaces}
+    return [outputs_of(file, **more) for file in files]
 
 
 def _above_progress_bar(line: str) -> None:

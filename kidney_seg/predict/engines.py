@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import keras
 
 ENGINES = ("keras", "onnx", "auto")
+_used_by: int | None = None  # the process that used a network first
 _NVIDIA = Path("/proc/driver/nvidia/version")  # exists while the driver of an NVIDIA GPU is loaded
 
 
@@ -52,9 +54,14 @@ class Job:
     settings: PredictionConfig
     engine: str = "keras"
 
-    @cached_property
+    @property
     def predictor(self) -> Predictor:
-        """The network; loaded when the first scan needs it."""
+        """The network; loaded when the first scan needs it. InputError as for `check_not_forked`."""
+        check_not_forked()
+        return self._predictor
+
+    @cached_property
+    def _predictor(self) -> Predictor:
         return open_predictor(self.sources, self.settings, self.engine)
 
     @property
@@ -98,14 +105,27 @@ def open_predictor(sources: Sequence[ModelSource], settings: PredictionConfig, e
         engine: `keras` or `onnx`.
 
     Raises:
-        InputError: the models cannot be averaged (`check_alike`).
+        InputError: the models cannot be averaged (`check_alike`), or as for `check_not_forked`.
     """
+    check_not_forked()
     check_alike(sources)
     model = sources[0].config.model
     networks = [(_open(source, settings, engine), source.config.prediction.odds) for source in sources]
     forward = combined(networks, settings, model.activation, model.size)
     size, seen = model.size, model.input_slices
     return Predictor(forward, size, seen, model.classes, settings.slices_per_batch, settings.smooth_z_mm)
+
+
+def check_not_forked() -> None:
+    """Raise InputError in a process that was forked from one that had used a network.
+
+    The threads of TensorFlow and ONNX Runtime do not survive a fork: the process would wait for them forever.
+    """
+    global _used_by
+    if _used_by not in (None, os.getpid()):
+        remedy = 'start processes with multiprocessing.get_context("spawn")'
+        raise InputError(f"this process was forked from one that had used a network, and cannot use it; {remedy}")
+    _used_by = os.getpid()
 
 
 def _open(source: ModelSource, settings: PredictionConfig, engine: str) -> Forward:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from data_prep.formats.image_source import FILE_ENDINGS, stem_of
 from data_prep.formats.probability_map import write_percent
 from data_prep.version import code_version
 from data_prep.volume import is_label_file, write_labels
+from kidney_seg.postprocess.surfaces import surface_paths, surfaces_of, write_stl
 
 if TYPE_CHECKING:
     from data_prep.geometry.volume import Volume
@@ -55,17 +57,19 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files of one scan; `percent` and `seg` are None if they are not wanted."""
+    """The files of one scan; `percent` and `seg` are None, and `surfaces` (by structure) empty, if not wanted."""
 
     labels: Path
     record: Path
     percent: Path | None = None
     seg: Path | None = None
+    surfaces: Mapping[str, Path] = field(default_factory=dict, hash=False)
 
     @property
     def all(self) -> list[Path]:
         """The wanted files except the record."""
-        return [path for path in (self.labels, self.percent, self.seg) if path is not None]
+        files = (self.labels, self.percent, *self.surfaces.values(), self.seg)
+        return [path for path in files if path is not None]
 
     def key(self, path: Path) -> str:
         """Return a file's name in the record: its path relative to the labels' folder."""
@@ -95,21 +99,26 @@ class Outputs:
         return Done(record) if all(path.exists() for path in self.all) else Missing()
 
 
-def outputs_of(labels: Path, *, probabilities: bool = False, dicom_seg: bool = False) -> Outputs:
-    """Return the files beside a label file: `X.json`, `X.dcm`, and `tumor_probability/X.nii.gz` in its folder.
+def outputs_of(
+    labels: Path, *, probabilities: bool = False, dicom_seg: bool = False, surfaces: str | None = None
+) -> Outputs:
+    """Return the files beside a label file: `X.json`, `X.dcm`, `tumor_probability/X.nii.gz`, `surfaces/X_kidney.stl`.
 
-    Probabilities have their own folder, so that a folder of predictions holds label files only.
+    Probabilities and surfaces have their own folders, so that a folder of predictions holds label files only.
     """
     if not labels.name.endswith(FILE_ENDINGS):
         raise InputError(f"--out {labels}: expected a name that ends in .nii.gz for the labels of one scan")
     if dicom_seg:
         require("highdicom", "dicom")  # before hours of work, not after
+    if surfaces:
+        require("skimage", "report")
     folder, stem = labels.parent, stem_of(labels)
     return Outputs(
         labels,
         folder / f"{stem}.json",
         folder / "tumor_probability" / f"{stem}.nii.gz" if probabilities else None,
         folder / f"{stem}.dcm" if dicom_seg else None,
+        surface_paths(labels, stem, surfaces) if surfaces else {},
     )
 
 
@@ -145,6 +154,10 @@ def write_outputs(
         if percent is None:
             raise ValueError(f"no percentages for {outputs.percent}")
         write(outputs.percent, lambda path: write_percent(percent, volume.source, path))
+    if outputs.surfaces:
+        meshes = surfaces_of(labels, volume.source)
+        for name, path in outputs.surfaces.items():
+            write(path, partial(write_stl, meshes[name], name))
     if outputs.seg is not None:
         from data_prep.dicom.seg_writer import write_dicom_seg
 

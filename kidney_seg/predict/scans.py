@@ -36,6 +36,7 @@ def predict_scan(
     engine: str = "keras",
     probabilities: bool = False,
     dicom_seg: bool = False,
+    surfaces: str | None = None,
     force: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def predict_scan(
         engine: `keras`, `onnx` or `auto`.
         probabilities: also write `tumor_probability/` with the tumor's probability.
         dicom_seg: also write a DICOM SEG, if `image` is a DICOM series.
+        surfaces: `stl`: also write the surfaces of kidney and tumor to `surfaces/`, in mm, LPS.
         force: replace label files that other settings made, or that were changed since.
         settings: fields of `PredictionConfig` that differ from the model's, such as `flips="both"`.
 
@@ -69,7 +71,7 @@ def predict_scan(
     scans, single = find_scans([image], series=series)
     if not single:
         raise InputError(f"holds {len(scans)} cases; expected one scan", path=image)
-    outputs = outputs_of(Path(out), probabilities=probabilities, dicom_seg=dicom_seg)
+    outputs = outputs_of(Path(out), probabilities=probabilities, dicom_seg=dicom_seg, surfaces=surfaces)
     return process_scan(make_job(model, ensemble, engine, settings), scans[0], outputs, force=force).record
 
 

@@ -17,6 +17,7 @@ from kidney_seg.evaluate.summary import detection_rate, table1
 from kidney_seg.metrics.lesion_detection import size_class
 from kidney_seg.metrics.overlap import AVERAGE
 from kidney_seg.metrics.overlap import STRUCTURES as MEASURED
+from kidney_seg.report.facts import facts_of_evaluation, facts_of_run
 from kidney_seg.run import layout
 
 STRUCTURES = (*MEASURED, AVERAGE)
@@ -107,7 +108,7 @@ def gather(folder: str | Path, truth: str | Path | None = None, predictions: str
 
 def _of_run(folder: Path) -> ReportData:
     from kidney_seg.run.journal import Journal, RunStatus
-    from kidney_seg.run.recipe import describe_first_weights, read_manifest
+    from kidney_seg.run.recipe import read_manifest
 
     journal = Journal(folder)
     if journal.status is not RunStatus.FINISHED:
@@ -121,19 +122,11 @@ def _of_run(folder: Path) -> ReportData:
         warnings.append("The rounds were chosen on these patients, as in the paper: the scores are optimistic.")
     if scores["best"].get("trouble"):
         warnings.append(f"Every start of this run collapsed ({scores['best']['trouble']}).")
-    versions, size = manifest.get("versions", {}), config.model.size
-    facts = {
-        "Training": f"{config.rounds.mode}, seed {manifest.get('seed')}",
-        "Best round": f"{scores['best']['round']}",
-        "Network": f"{size} x {size} pixels",
-        "First weights": describe_first_weights(manifest) if manifest.get("pretrained_sha256") else None,
-        "Versions": ", ".join(f"{name} {versions[name]}" for name in ("kidney_seg", "tensorflow") if name in versions),
-    }
     history = journal.history()
     return _report(
         scores,
         POSTPROCESSED if config.prediction.postprocess else "",
-        facts,
+        facts_of_run(folder, config, manifest, scores),
         title=f"Run {folder.resolve().name}",
         warnings=tuple(warnings),
         history=tuple(history),
@@ -163,8 +156,9 @@ def _of_evaluation(folder: Path, truth: str | Path | None, predictions: str | Pa
 
     scores = read_scores(folder / "scores.json")
     files = {}
+    labels = Path(predictions) if predictions is not None else folder.resolve().parent
     if truth is not None:
-        predicted = find_label_files(predictions if predictions is not None else folder.resolve().parent)
+        predicted = find_label_files(labels)
         for case in (row["case"] for row in scores["cases"]):
             own = Path(truth) / case
             image, label, _ = case_files(own) if own.is_dir() else (None, None, [])
@@ -173,7 +167,8 @@ def _of_evaluation(folder: Path, truth: str | Path | None, predictions: str | Pa
     counts = {text: len(scores.get(key, ())) for key, text in problems.items()}
     warnings = tuple(f"{count} {text} and count as empty." for text, count in counts.items() if count)
     title = f"Evaluation {folder.resolve().parent.name}"
-    return _report(scores, "", {"Protocol": scores.get("protocol")}, title=title, warnings=warnings, files=files)
+    facts = facts_of_evaluation(scores, labels, (row["case"] for row in scores["cases"]))
+    return _report(scores, "", facts, title=title, warnings=warnings, files=files)
 
 
 def _report(scores: Mapping[str, Any], prefix: str, facts: Mapping[str, str | None], **rest: Any) -> ReportData:

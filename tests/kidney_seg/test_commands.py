@@ -22,6 +22,7 @@ COMMANDS = (
     "data_prep.build",
     "data_prep.check",
     "data_prep.dicom",
+    "data_prep.label_table",
     "data_prep.phantom",
     "data_prep.split",
     "kidney_seg.compare",

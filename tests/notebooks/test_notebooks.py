@@ -48,8 +48,8 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("notebooks")
 
 
-def test_there_are_six():
-    assert [path.name[:3] for path in NOTEBOOKS] == ["01_", "02_", "03_", "04_", "05_", "06_"]
+def test_there_are_seven():
+    assert [path.name[:3] for path in NOTEBOOKS] == ["01_", "02_", "03_", "04_", "05_", "06_", "07_"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -76,6 +76,7 @@ def test_runs(path, folder, monkeypatch):
         "04_progressive_training": "accepted",
         "05_results": "Table 1",
         "06_serving": "True",
+        "07_your_own_scan": "(True, True)",
     }[path.stem]
     assert told in "".join(str(output) for cell in content.cells for output in cell.get("outputs", []))
 

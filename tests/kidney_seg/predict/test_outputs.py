@@ -41,6 +41,17 @@ def test_done(volume, tmp_path):
     assert outputs_of(outputs.labels).state(MADE_BY, IMAGE) == Done(record)  # fewer files
 
 
+def test_surfaces_are_files_of_the_record(volume, tmp_path):
+    outputs = outputs_of(tmp_path / "x.seg.nrrd", surfaces="stl")
+    record = write(outputs, volume)
+    names = ["surfaces/x.seg_kidney.stl", "surfaces/x.seg_tumor.stl"]
+    assert {name: sha256_of(tmp_path / name) for name in names}.items() <= record["files"].items()
+    assert outputs.state(MADE_BY, IMAGE) == Done(record)
+    (tmp_path / names[1]).unlink()
+    assert outputs.state(MADE_BY, IMAGE) == Missing()
+    assert outputs_of(tmp_path / "x.seg.nrrd").state(MADE_BY, IMAGE) == Done(record)
+
+
 @pytest.mark.parametrize("missing", ["x.nii.gz", "x.json", "tumor_probability/x.nii.gz"])
 def test_missing(volume, tmp_path, missing):
     outputs = outputs_of(tmp_path / "x.nii.gz", probabilities=True)
