@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from data_prep.formats.voxel_values import HounsfieldReader
 from data_prep.geometry.source_grid import SourceGrid, check_grid
 from data_prep.geometry.volume import Volume
 from data_prep.volume import read_volume, write_labels
+from kidney_seg.model.origin import origin_record
 from kidney_seg.predict.engines import Job, make_job
 from kidney_seg.predict.scans import segment_volume
 from kidney_seg.weights import STARTER
@@ -112,8 +113,7 @@ def segment(
     job = _with_loaded_network(make_job(model, ensemble, engine, settings))
     volume = read_volume(image, series) if in_a_file else _in_memory(image, affine)
     labels, _, record = segment_volume(job, volume)
-    about = job.sources[0].about
-    return Segmentation(labels, volume, {"made_by": job.made_by, "model": about and asdict(about), **record})
+    return Segmentation(labels, volume, {"made_by": job.made_by, **origin_record(job.sources), **record})
 
 
 @lru_cache(maxsize=1)
