@@ -89,7 +89,7 @@ def _losses(manifest: Manifest) -> str:
     known = [entry.loss for entry in manifest.entries if entry.loss is not None]
     if not known:
         return "labels: none, so nothing is known of what the grid loses"
-    losing = sum(any(loss.lines()) for loss in known)
+    losing = sum(any(True for _ in loss.lines()) for loss in known)
     dice = ", ".join(f"{name} {value:.3f}" for name, value in manifest.ceiling.items() if value is not None)
     text = f"labels: {losing} of {len(known)} cases lose some on this grid (manifest.json says how much)"
     return text + (f"; Dice of a perfect network: {dice}" if dice else "")

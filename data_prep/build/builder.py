@@ -51,7 +51,8 @@ class BuildResult:
     def losses(self) -> list[str]:
         """One line per case and structure of which more than 1 % is lost on the way to the grid."""
         entries = self.manifest.entries if self.manifest else ()
-        return [f"{entry.case}: {line}" for entry in entries if entry.loss for line in entry.loss.lines(NOTABLE)]
+        lost = ((entry.case, part) for entry in entries if entry.loss for part in entry.loss.lines())
+        return [f"{case}: {what}" for case, (share, _, what) in lost if share > NOTABLE]
 
 
 def build_cache(

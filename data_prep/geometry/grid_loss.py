@@ -20,6 +20,11 @@ from data_prep.labels import TUMOR
 
 NOTABLE = 0.01  # a share of a structure's voxels; more is worth a warning
 
+_PARTS = (
+    ("outside", "outside_field", "lies outside the network's field"),
+    ("vanished", "lost_on_grid", "vanishes on the network's grid"),
+)
+
 
 @dataclass(frozen=True)
 class GridLoss:
@@ -43,20 +48,16 @@ class GridLoss:
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{item.name}: found {value}, expected a share from 0 to 1")
 
-    def lines(self, least: float = 0.0) -> Iterator[str]:
-        """Yield one line for each share above `least`.
+    def lines(self) -> Iterator[tuple[float, str, str]]:
+        """Yield (share, code, text) for every share above 0; the codes are those of the data check.
 
         >>> list(GridLoss(tumor_outside=0.25).lines())
-        ["25 % of its tumor lies outside the network's field"]
+        [(0.25, 'outside_field', "25 % of its tumor lies outside the network's field")]
         """
         for name in ("kidney", "tumor"):
-            for what, text in (
-                ("outside", "lies outside the network's field"),
-                ("vanished", "vanishes on the network's grid"),
-            ):
-                share = getattr(self, f"{name}_{what}") or 0.0
-                if share > least:
-                    yield f"{100 * share:.2g} % of its {name} {text}"
+            for what, code, text in _PARTS:
+                if share := getattr(self, f"{name}_{what}"):
+                    yield share, code, f"{100 * share:.2g} % of its {name} {text}"
 
 
 def grid_loss(labels: np.ndarray, spacing_mm: Spacing, settings: GridSettings) -> GridLoss:
@@ -80,7 +81,8 @@ def grid_loss(labels: np.ndarray, spacing_mm: Spacing, settings: GridSettings) -
             true, found = plane >= least, back >= least
             kept = here & (seen >= least)[np.ix_(rows[y], columns[x])]
             gone = np.count_nonzero(true & ~here), _vanished(true, kept, here)
-            counts[name] += (*gone, *map(np.count_nonzero, (true & found, true, found)))
+            dice = (int(np.count_nonzero(mask)) for mask in (true & found, true, found))
+            counts[name] += np.array([*gone, *dice])
     return GridLoss(**{key: value for name, found in counts.items() for key, value in _shares(name, found).items()})
 
 

@@ -147,8 +147,8 @@ class ModelSource:
 
     def open(self) -> ModelFile:
         """Return the loaded model with its settings."""
-        said = {"about": self.about, "origin": self.origin, "trouble": self.trouble}
-        return ModelFile(self.load(), self.config, self.grid, self.path, self.sha256, **said)
+        own = self.load(), self.config, self.grid, self.path, self.sha256
+        return ModelFile(*own, (), self.about, self.origin, self.trouble)
 
 
 def find_source(path: str | Path) -> ModelSource:

@@ -17,6 +17,7 @@ from data_prep.files.checksums import checked_sha256
 from data_prep.parallel.tasks import WorkerDied, run
 from kidney_seg.model.origin import origin_record
 from kidney_seg.predict.engines import Job, choose_engine, make_job
+from kidney_seg.predict.field import beyond_field
 from kidney_seg.predict.inputs import Scan, find_scans, read_scan
 from kidney_seg.predict.outputs import Done, Foreign, Outputs, check_all, outputs_of, write_outputs
 from kidney_seg.predict.predictor import Watch, predict_slabs
@@ -145,6 +146,8 @@ def segment_volume(
     if settings.postprocess:
         labels, objects = apply_rule(found.labels, spacing_mm, **limits)
     description = describe(found.labels, labels, objects, spacing_mm, volume.voxels, found.tumor_confidence, **limits)
+    if flag := beyond_field(volume, grid):
+        description["flags"].append(flag)
     return labels, found.tumor_percent, description
 
 

@@ -31,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m kidney_seg.progressive",
         description="Train in rounds and score the test patients. Without --data, simulate patients and train the demo "
         "on them (about two and a half minutes on two cores). The same command resumes a stopped run. Exit code: 0; 1 "
-        "if every start failed (the network predicts no tumor, or tumor instead of kidney); 2 for bad input.",
+        "if the training failed (its last lines say how, and what to do); 2 for bad input.",
         epilog="example: python -m kidney_seg.progressive --data cache --out run --set steps=500",
     )
     parser.add_argument("--data", metavar="CACHE", help="cache folder with split.json (default: simulated patients)")
@@ -131,7 +131,7 @@ def _train(data: str | Path, out: Path, config: Config, seed: int, **given: Any)
     except Stopped as stopped:
         print(f"{stopped}: run the same command again to resume", file=sys.stderr)
         return stopped.exit_code
-    return 0 if scores["best"]["trouble"] is None else 1
+    return int(bool(scores["best"]["trouble"] or scores.get("failed")))
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:

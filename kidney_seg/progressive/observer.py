@@ -10,6 +10,7 @@ from kidney_seg.config.run_config import Config
 from kidney_seg.figures.overlays import Example, overlay_grid
 from kidney_seg.figures.style import save as save_figure
 from kidney_seg.figures.training_curves import learning_curves
+from kidney_seg.progressive.acceptance import describe_round
 from kidney_seg.progressive.planning import Attempt
 from kidney_seg.progressive.validation import Validation
 from kidney_seg.run import layout
@@ -76,13 +77,15 @@ class RoundObserver:
         values = {"kidney": record.kidney, "tumor": record.tumor}
         dice = ", ".join(f"{name} {value:.3f}" for name, value in values.items() if value is not None)
         cases = f"{len(record.cases)} {self.config.rounds.stop_on} cases"
+        if record.tumor is None and record.cases:
+            dice = f"{dice}, tumor not judged" if dice else "nothing to judge by"
         trouble = f"; trouble: {record.trouble}" if record.trouble else ""
         self.log(f"{self.attempt.name}: score {record.score:.3f} (Dice of {cases}: {dice}){trouble}")
 
     def round_played(self, record: RoundPlayed, best: RoundPlayed | None) -> None:
         """Log whether a round improves on the `best` before it, and update the curves."""
         self.draw_curves()
-        result = "accepted" if best is None or record.accepted else f"rejected, no improvement on {best.score:.3f}"
+        result = describe_round(record, best, self.config.rounds.min_delta)
         self.log(f"round {record.round}: score {record.score:.3f}, {result}")
 
     def draw_curves(self, running: AttemptTrained | None = None) -> None:
