@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from data_prep.errors import InputError
 from kidney_seg.config.presets import PRESETS
 from kidney_seg.config.run_config import Config, explanations
 from kidney_seg.config.set_option import add_set_option
+from kidney_seg.config.settings_file import read_settings
 from kidney_seg.progressive.demo_data import make_demo_data
 from kidney_seg.progressive.driver import read_data, train
 from kidney_seg.run.recipe import check_recipe, read_recipe
@@ -40,6 +42,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", metavar="RUN", help="run folder (default: runs/PRESET, with the seed if not 0)")
     parser.add_argument("--preset", choices=PRESETS, help="settings (default: demo without --data, else paper)")
+    words = "settings over the preset, from JSON or YAML, such as the config.json of a run; --set is stronger"
+    parser.add_argument("--config", metavar="FILE", help=words)
     parser.add_argument(
         "--seed",
         type=int,
@@ -61,7 +65,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_options(parser)
     parser.add_argument(
-        "--show-settings", action="store_true", help="print all settings with their meaning and source, and exit"
+        "--show-settings",
+        action="store_true",
+        help="print all settings that would be used, with their meaning and source, and exit",
     )
     return parser
 
@@ -74,9 +80,13 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.reproduce:
         return _reproduce(arguments)
     preset = arguments.preset or ("paper" if arguments.data else "demo")
-    config = PRESETS[preset].with_settings(arguments.set)
+    config = PRESETS[preset]
+    if arguments.config:
+        config = read_settings(arguments.config, config)
+    config = config.with_settings(arguments.set)
     if arguments.show_settings:
-        return _show(config)
+        why = "" if arguments.preset else f" (the default {'with' if arguments.data else 'without'} --data)"
+        return _show(config, f"preset {preset}{why}")
     if arguments.seeds is not None and arguments.seeds < 1:
         raise InputError(f"--seeds {arguments.seeds}: expected 1 or more")
     last = arguments.seed + (arguments.seeds or 1) - 1
@@ -111,16 +121,29 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _log(line: str) -> None:
-    print(line, flush=True)
+    """Print a line above the bar, if there is one; in a log file, lines of progress begin with the time."""
+    from tqdm import tqdm
+
+    if not sys.stdout.isatty() and line.startswith(("round ", "training ends")):
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}"
+    tqdm.write(line)
+    sys.stdout.flush()
 
 
-def _show(config: Config) -> int:
-    """Print the settings."""
-    texts = explanations()
+def _show(config: Config, base: str) -> int:
+    """Print the settings, with a mark where they differ from the preset `paper`."""
+    texts, paper = explanations(), PRESETS["paper"].to_dict()
+    print(f"{base}; * differs from the preset paper")
     for section, values in config.to_dict().items():
         for name, value in values.items():
-            shown = ",".join(f"{part:.6g}" for part in value) if isinstance(value, list) else str(value)
-            print(f"{section + '.' + name:30}{shown:28}{texts[name]}")
+            own, theirs = (
+                ",".join(f"{part:.6g}" if isinstance(part, float) else str(part) for part in one)
+                if isinstance(one, list)
+                else str(one)
+                for one in (value, paper[section][name])
+            )
+            mark, was = ("*", f" (paper: {theirs})") if own != theirs else (" ", "")
+            print(f"{mark} {section + '.' + name:30}{own:28}{texts[name]}{was}")
     return 0
 
 
@@ -136,7 +159,14 @@ def _train(data: str | Path, out: Path, config: Config, seed: int, **given: Any)
 
 def _reproduce(arguments: argparse.Namespace) -> int:
     """Repeat a run into a new folder, after a check of data, split and versions."""
-    if arguments.set or arguments.preset or arguments.seeds or arguments.seed or arguments.pretrained:
+    if (
+        arguments.set
+        or arguments.config
+        or arguments.preset
+        or arguments.seeds
+        or arguments.seed
+        or arguments.pretrained
+    ):
         raise InputError(
             "--reproduce: settings, seed and initial weights are those of the repeated run; add only --data, --split "
             "and --out"

@@ -90,7 +90,8 @@ def train(
                 first.keep(run.root)
             with stop_request() as stop:
                 context = RunContext(run, config, seed, split, manifest, stop, group, origin)
-                Rounds(context, RoundObserver(run, config, log)).play()
+                slices = tuple(_slices(manifest, split[name]) for name in (config.rounds.stop_on, "test"))
+                Rounds(context, RoundObserver(run, config, log, slices)).play()
         failure = find_failure(run.journal, config, unjudged)
         ceiling = mean_ceiling(entry for entry in manifest.entries if entry.patient in split["test"])
         facts: dict[str, Any] = {"origin": asdict(origin), "cohort": asdict(manifest.cohort), "ceiling": ceiling}
@@ -102,6 +103,11 @@ def train(
     for line in failure.lines() if failure else ():
         log(line)
     return scores
+
+
+def _slices(manifest: Manifest, patients: Sequence[str]) -> int:
+    chosen = set(patients)
+    return sum(entry.slices for entry in manifest.entries if entry.labelled and entry.patient in chosen)
 
 
 def _report(run: str | Path, log: Callable[[str], None]) -> None:

@@ -132,10 +132,11 @@ class Rounds:
         def save(progress: Progress) -> None:
             run.checkpoints.save({**attempt.place, "progress": asdict(progress)}, self.trainer.state())
 
-        more: dict[str, Any] = {"start": progress, "save": save, "stop": context.stop}
+        more: dict[str, Any] = {"tick": observer.step_ended, "start": progress, "save": save, "stop": context.stop}
         try:
             rows = self.trainer.fit_round(self.store, attempt.samples, attempt.rate, observer.epoch_ended, **more)
         except Stopped as stopped:
+            observer.close()
             raise Stopped(stopped.signal_number, f" in {attempt.name}, which is saved") from None
         with with_class_odds(self.trainer.model, context.config.prediction.odds):
             validation, worst = validate_round(
