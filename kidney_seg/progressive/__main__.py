@@ -19,6 +19,7 @@ from kidney_seg.progressive.driver import read_data, train
 from kidney_seg.run.recipe import check_recipe, read_recipe
 from kidney_seg.tensorflow_log import quiet_tensorflow
 from kidney_seg.training.launch import add_options, check_alone, train_together
+from kidney_seg.training.loggers import LOGGERS
 from kidney_seg.training.stop_request import Stopped
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="run folder or .keras file with the initial weights, of a network with the same settings",
     )
+    words = "where curves and pictures are logged, in the run folder (default: %(default)s; the others: extras)"
+    parser.add_argument("--logger", choices=LOGGERS, default=LOGGERS[0], help=words)
     add_options(parser)
     parser.add_argument(
         "--show-settings",
@@ -93,7 +96,7 @@ def main(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.seed <= last <= LARGEST_SEED:
         raise InputError(f"--seed {arguments.seed}: expected 0 to {LARGEST_SEED}")
     out = Path(arguments.out or Path("runs") / (f"{preset}-seed{arguments.seed}" if arguments.seed else preset))
-    given = {"split_file": arguments.split, "pretrained": arguments.pretrained}
+    given = {"split_file": arguments.split, "pretrained": arguments.pretrained, "logger": arguments.logger}
     if arguments.coordinator:
         manifest = read_data(arguments.data, config)
         quiet_tensorflow()
@@ -190,7 +193,9 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     same = "versions, data and split are those of the repeated run"
     _log("with these differences the results may differ" if differing else same)
     out = Path(arguments.out or Path("runs") / "reproduced")
-    return _train(data, out, recipe.config, recipe.seed, split_file=split_file, pretrained=pretrained)
+    return _train(
+        data, out, recipe.config, recipe.seed, split_file=split_file, pretrained=pretrained, logger=arguments.logger
+    )
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ def train(
     group: ProcessGroup | None = None,
     pretrained: str | Path | None = None,
     *,
+    logger: str = "tensorboard",
     say: Callable[[str], None] | None = None,
 ) -> dict:
     """Train on a cache folder into the run folder `out`, or resume; score the test set and write `report.html`.
@@ -34,6 +35,7 @@ def train(
         log: gets one line per step of progress; `say` is its former name.
         split_file: another split than the cache's `split.json`, such as a fold.
         group: the processes that train together, led by this one.
+        logger: where curves and pictures are logged: `tensorboard`, `mlflow` or `wandb` (the latter two by extras).
         pretrained: run folder or `.keras` file whose weights initialize every start of round 0; the run keeps a copy.
 
     Returns the content of `evaluation/test/scores.json`; `failed` there says why a training failed. InputError if the
@@ -46,9 +48,11 @@ def train(
     from data_prep.split.sets import SPLIT, read_split
     from kidney_seg.progressive.pretrained import find_pretrained, warning
     from kidney_seg.progressive.verdict import find_failure, find_unjudged
+    from kidney_seg.training.loggers import check_logger
 
     log = say or log
     check_folder(out)
+    check_logger(logger)
     manifest = read_data(data, config)
     split_file = Path(split_file or manifest.root / SPLIT)
     split = read_split(split_file, manifest)
@@ -90,8 +94,8 @@ def train(
                 first.keep(run.root)
             with stop_request() as stop:
                 context = RunContext(run, config, seed, split, manifest, stop, group, origin)
-                slices = tuple(_slices(manifest, split[name]) for name in (config.rounds.stop_on, "test"))
-                Rounds(context, RoundObserver(run, config, log, slices)).play()
+                slices = _slices(manifest, split[config.rounds.stop_on]), _slices(manifest, split["test"])
+                Rounds(context, RoundObserver(run, config, log, slices, logger)).play()
         failure = find_failure(run.journal, config, unjudged)
         ceiling = mean_ceiling(entry for entry in manifest.entries if entry.patient in split["test"])
         facts: dict[str, Any] = {"origin": asdict(origin), "cohort": asdict(manifest.cohort), "ceiling": ceiling}

@@ -1,4 +1,4 @@
-"""Reports of a training in progress: log lines, TensorBoard, curves, and pictures of the worst cases."""
+"""Reports of a training in progress: lines or a bar, curves, pictures of the worst cases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kidney_seg.progressive.validation import Validation
 from kidney_seg.run import layout
 from kidney_seg.run.folder import RunFolder
 from kidney_seg.run.journal import AttemptTrained, RoundPlayed
-from kidney_seg.training.tensorboard import Board
+from kidney_seg.training.loggers import open_logger
 
 REDRAW_SECONDS = 10.0  # the curves are drawn after every epoch, but not more often
 WAITING_SHARE = 0.03  # of an epoch; a larger share spent waiting for data is logged
@@ -28,11 +28,19 @@ WAITING_SHARE = 0.03  # of an epoch; a larger share spent waiting for data is lo
 class RoundObserver:
     """Hears of every step of the rounds of a run. `log` gets one line per event."""
 
-    def __init__(self, run: RunFolder, config: Config, log: Callable[[str], None], slices: tuple[int, int] = (0, 0)):
-        """`slices`: how many are predicted after each attempt, and of the test patients."""
+    def __init__(
+        self,
+        run: RunFolder,
+        config: Config,
+        log: Callable[[str], None],
+        slices: tuple[int, int] = (0, 0),
+        logger: str = "tensorboard",
+    ):
+        """`slices`: how many are predicted after each attempt, and of the test patients; `logger`: one of LOGGERS."""
         self.run, self.config, self.log = run, config, log
         self.clock = RunClock(config, *slices)
         self.clock.resume(run.journal)
+        self._logger = logger
         self._drawn = 0.0
         self._traced = False
         self._bar: Any = None
@@ -60,7 +68,8 @@ class RoundObserver:
             from tqdm import tqdm
 
             self._bar = tqdm(total=attempt.steps, initial=steps, desc=attempt.name, unit="step", leave=False)
-        self._board = Board(self.run.root / layout.tensorboard(attempt.round, attempt.attempt))
+        folder = layout.tensorboard(attempt.round, attempt.attempt)
+        self._board = open_logger(self._logger, self.run.root, folder, self.config)
 
     def step_ended(self, steps: int, loss: float) -> None:
         """Show the step, its loss and the time left: in a bar, or without a terminal in a line once a minute."""

@@ -1,4 +1,4 @@
-"""Where the curves and pictures of a training are logged: TensorBoard, MLflow or Weights & Biases, by their libraries."""
+"""Logs of curves and pictures of a training: TensorBoard, MLflow or Weights & Biases, by their own libraries."""
 
 from __future__ import annotations
 
