@@ -52,7 +52,7 @@ class Origin:
 
     @property
     def trained(self) -> str:
-        """What a model that was trained on these patients has to say of itself, in one line."""
+        """What a model that was trained on these patients says about itself, in one line."""
         line = f"trained on {self}"
         if self.kind == SIMULATED:
             line += ": not for real scans"
@@ -63,7 +63,7 @@ UNSTATED = Origin()
 
 
 def joined(kinds: Iterable[str], given: str | None = None) -> Origin:
-    """Return the origin of patients of these kinds; `given`: what the user says of them.
+    """Return the origin of patients of these kinds; `given`: what the user calls them.
 
     A user may name any patients, but simulated ones stay simulated.
 

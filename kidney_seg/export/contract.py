@@ -99,7 +99,7 @@ class Contract:
     input_slices: int
     prediction: PredictionConfig
     signatures: dict[str, Signature]
-    trained_on: tuple[str, ...] = ()  # what the models say of themselves; empty in exports of version 0.1
+    trained_on: tuple[str, ...] = ()  # origin of each model; empty in exports of version 0.1
 
 
 def read_contract(content: Any, where: str) -> Contract:
