@@ -61,7 +61,7 @@ def train(
     if first is not None and (line := warning(first, split["test"])):
         log(line)
     origin = replace(manifest.cohort, first_weights=first.trained_on if first else "")
-    log(f"data: {manifest.cohort}")
+    log(f"data: {manifest.cohort}" + (f"; first weights: {first.trained_on}" if first else ""))
     if unjudged := find_unjudged(manifest, split, config.rounds.stop_on):
         log(f"warning: {unjudged}: rounds are chosen by the kidney alone")
 

@@ -96,7 +96,7 @@ def gather(
             f"its files lack something that a report needs ({error!r}); score the predictions again", path=folder
         ) from None
     raise InputError(
-        "is no run folder (config.json), no evaluation (scores.json) and no predictions (label files with records); "
+        "is neither a run folder (config.json), nor an evaluation (scores.json), nor predictions with their records; "
         "give the --out of a training, of python -m kidney_seg.evaluate or of python -m kidney_seg.predict",
         path=folder,
     )

@@ -13,12 +13,15 @@ from data_prep.formats.image_source import FILE_ENDINGS, stem_of
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one case; None for each that is unknown. scored: whether it has a truth."""
+    """The files of one case; None for each that is unknown."""
 
     image: Path | None
     truth: Path | None
     prediction: Path | None
-    scored: bool = True
+
+
+class WithoutTruth(Files):
+    """The files of a predicted case that is not scored: no truth is expected."""
 
 
 def find_images(root: str | Path) -> dict[str, Path]:

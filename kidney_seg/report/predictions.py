@@ -11,7 +11,7 @@ from data_prep.errors import InputError
 from data_prep.files.json_files import read_json
 from data_prep.files.typed import typed
 from kidney_seg.report.data import ReportData
-from kidney_seg.report.files import Files, find_images
+from kidney_seg.report.files import Files, WithoutTruth, find_images
 
 Record = Mapping[str, Any]
 
@@ -32,14 +32,15 @@ def find_records(folder: Path) -> dict[str, Record]:
 def of_predictions(folder: Path, records: Mapping[str, Record], images: str | Path | None) -> ReportData:
     """Return the content of a report of predictions; KeyError or ValueError for records that lack something."""
     scans = find_images(images) if images is not None else {}
-    cases, files = [], {}
+    cases: list[dict[str, Any]] = []
+    files: dict[str, Files] = {}
     flags: Counter[str] = Counter()
     try:
         for name, record in records.items():
             cases.append(_row(name, record))
             flags.update(dict.fromkeys(one["flag"] for one in record.get("flags", ())))
             if name in scans:
-                files[name] = Files(scans[name], None, folder / typed(str, record["labels"]), scored=False)
+                files[name] = WithoutTruth(scans[name], None, folder / typed(str, record["labels"]))
     except (ValueError, AttributeError) as error:
         raise InputError(f"a record cannot be used ({error}); predict again", path=folder) from None
     said = dict.fromkeys(text for record in records.values() for text in record.get("trained_on", ()))
@@ -74,7 +75,7 @@ def _row(name: str, record: Record) -> dict[str, Any]:
         "tumor": None,
         "kidney": None,
         "predicted_tumor_ml": record["volumes_ml"]["tumor"],
-        "predicted_kidney_ml": sum(record["volumes_ml"].values()),
+        "predicted_kidney_ml": record["volumes_ml"]["kidney"],
         **{f"{side}_ml": sides.get(side) for side in ("left", "right")},
         "tumors": len(record["tumors"]),
         "diameter_mm": max((one["diameter_mm"] for one in record["tumors"]), default=None),

@@ -18,7 +18,7 @@ from data_prep.geometry.components import bounding_box
 from kidney_seg.figures.overlays import most_informative_z
 from kidney_seg.figures.style import windowed
 from kidney_seg.metrics.overlap import tissue_masks, tumor_mask
-from kidney_seg.report.files import Files
+from kidney_seg.report.files import Files, WithoutTruth
 
 MARGIN_MM = 25.0
 LEAST_MM = 110.0  # width and height of a picture
@@ -63,7 +63,7 @@ def read_case(files: Files | None) -> CaseArrays | str:
     paths: dict[str, Path] = {}
     for what in ("image", "truth", "prediction"):
         path = getattr(files, what, None)
-        if path is None and what == "truth" and files is not None and files.scored is False:
+        if what == "truth" and isinstance(files, WithoutTruth):
             continue
         if path is None or not path.exists():
             return f"No picture: the file of its {what} does not exist any more."
