@@ -38,7 +38,7 @@ def of_predictions(folder: Path, records: Mapping[str, Record], images: str | Pa
     try:
         for name, record in records.items():
             cases.append(_row(name, record))
-            flags.update(dict.fromkeys(one["flag"] for one in record.get("flags", ())))
+            flags.update({one["flag"] for one in record.get("flags", ())})
             if name in scans:
                 files[name] = WithoutTruth(scans[name], None, folder / typed(str, record["labels"]))
     except (ValueError, AttributeError) as error:
