@@ -49,6 +49,7 @@ def test_what_every_run_writes_is_such_a_file(tmp_path: Path) -> None:
         ("a.json", "[1]", "expected names of settings"),
         ("a.json", '{"steps": "many"}', "found 'many', expected int"),
         ("a.json", '{"gamma": 1.3}', "expected exponent"),
+        ("a.json", '{"peak_rate": 1e18}', "expected a number of at most 1e+15"),
         ("a.yaml", "steps: [", "cannot be read"),
         ("a.yaml", "!!python/object/apply:os.system ['true']", "cannot be read"),
         ("a.yml", "", "expected names of settings"),

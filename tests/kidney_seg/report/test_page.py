@@ -107,7 +107,7 @@ def test_it_opens_offline_with_all_it_should_have(opened, html):
     charts = window.locator(".chart svg[role=img][aria-label]")
     assert charts.count() == 5
     assert all(charts.nth(i).bounding_box()["height"] > 150 for i in range(5))
-    slices = window.locator("svg.slice")
+    slices = window.locator(".case svg.slice")
     assert slices.count() == 3 * 2  # the missed tumor is the worst case as well
     assert window.evaluate("[...document.images].length") == 0
     assert window.locator(".view").count() == 3
@@ -265,6 +265,35 @@ def test_the_table_sorts_and_outlines_hide(opened, html):
     assert dashed.is_visible()
     window.get_by_label("outline of the prediction").uncheck()
     assert dashed.is_hidden() and window.locator("svg.slice path.truth").first.is_visible()
+
+
+@in_chromium
+@pytest.mark.parametrize("width", [1280, 390])
+def test_forty_cases_fit_their_column_and_their_names_stay_whole(opened, run, tmp_path, width):
+    data = gather(run)
+    cases = tuple({**data.cases[number % 4], "case": f"case_{number:05d}"} for number in range(40))
+    (tmp_path / "forty.html").write_text(page_text(replace(data, cases=cases)), encoding="utf-8")
+    window = opened(tmp_path / "forty.html", viewport={"width": width, "height": 900})
+    wide = "[...document.querySelectorAll('.wide')].filter((box) => box.scrollWidth > box.clientWidth).length"
+    assert window.evaluate(wide) == 0
+    assert window.evaluate("document.documentElement.scrollWidth") <= width
+    heights = window.evaluate("[...document.querySelectorAll('#cases .name')].map((name) => name.offsetHeight)")
+    assert len(heights) == 40 and max(heights) < 30  # one line each
+    window.locator("#cases thead button", has_text="Case").click()
+    assert window.locator("#cases tbody th").first.inner_text() == "case_00039"
+
+
+@in_chromium
+def test_every_case_is_paged_through_by_slice(opened, html):
+    window = opened(html)
+    assert window.locator(".pager").count() == len(NAMES)
+    box = window.locator(".pager").first
+    box.locator("summary").click()
+    box.locator("svg image").wait_for()
+    before = box.get_attribute("data-slice")
+    box.locator("button[data-turn='1']").click()
+    assert int(box.get_attribute("data-slice")) > int(before)
+    assert box.locator("svg path").count() >= 2
 
 
 @in_chromium
