@@ -272,7 +272,9 @@ def test_the_table_sorts_and_outlines_hide(opened, html):
 def test_forty_cases_fit_their_column_and_their_names_stay_whole(opened, run, tmp_path, width):
     data = gather(run)
     cases = tuple({**data.cases[number % 4], "case": f"case_{number:05d}"} for number in range(40))
-    (tmp_path / "forty.html").write_text(page_text(replace(data, cases=cases)), encoding="utf-8")
+    files = {row["case"]: data.files[data.cases[number % 4]["case"]] for number, row in enumerate(cases)}
+    text = page_text(replace(data, cases=cases, files=files), slices=2)
+    (tmp_path / "forty.html").write_text(text, encoding="utf-8")
     window = opened(tmp_path / "forty.html", viewport={"width": width, "height": 900})
     wide = "[...document.querySelectorAll('.wide')].filter((box) => box.scrollWidth > box.clientWidth).length"
     assert window.evaluate(wide) == 0
