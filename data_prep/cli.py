@@ -9,14 +9,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
 from data_prep.errors import InputError, of_os_error
+from data_prep.version import code_version
 
 Item = TypeVar("Item")
 
+LINE_SECONDS = 60.0  # between two lines of progress where there is no terminal
 INTERRUPTED = 130  # exit code after Ctrl-C
 TERMINATED = 128 + signal.SIGTERM  # after SIGTERM, by which batch systems end a job
 NO_READER = 141  # after the reader of the output has ended, as in `| head`
@@ -41,12 +44,22 @@ def command(
         @functools.wraps(body)
         def main(argv: list[str] | None = None) -> int:
             _escape_output()
-            arguments = make_parser().parse_args(argv)
+            parser = make_parser()
+            parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
+            arguments = parser.parse_args(argv)
             return run_command(lambda: body(arguments))
 
         return main
 
     return decorate
+
+
+class _ShowVersion(argparse.Action):
+    """Print the version of the distribution, which is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"kidney_seg {code_version()}")
+        parser.exit()
 
 
 def run_command(body: Callable[[], int]) -> int:
@@ -135,9 +148,25 @@ def _is_unread() -> bool:
 def progress(items: Iterable[Item], what: str, *, total: int | None = None) -> Iterable[Item]:
     """Yield `items` with a progress bar (count, rate, time left) on standard error.
 
-    In a log file, where a bar cannot be redrawn, it is printed every ten seconds at most.
+    Without a terminal, where a bar cannot be redrawn, a line with the clock is printed once a minute.
     """
     from tqdm import tqdm
 
-    live = sys.stderr.isatty()
-    return tqdm(items, desc=what, total=total, mininterval=0.2 if live else 10.0, leave=True)
+    if sys.stderr.isatty():
+        return tqdm(items, desc=what, total=total, mininterval=0.2, leave=True)
+    return _with_lines(items, what, total if total is not None else _length(items))
+
+
+def _with_lines(items: Iterable[Item], what: str, total: int | None) -> Iterator[Item]:
+    started = said = time.monotonic()
+    for count, item in enumerate(items):
+        now = time.monotonic()
+        if count and now - said >= LINE_SECONDS:
+            left = f" of {total}, about {(now - started) / count * (total - count):.0f} s left" if total else ""
+            print(f"{time.strftime('%H:%M:%S')} {what}: {count}{left}", file=sys.stderr, flush=True)
+            said = now
+        yield item
+
+
+def _length(items: Iterable[Item]) -> int | None:
+    return len(items) if isinstance(items, Sized) else None

@@ -12,6 +12,7 @@ import sys
 from types import ModuleType
 
 from data_prep.cli import run_command
+from data_prep.version import code_version
 
 COMMANDS = {
     "data_prep.download": "download KiTS19, KiTS21 or KiTS23, whole and verified",
@@ -32,6 +33,15 @@ COMMANDS = {
     "kidney_seg.evaluate": "score label files against the truth: Table 1",
     "kidney_seg.export": "export a model for TF Serving, or as an ONNX file",
     "kidney_seg.serving": "segment a scan with a served model, or check an export",
+}
+SYNONYMS = {  # names that others use
+    **dict.fromkeys(("train", "fit", "demo"), "progressive"),
+    **dict.fromkeys(("segment", "infer", "inference", "run"), "predict"),
+    **dict.fromkeys(("eval", "score", "test"), "evaluate"),
+    **dict.fromkeys(("simulate", "generate"), "phantom"),
+    **dict.fromkeys(("preprocess", "cache", "prepare"), "build"),
+    "serve": "serving",
+    "doctor": "check",
 }
 SHORT = {module.partition(".")[2]: module for module in COMMANDS}
 
@@ -68,10 +78,13 @@ def main(argv: list[str] | None = None) -> int:
     if "_ARGCOMPLETE" in os.environ:
         complete(os.environ["COMP_LINE"])
     words = sys.argv[1:] if argv is None else argv
+    if words and words[0] in ("-V", "--version"):
+        print(f"kidney_seg {code_version()}")
+        return 0
     if words and words[0] not in ("-h", "--help"):
         if words[0] in SHORT:
             return load_command(SHORT[words[0]]).main(words[1:])
-        near = difflib.get_close_matches(words[0], SHORT, n=1)
+        near = [SYNONYMS[words[0]]] if words[0] in SYNONYMS else difflib.get_close_matches(words[0], SHORT, n=1)
         hint = f"did you mean {near[0]}?" if near else "python -m kidney_seg lists all"
         print(f"error: {words[0]}: no such command; {hint}", file=sys.stderr)
         return 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from html import escape
 from pathlib import Path
@@ -19,6 +19,7 @@ from data_prep.geometry.source_grid import SourceGrid, check_grid
 from data_prep.geometry.volume import Volume
 from data_prep.version import code_version
 from data_prep.volume import read_volume, write_labels
+from kidney_seg.model.origin import origin_record
 from kidney_seg.predict.engines import Job, check_not_forked, make_job
 from kidney_seg.predict.outputs import PROGRAM
 from kidney_seg.predict.scans import segment_volume
@@ -161,8 +162,7 @@ def segment(
     with _ONE_AT_A_TIME:
         job = _with_loaded_network(job)
         labels, _, record = segment_volume(job, volume)
-    about = job.sources[0].about
-    return Segmentation(labels, volume, {"made_by": job.made_by, "model": about and asdict(about), **record})
+    return Segmentation(labels, volume, {"made_by": job.made_by, **origin_record(job.sources), **record})
 
 
 _ONE_AT_A_TIME = Lock()  # one network, and memory for one scan

@@ -154,10 +154,12 @@ def predicted_cases(
     """
     from data_prep.cache.manifest import read_manifest
     from kidney_seg.model.model_file import find_source
+    from kidney_seg.model.origin import origin_line
     from kidney_seg.run.recipe import read_recipe
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     source = find_source(run)
+    print(origin_line([source]))
     recipe = read_recipe(run) if Path(run).is_dir() else None
     if data is None:
         if recipe is None:

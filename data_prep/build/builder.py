@@ -14,6 +14,7 @@ from data_prep.build.case import Built, Failed, Task, build_case
 from data_prep.build.resume import inspect_cache, refuse_foreign
 from data_prep.cache.manifest import CacheEntry, Manifest, entry_from, write_manifest
 from data_prep.cli import progress
+from data_prep.datasets.cohorts import kind_of_case
 from data_prep.datasets.kits import Case, find_cases
 from data_prep.datasets.pseudonyms import pseudonymous
 from data_prep.errors import InputError
@@ -23,7 +24,9 @@ from data_prep.files.json_files import read_json, write_json
 from data_prep.files.locks import LOCK, locked
 from data_prep.files.outputs import check_folder
 from data_prep.files.typed import typed
+from data_prep.geometry.grid_loss import NOTABLE
 from data_prep.geometry.network_grid import DEFAULT_SETTINGS, GridSettings
+from data_prep.origin import joined
 from data_prep.parallel.shards import PARTS, Shard
 from data_prep.parallel.tasks import WorkerDied, check_jobs, run
 
@@ -44,6 +47,13 @@ class BuildResult:
     kept: int
     tracebacks: list[str] = field(default_factory=list)
 
+    @property
+    def losses(self) -> list[str]:
+        """One line per case and structure of which more than 1 % is lost on the way to the grid."""
+        entries = self.manifest.entries if self.manifest else ()
+        lost = ((entry.case, part) for entry in entries if entry.loss for part in entry.loss.lines())
+        return [f"{case}: {what}" for case, (share, _, what) in lost if share > NOTABLE]
+
 
 def build_cache(
     source: str | Path,
@@ -57,6 +67,7 @@ def build_cache(
     pseudonyms: bool = False,
     shard: Shard | None = None,
     scheduler: str | None = None,
+    cohort: str | None = None,
 ) -> BuildResult:
     """Make the cache file of every case in `source`, and the manifest.
 
@@ -74,6 +85,8 @@ def build_cache(
         shard: build only this part of the cases; processes on any hosts that share the folder may build the other
             parts at the same time, and the last one writes the manifest.
         scheduler: address of a Dask scheduler whose workers build instead of `jobs` processes here.
+        cohort: what the manifest says of the patients, such as `hospital A`; None for what files and names say
+            (`kind_of_case`). Simulated patients stay simulated.
 
     Raises:
         InputError: before any case is written, if `source` has no case, `cache` holds cases of other settings, of a
@@ -81,6 +94,7 @@ def build_cache(
     """
     check_jobs(jobs, scheduler)
     cases, found = find_cases(source, images, labels)
+    origin = joined((kind_of_case(case.name, case.image, case.labels, case.metadata) for case in cases), cohort)
     problems = [str(problem) for problem in found]
     cache = Path(cache)
     check_folder(cache)
@@ -117,7 +131,7 @@ def build_cache(
         entries = of_shard if shard is None else _join_shards(cache, settings, names, shard, of_shard)
         kept = sum(one.kept for one in built)
         return BuildResult(
-            None if entries is None else write_manifest(cache, settings, entries),
+            None if entries is None else write_manifest(cache, settings, entries, origin),
             sorted(failure.line for failure in failures),
             problems + _same_images(entries or []),
             len(built) - kept,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from data_prep.cache.manifest import CacheEntry
 from data_prep.datasets.kits import Case
 from data_prep.errors import InputError
 from data_prep.files.checksums import checked_sha256, sha256_of
+from data_prep.files.typed import typed
+from data_prep.geometry.grid_loss import GridLoss, grid_loss
 from data_prep.geometry.label_numbers import doubtful_numbers
 from data_prep.geometry.network_grid import GridSettings, labels_to_network, network_pixel_mm, to_network
 from data_prep.geometry.placement import place_labels
@@ -97,7 +99,8 @@ def _build_case(task: Task) -> Built:
     if existing is not None and all((type(existing.get(k)), existing.get(k)) == (type(v), v) for k, v in facts.items()):
         found = sha256_of(path)
         if (task.listed is not None and task.listed.sha256 == found) or is_whole(path):
-            return Built(_entry(path, {**existing, **paths}, found), kept=True)
+            entry = _entry(path, {**existing, **paths}, found)
+            return Built(replace(entry, loss=_loss_of_kept(task, entry, existing)), kept=True)
 
     image = read_volume(case.image)
     grid, notes = image.source, image.notes
@@ -110,7 +113,7 @@ def _build_case(task: Task) -> Built:
         "pixel_mm": network_pixel_mm(shape[1:], spacing_mm[1:], settings),
         "source_grid": json.dumps(asdict(grid)),
     }
-    network_labels = None
+    network_labels = loss = None
     if case.labels is not None:
         labels, kidney_voxels, tumor_voxels, more = _labels_of(grid, case.labels)
         notes += more
@@ -118,12 +121,23 @@ def _build_case(task: Task) -> Built:
         facts["kidney_ml"] = kidney_voxels * voxel_ml
         facts["tumor_ml"] = tumor_voxels * voxel_ml
         network_labels = labels_to_network(labels, spacing_mm, settings)
+        loss = grid_loss(labels, spacing_mm, settings)
         del labels
     made = write_case(path, network_image, network_labels, facts)
     written = read_facts(path)
     if written is None:
         raise InputError("cannot be read right after it was written; check the disk, then run again", path=path)
-    return Built(_entry(path, {**written, **paths}, made), kept=False, notes=notes)
+    return Built(replace(_entry(path, {**written, **paths}, made), loss=loss), kept=False, notes=notes)
+
+
+def _loss_of_kept(task: Task, entry: CacheEntry, facts: dict[str, Any]) -> GridLoss | None:
+    # a case of version 0.1, or of a build that was stopped, has none yet: its labels are read again
+    if task.case.labels is None:
+        return None
+    if task.listed is not None and task.listed.loss is not None and task.listed.sha256 == entry.sha256:
+        return task.listed.loss
+    grid = typed(SourceGrid, json.loads(str(facts["source_grid"])), "source_grid")
+    return grid_loss(_labels_of(grid, task.case.labels)[0], entry.spacing_mm, task.settings)
 
 
 def _labels_of(grid: SourceGrid, path: Path) -> tuple[np.ndarray, int, int, tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,9 @@ from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
 from data_prep.files.json_files import read_json, write_json
 from data_prep.files.typed import typed
+from data_prep.geometry.grid_loss import GridLoss
 from data_prep.geometry.network_grid import GridSettings
+from data_prep.origin import UNSTATED, Origin
 from data_prep.version import code_version
 
 MANIFEST = "manifest.json"
@@ -36,7 +39,8 @@ class CacheEntry:
     from `sources.json`; None without it. kidney_ml (with tumor, as KiTS19 scores it), tumor_ml: in the source. pixels:
     (background, kidney, tumor) pixels per network slice. label_path, label_sha256, kidney_ml, tumor_ml and pixels are
     None for an unlabelled case. metadata: the case's record in `kits.json`, or None. slices_sha256: of the image's
-    network slices, the same for one image in two files of any compression.
+    network slices, the same for one image in two files of any compression. loss: what the labels lose on the way to
+    the network's grid; None for an unlabelled case and in caches of version 0.1.
     """
 
     case: str
@@ -57,6 +61,7 @@ class CacheEntry:
     pixels: Pixels | None
     metadata: dict[str, Any] | None = None
     slices_sha256: str | None = None
+    loss: GridLoss | None = None
 
 
 _PATHS = ("image_path", "label_path")
@@ -64,12 +69,21 @@ _PATHS = ("image_path", "label_path")
 
 @dataclass(frozen=True)
 class Manifest:
-    """A cache: its folder, the grid of its cases, its cases sorted by name, and the manifest file's SHA-256."""
+    """A cache: its folder, the grid of its cases, its cases sorted by name, and the manifest file's SHA-256.
+
+    cohort: where its patients come from; unknown in caches of version 0.1.
+    """
 
     root: Path
     settings: GridSettings
     entries: tuple[CacheEntry, ...]
     sha256: str
+    cohort: Origin = UNSTATED
+
+    @property
+    def ceiling(self) -> dict[str, float | None]:
+        """Mean Dice of kidney and of tumor that a perfect network reaches on this grid; None where it is not known."""
+        return mean_ceiling(self.entries)
 
     @cached_property
     def data_sha256(self) -> str:
@@ -78,7 +92,17 @@ class Manifest:
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def write_manifest(root: str | Path, settings: GridSettings, entries: list[CacheEntry]) -> Manifest:
+def mean_ceiling(entries: Iterable[CacheEntry]) -> dict[str, float | None]:
+    """Return the mean `GridLoss` ceiling of kidney and of tumor over the cases that have them; None without any."""
+    losses = [entry.loss for entry in entries if entry.loss is not None]
+    found = {name: [getattr(loss, f"{name}_ceiling") for loss in losses] for name in ("kidney", "tumor")}
+    known = {name: [value for value in values if value is not None] for name, values in found.items()}
+    return {name: sum(values) / len(values) if values else None for name, values in known.items()}
+
+
+def write_manifest(
+    root: str | Path, settings: GridSettings, entries: list[CacheEntry], cohort: Origin = UNSTATED
+) -> Manifest:
     """Write `root/sources.json` with the paths, then `root/manifest.json`; return what `read_manifest` reads."""
     entries = sorted(entries, key=lambda entry: entry.case)
     paths = {entry.case: {name: getattr(entry, name) for name in _PATHS} for entry in entries}
@@ -87,6 +111,8 @@ def write_manifest(root: str | Path, settings: GridSettings, entries: list[Cache
         "schema": SCHEMA,
         "code_version": code_version(),
         "settings": asdict(settings),
+        "cohort": asdict(cohort),
+        "ceiling": mean_ceiling(entries),
         "cases": [{k: v for k, v in asdict(entry).items() if k not in _PATHS} for entry in entries],
     }
     write_json(Path(root) / MANIFEST, content)
@@ -104,11 +130,12 @@ def read_manifest(cache_dir: str | Path) -> Manifest:
     paths = _source_paths(root)
     try:
         settings = typed(GridSettings, content["settings"], "settings")
+        cohort = typed(Origin, content.get("cohort", {}), "cohort")
         cases = typed(list[dict[str, Any]], content["cases"], "cases")
         entries = tuple(entry_from(case, paths.get(case["case"], {})) for case in cases)
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise InputError(f"the cache manifest is incomplete ({error!r}); build the cache again", path=path) from None
-    return Manifest(root, settings, entries, sha256_of(path))
+    return Manifest(root, settings, entries, sha256_of(path), cohort)
 
 
 def read_case(manifest: Manifest, entry: CacheEntry) -> tuple[np.ndarray, np.ndarray | None]:
@@ -181,7 +208,8 @@ def _source_paths(root: Path) -> dict[str, dict[str, str | None]]:
 def entry_from(case: dict[str, Any], paths: dict[str, str | None]) -> CacheEntry:
     """Return an entry from the JSON values of `asdict(entry)`, with these paths; KeyError or ValueError for others."""
     case = {**case, **{name: paths.get(name) for name in _PATHS}}
-    values = {field.name: case[field.name] for field in fields(CacheEntry)}
+    values = {field.name: case[field.name] for field in fields(CacheEntry) if field.name != "loss"}
+    values["loss"] = case.get("loss")
     pixels = values.pop("pixels")
     entry = typed(CacheEntry, {**values, "pixels": None}, f"case {str(values['case'])[:40]!a}")
     for name in (entry.file, entry.case):

@@ -28,6 +28,9 @@ def make_parser() -> argparse.ArgumentParser:
     add("--labels", metavar="PATTERN", help="such as 'labelsTr/{case}.nii.gz', only with --images")
     add("--json", metavar="FILE", help="also write all findings and the facts of every case")
     add("--size", metavar="N", type=int, default=256, help="pixels per side of a future cache (default: %(default)s)")
+    add("--pixel-mm", metavar="MM", type=float, help="its fixed pixel size (default: the whole image fits)")
+    words = "count it as an error where such a cache would lose more than 1 %% of a case's kidney or tumor"
+    add("--strict", action="store_true", help=words)
     add("--cache", metavar="CACHE", help="where it would be written (default: the disk of DIR)")
     add("--jobs", metavar="N", type=int, default=1, help="processes (default: %(default)s)")
     return parser
@@ -40,9 +43,18 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         check_outputs([args.json], ours=has_keys("schema", "root", "kind", "findings"))
     if args.images is None and args.labels is None and folder.is_dir() and is_cache(folder):
-        report = check_cache(folder)
+        report = check_cache(folder, strict=args.strict)
     else:
-        report = check_folder(folder, args.images, args.labels, size=args.size, cache=args.cache, jobs=args.jobs)
+        report = check_folder(
+            folder,
+            args.images,
+            args.labels,
+            size=args.size,
+            cache=args.cache,
+            jobs=args.jobs,
+            pixel_mm=args.pixel_mm,
+            strict=args.strict,
+        )
     print(report)
     if report.kind == "cases":
         needed, free = (report.summary[name] / 1e9 for name in ("cache_bytes", "free_bytes"))

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.cache.case_file import count_pixels
 from data_prep.cache.manifest import MANIFEST, CacheEntry, Manifest, read_case, read_manifest
-from data_prep.check.findings import Finding, Report, finding, in_order
+from data_prep.check.findings import Finding, Report, finding, in_order, loss_findings
 from data_prep.cli import progress
 from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
@@ -27,10 +27,11 @@ def is_cache(root: Path) -> bool:
     return (root / MANIFEST).exists() or any(root.glob(CASE_FILES))
 
 
-def check_cache(root: str | Path) -> Report:
+def check_cache(root: str | Path, *, strict: bool = False) -> Report:
     """Check a cache: its manifest, every case's file by SHA-256 and content, other files, its split and folds.
 
-    Each file is read once. Findings name the case, or the file if it belongs to none.
+    `strict`: labels of which the grid loses more than 1 % are an error. Each file is read once. Findings name the case,
+    or the file if it belongs to none.
     """
     root = Path(root)
     try:
@@ -47,6 +48,7 @@ def check_cache(root: str | Path) -> Report:
             facts[printable(entry.case)] = {"file": printable(entry.file), "slices": entry.slices}
         else:
             found.append(finding(entry.case, *problem))
+        found += loss_findings(entry.case, entry.loss, strict=strict)
     listed = {entry.file for entry in manifest.entries}
     for path in sorted(root.glob(CASE_FILES)):
         if path.name not in listed and not path.name.startswith("."):

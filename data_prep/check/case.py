@@ -6,20 +6,24 @@ import math
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.check.findings import KINDS, Finding, finding
+import numpy as np
+
+from data_prep.check.findings import KINDS, Finding, finding, loss_findings
 from data_prep.check.image import PERCENTILES, ImageSurvey, Problems, image_problems, survey_image
 from data_prep.check.labels import LabelSurvey, label_problems, survey_labels
 from data_prep.datasets.metadata import SPACINGS, expected_spacing_mm
 from data_prep.errors import InputError
 from data_prep.files.names import printable
 from data_prep.formats.gzip_stream import GZIP_MAGIC
+from data_prep.geometry.grid_loss import grid_loss
+from data_prep.geometry.network_grid import DEFAULT_SETTINGS, GridSettings
 from data_prep.geometry.placement import place_labels
 from data_prep.geometry.volume import Volume
-from data_prep.labels import CYST
+from data_prep.labels import CYST, KIDNEY
 from data_prep.volume import read_labels, read_volume
 
 SPACING_TOLERANCE = 0.01  # relative; KiTS19's headers equal its kits.json
@@ -27,12 +31,17 @@ SPACING_TOLERANCE = 0.01  # relative; KiTS19's headers equal its kits.json
 
 @dataclass(frozen=True)
 class Task:
-    """One case to check; image or labels may be None and are then not checked."""
+    """One case to check; image or labels may be None and are then not checked.
+
+    grid: of a future cache. strict: what its labels lose there is an error.
+    """
 
     case: str
     image: Path | None
     labels: Path | None
     metadata: dict[str, Any] | None = None
+    grid: GridSettings = DEFAULT_SETTINGS
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ def _check_case(task: Task) -> CaseReport:
     image, labels = task.image, task.labels
     found: list[tuple[str, str]] = []
     facts: dict[str, Any] = {}
-    volume = seen = marked = None
+    volume = seen = marked = loss = None
     if image is not None and (volume := _read(read_volume, image, found)) is not None:
         seen = survey_image(volume.voxels, volume.spacing_mm)
         found += [*_notes(image, volume)]
@@ -83,16 +92,25 @@ def _check_case(task: Task) -> CaseReport:
         if volume is None:  # else the image's spacing was compared
             found += _spacing_problems(label_volume.spacing_mm, task.metadata)
         facts |= _label_facts(marked)
+        loss = grid_loss(_without_cysts(label_volume.voxels), label_volume.spacing_mm, task.grid)
+        facts["loss"] = asdict(loss)
         if _is_kits19_case_23(task, labels, marked):
             what = "KiTS19's label of this case is known to be poor (Dice of the tumor .02 against KiTS23's)"
             found.append(("poor_label", what))
     return CaseReport(
         task.case,
         facts,
-        tuple(finding(task.case, code, what) for code, what in found),
+        (
+            *(finding(task.case, code, what) for code, what in found),
+            *loss_findings(task.case, loss, strict=task.strict),
+        ),
         seen.sha256 if seen is not None else None,
         marked.sha256 if marked is not None and any(marked.voxels[1:]) else None,
     )
+
+
+def _without_cysts(labels: np.ndarray) -> np.ndarray:
+    return np.where(labels == CYST, np.uint8(KIDNEY), labels) if labels.max(initial=0) >= CYST else labels
 
 
 def _read(read: Callable[[Path], Volume], path: Path, found: list[tuple[str, str]]) -> Volume | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from data_prep.files.names import printable
+from data_prep.geometry.grid_loss import NOTABLE, GridLoss
 
 SCHEMA = 2  # of the JSON report
 SEVERITIES = ("error", "warning", "note")
@@ -87,6 +88,12 @@ KINDS: dict[str, Kind] = {
     "label_numbers": Kind("warning", "map the labels to 1 kidney (left and right alike), 2 tumor, 3 cyst"),
     "same_labels": Kind("warning", "check which of the cases these labels belong to"),
     "poor_label": Kind("note", "keep it out of tables on tumors, or use the labels of KiTS23"),
+    # the grid
+    "outside_field": Kind(
+        "warning", "use larger pixels or a larger --size, or no --pixel-mm: then the whole image fits"
+    ),
+    "lost_on_grid": Kind("warning", "use a finer grid: a larger --size, or a smaller --pixel-mm"),
+    "small_loss": Kind("note", "nothing: it is 1 % at most"),
     # the cache
     "bad_manifest": Kind("error", "build the cache again with python -m data_prep.build"),
     "cache_missing": Kind("error", "run python -m data_prep.build again for the missing cases"),
@@ -159,6 +166,16 @@ def finding(case: str, code: str, what: str) -> Finding:
     """Return a finding of the table KINDS, with its name and text escaped."""
     kind = KINDS[code]
     return Finding(printable(case), kind.severity, code, printable(what), kind.remedy)
+
+
+def loss_findings(case: str, loss: GridLoss | None, *, strict: bool = False) -> list[Finding]:
+    """Return what a case's labels lose on the way to the grid: above 1 % a warning, or an error if `strict`."""
+    lines = loss.lines() if loss is not None else ()
+    found = []
+    for share, code, what in lines:
+        one = finding(case, code if share > NOTABLE else "small_loss", what)
+        found.append(replace(one, severity="error") if strict and share > NOTABLE else one)
+    return found
 
 
 def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:

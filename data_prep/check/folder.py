@@ -27,6 +27,8 @@ def check_folder(
     size: int = 256,
     cache: str | Path | None = None,
     jobs: int = 1,
+    pixel_mm: float | None = None,
+    strict: bool = False,
 ) -> Report:
     """Check every case of a folder: findings, facts per case, and the size of a cache. One case never stops the others.
 
@@ -37,18 +39,20 @@ def check_folder(
         size: pixels per side of the cache's slices.
         cache: where the cache would be written; None for the disk of `root`.
         jobs: number of processes.
+        pixel_mm: fixed pixel size of the cache's slices; None: the whole image fits.
+        strict: labels of which the cache loses more than 1 % are an error, not a warning.
 
     Raises:
         InputError: `root` is not a folder or holds nothing like a case, or a setting is out of range.
     """
     check_jobs(jobs)
-    settings = GridSettings(size)
+    settings = GridSettings(size, pixel_mm)
     layout = find_layout(root, images, labels)
     of_cases = [problem for problem in layout.problems if problem.case]
     if not layout.cases and not of_cases:
         raise no_case(root, layout, images)
-    tasks = [Task(case.name, case.image, case.labels, case.metadata) for case in layout.cases]
-    tasks += [Task(name, None, path, metadata) for name, path, metadata in layout.labels_alone]
+    tasks = [Task(case.name, case.image, case.labels, case.metadata, settings, strict) for case in layout.cases]
+    tasks += [Task(name, None, path, metadata, settings, strict) for name, path, metadata in layout.labels_alone]
     reports = []
     with run(check_case, tasks, jobs=jobs, what="check") as results:
         for index, result in results:

@@ -34,6 +34,7 @@ def write_image(
     level: int = LEVEL,
     slope: float | None = None,
     names: bool = False,
+    mark: str = "",
 ) -> None:
     """Write voxels [k, j, i] (`grid`'s own axis order), uint8 or int16, to a `.nii.gz`, `.nii`, `.nrrd` or `.mha` file.
 
@@ -45,6 +46,7 @@ def write_image(
         level: of the compression, zlib's 0 to 9.
         slope: of a NIfTI file: readers multiply the stored numbers by it.
         names: the voxels are labels, whose names and colors a NIfTI or NRRD file gets (`formats.label_names`).
+        mark: description in the header of a NIfTI file, up to 79 letters of ASCII.
 
     Raises:
         OSError: the disk is full, or what is read back differs.
@@ -57,7 +59,7 @@ def write_image(
         raise ValueError(f"{path}: voxels of the shape {stored.shape}; expected {grid.size[::-1]} and an image's name")
     if ending.startswith(".nii") and max(grid.size) > _NIFTI_LONGEST:
         raise InputError(f"NIfTI holds up to {_NIFTI_LONGEST} voxels along an axis; write .nrrd or .mha", path)
-    encoding, header = _ENCODINGS[ending], _header(grid, stored.dtype, ending, slope)
+    encoding, header = _ENCODINGS[ending], _header(grid, stored.dtype, ending, slope, mark)
     if names:
         header = _with_names(header, stored, ending)
     inside = header if ending == ".nii.gz" else b""  # of the compressed stream
@@ -106,7 +108,7 @@ def _is_written(
     return same
 
 
-def _header(grid: SourceGrid, dtype: np.dtype, ending: str, slope: float | None) -> bytes:
+def _header(grid: SourceGrid, dtype: np.dtype, ending: str, slope: float | None, mark: str) -> bytes:
     """Return the bytes before the voxels, as SimpleITK writes them for one voxel, with the size and encoding set."""
     import SimpleITK as sitk
 
@@ -125,7 +127,7 @@ def _header(grid: SourceGrid, dtype: np.dtype, ending: str, slope: float | None)
     if ending.startswith(".nii"):
         if len(header) != _NIFTI_START:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-        return _scaled(bytearray(header), grid, slope)
+        return _completed(bytearray(header), grid, slope, mark)
     size = " ".join(map(str, grid.size)).encode()
     for old, new in (
         (b"sizes: 1 1 1\n", b"sizes: %b\n" % size),
@@ -148,10 +150,12 @@ def _with_names(header: bytes, stored: np.ndarray, ending: str) -> bytes:
     return bytes(fields) + extension
 
 
-def _scaled(start: bytearray, grid: SourceGrid, slope: float | None) -> bytes:
+def _completed(start: bytearray, grid: SourceGrid, slope: float | None, mark: str) -> bytes:
     header = np.frombuffer(start, NIFTI1, 1)[0]
     header["dim"][1:4] = grid.size
     if slope is not None:
         header["scl"] = slope, 0.0
         header["cal"] = 1.0, 0.0  # what viewers show at first
+    if mark:
+        header["descrip"] = mark.encode("ascii")
     return bytes(start)

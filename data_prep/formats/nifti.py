@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,13 +42,13 @@ def _fields(length: int, **fields: tuple[str, int]) -> np.dtype:
 # min. (nibabel could read them, but importing it takes half a second per process.)
 NIFTI1 = _fields(
     348, sizeof_hdr=("i4", 0), dim=("8i2", 40), datatype=("i2", 70), bitpix=("i2", 72), pixdim=("8f4", 76),
-    vox_offset=("f4", 108), scl=("2f4", 112), xyzt_units=("u1", 123), cal=("2f4", 124), qform_code=("i2", 252),
-    sform_code=("i2", 254), quatern=("6f4", 256), srow=("(3,4)f4", 280), magic=("S4", 344),
+    vox_offset=("f4", 108), scl=("2f4", 112), xyzt_units=("u1", 123), cal=("2f4", 124), descrip=("S80", 148),
+    qform_code=("i2", 252), sform_code=("i2", 254), quatern=("6f4", 256), srow=("(3,4)f4", 280), magic=("S4", 344),
 )  # fmt: skip
 _NIFTI2 = _fields(
     540, sizeof_hdr=("i4", 0), dim=("8i8", 16), datatype=("i2", 12), pixdim=("8f8", 104), vox_offset=("i8", 168),
-    scl=("2f8", 176), xyzt_units=("i4", 500), qform_code=("i4", 344), sform_code=("i4", 348), quatern=("6f8", 352),
-    srow=("(3,4)f8", 400), magic=("S8", 4),
+    scl=("2f8", 176), descrip=("S80", 240), xyzt_units=("i4", 500), qform_code=("i4", 344),
+    sform_code=("i4", 348), quatern=("6f8", 352), srow=("(3,4)f8", 400), magic=("S8", 4),
 )  # fmt: skip
 _MAGIC = {NIFTI1.itemsize: b"n+1", _NIFTI2.itemsize: b"n+2\0\r\n\x1a\n"}
 
@@ -94,6 +95,31 @@ def open_nifti(path: Path) -> VoxelSource:
     order = header.dtype["datatype"].byteorder
     segments = nifti_segments(start[header.itemsize : layout.skip], "<" if order in "<=" else ">")
     return file_source(path, layout, lambda: _grid(header, layout.size, path), notes, segments)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What the header of a file says of its making: the directions of its axes, such as `IPL`, and its description."""
+
+    orientation: str
+    description: str
+
+
+def read_marks(path: Path) -> Marks | None:
+    """Return the marks of a NIfTI file by its first bytes; None for any other. InputError if it is damaged."""
+    if not (path.is_file() and path.name.endswith((".nii", ".nii.gz"))):
+        return None
+    with opened(path) as file:
+        compressed = file.read(2) == GZIP_MAGIC
+        file.seek(0)
+        header = parse_header(ByteStream(file, "gzip" if compressed else "raw", path).read(_NIFTI2.itemsize))
+    if header is None:
+        return None
+    letters = ""
+    for column in _affine_mm(header)[:, :3].T:
+        axis = int(np.argmax(np.abs(column)))
+        letters += ("LPI", "RAS")[bool(column[axis] > 0)][axis]
+    return Marks(letters, bytes(header["descrip"]).decode("ascii", "replace"))
 
 
 def parse_header(start: bytes) -> np.void | None:

@@ -7,26 +7,32 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.datasets.cohorts import CASE_RECORD, COHORT_RECORD
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json, write_json
 from data_prep.formats.image_writer import write_image
 from data_prep.geometry.source_grid import SourceGrid
+from data_prep.origin import SIMULATED_MARK
 from data_prep.phantom.patient import Phantom
 from data_prep.volume import check_whole
 
-RECORD = "phantom.json"
-IMAGE, LABELS, FACTS = "imaging.nii.gz", "segmentation.nii.gz", "facts.json"
+RECORD, FACTS = COHORT_RECORD, CASE_RECORD
+IMAGE, LABELS = "imaging.nii.gz", "segmentation.nii.gz"
 # KiTS: an array index of (slice, row, column) runs toward the feet, the back and the left; in SimpleITK it is x, y, z
 KITS_DIRECTION = (0.0, 0.0, 1.0, 0.0, 1.0, 0.0, -1.0, 0.0, 0.0)
 _LEVEL = 1  # of zlib's 0 to 9: noise does not become smaller with more
 
 
 def write_nifti(path: Path, voxels: np.ndarray, spacing_mm: Sequence[float]) -> None:
-    """Write LPS axial voxels [z, y, x] with KiTS' axis order and affine (nibabel: (z, y, x), codes I, P, L)."""
+    """Write LPS axial voxels [z, y, x] with KiTS' axis order and affine (nibabel: (z, y, x), codes I, P, L).
+
+    The header says that they are simulated.
+    """
     # z is turned to run toward the feet, then the axes are reversed: the grid's own order is x, y, z
     stored = voxels[::-1].transpose(2, 1, 0)
     spacing = tuple(float(mm) for mm in spacing_mm)
-    write_image(stored, SourceGrid(stored.shape[::-1], spacing, (0.0, 0.0, 0.0), KITS_DIRECTION), path, level=_LEVEL)
+    grid = SourceGrid(stored.shape[::-1], spacing, (0.0, 0.0, 0.0), KITS_DIRECTION)
+    write_image(stored, grid, path, level=_LEVEL, mark=SIMULATED_MARK)
 
 
 def write_patient(folder: Path, patient: Phantom) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from data_prep.errors import InputError
 
+LARGEST = 1e15
+
 
 def setting(default: Any, help: str, source: str, least: float | None = None, choices: Sequence[str] = ()) -> Any:
     """Return a dataclass field with its help, the source of its default, and what `Section` checks.
@@ -31,6 +33,9 @@ class Section:
             value, choices, least = getattr(self, item.name), item.metadata["choices"], item.metadata["least"]
             if choices:
                 check_choice(item.name, value, choices)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, float):  # the files of a run hold no larger ones
+                    check(abs(number) <= LARGEST, item.name, number, f"a number of at most {LARGEST:g}")
             if least is not None:
                 check(value >= least, item.name, value, f"{least} or more")
 

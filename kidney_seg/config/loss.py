@@ -15,7 +15,11 @@ class LossConfig(Section):
     """Loss of each head, made by `kidney_seg.losses.keras_losses.build_losses`."""
 
     loss_function: str = choice(LOSS_FUNCTIONS, "loss; all but the first are for comparison", "paper")
-    alpha: float = setting(0.7, "weight of false negatives in the Tversky index; 1 - alpha: of false positives", "C")
+    alpha: float = setting(
+        0.7,
+        "weight of false negatives in the Tversky index (Keras and MONAI call it beta); 1 - alpha: of false positives",
+        "C",
+    )
     exponent: float = setting(0.75, "power of 1 - TI: 1/gamma with gamma = 4/3 of the Focal Tversky paper", "C")
     smoothing: float = setting(1.0, "voxels added to numerator and denominator of Tversky index and Dice", "C")
     target: str = choice(("classes", "regions"), "compare kidney, tumor or kidney + tumor, tumor", "J, measured")

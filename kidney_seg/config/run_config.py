@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -77,15 +78,14 @@ class Config:
         (0.0, 255.0)
         """
         changes: dict[str, dict[str, Any]] = {section: {} for section in _section_types()}
-        owners = {f.name: s for s, kind in _section_types().items() for f in dataclasses.fields(kind)}
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
             check(bool(equals), "--set", assignment, "key=value")
             if key == "gamma":
                 refuse_gamma(text)
-            check_choice("--set", key, owners)
-            kind = typing.get_type_hints(_section_types()[owners[key]])[key]
-            changes[owners[key]][key] = _parse(key, text, kind)
+            owner = setting_owner(key)
+            kind = typing.get_type_hints(_section_types()[owner])[key]
+            changes[owner][key] = _parse(key, text, kind)
         return dataclasses.replace(
             self,
             **{section: dataclasses.replace(getattr(self, section), **values) for section, values in changes.items()},
@@ -94,6 +94,44 @@ class Config:
 
 def _section_types() -> dict[str, type]:
     return typing.get_type_hints(Config)
+
+
+SYNONYMS = {  # names that others use, and ours
+    **dict.fromkeys(("lr", "learning_rate", "rate", "max_lr"), "peak_rate"),
+    **dict.fromkeys(("step", "num_steps", "iterations", "epochs", "epoch", "n_epochs"), "steps"),
+    **dict.fromkeys(("batch", "bs", "batchsize"), "batch_size"),
+    **dict.fromkeys(("image_size", "img_size", "input_size", "resolution", "patch_size"), "size"),
+    **dict.fromkeys(("loss", "criterion"), "loss_function"),
+    **dict.fromkeys(("window", "hu"), "hu_window"),
+    **dict.fromkeys(("rounds", "num_rounds", "n_rounds"), "max_rounds"),
+    "beta": "alpha",
+    "smooth": "smoothing",
+    "tta": "flips",
+    "seed": "--seed",
+}
+_REMARKS = {
+    "epochs": "training is counted in steps: start_steps for round 0, steps for each later one",
+    "beta": "alpha weighs false negatives here, which Keras and MONAI call beta",
+    "seed": "it is an option of its own",
+}
+
+
+def setting_owner(name: str) -> str:
+    """Return the section of a setting; InputError for an unknown one, with the name that is probably meant.
+
+    >>> setting_owner("lr")
+    Traceback (most recent call last):
+    data_prep.errors.InputError: setting lr: unknown; did you mean peak_rate? (--show-settings lists all)
+    """
+    owners = {item.name: section for section, kind in _section_types().items() for item in dataclasses.fields(kind)}
+    if name in owners:
+        return owners[name]
+    short = name.rpartition(".")[2]
+    near = [short] if short in owners else difflib.get_close_matches(short.lower(), owners, n=1)
+    meant = SYNONYMS.get(short.lower()) or (near[0] if near else None)
+    hint = f"; did you mean {meant}?" if meant else ""
+    remark = f" {_REMARKS[short.lower()]}" if short.lower() in _REMARKS else ""
+    raise InputError(f"setting {name}: unknown{hint}{remark} (--show-settings lists all)")
 
 
 def explanations() -> dict[str, str]:

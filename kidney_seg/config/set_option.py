@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from kidney_seg.config.checks import check_choice
-from kidney_seg.config.run_config import Config
+from kidney_seg.config.run_config import Config, setting_owner
 
 
 def add_set_option(parser: argparse.ArgumentParser, text: str, section: str | None = None) -> None:
@@ -26,7 +26,8 @@ def prediction_settings(assignments: Iterable[str]) -> dict[str, Any]:
     assignments = [assignment.removeprefix("prediction.") for assignment in assignments]
     names = [assignment.partition("=")[0] for assignment in assignments]
     for name in names:
-        check_choice("--set", name, Config().to_dict()["prediction"])
+        if setting_owner(name) != "prediction":
+            check_choice("--set", name, Config().to_dict()["prediction"])
     prediction = Config().with_settings(assignments).prediction
     return {name: getattr(prediction, name) for name in names}
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from data_prep.cli import command
 from data_prep.errors import InputError
+from data_prep.files.names import printable
+from data_prep.origin import Origin
 from data_prep.parallel.shards import parse
 from data_prep.split.sets import SETS, patients_of, set_name
 from kidney_seg.config.prediction import DISTANCE_MM, KIDNEY_ML, RULES, TUMOR_MM, RuleSettings
@@ -97,6 +99,9 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         result = score_folders(arguments.predictions, arguments.truth, jobs=arguments.jobs, **options)
     print(_tables(result, options))
+    for name, words in (("cohort", "patients"), ("origin", "predicted by a model")):
+        origin = Origin(**result.origins[name])
+        print(f"{words}: {printable(origin if name == 'cohort' else origin.trained)}")
     for line in _findings(result):
         print(line, file=sys.stderr)
     for path in write_scores(result.rows, out, result.details(options), arguments.force):

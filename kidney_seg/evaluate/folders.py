@@ -18,6 +18,7 @@ from kidney_seg.config.prediction import RuleSettings
 from kidney_seg.evaluate.case_notes import made_of, read_note, write_note
 from kidney_seg.evaluate.case_scores import score_case
 from kidney_seg.evaluate.label_pair import read_pair
+from kidney_seg.evaluate.origins import origins_of
 from kidney_seg.evaluate.score_files import default_out, write_scores
 from kidney_seg.postprocess.distant_objects import remove_distant_objects
 
@@ -31,6 +32,7 @@ class Evaluation:
     unreadable: list[str] = field(default_factory=list)  # one line per prediction: file and reason
     extra: list[str] = field(default_factory=list)  # predictions without a case to score; left out
     notes: list[str] = field(default_factory=list)  # one line per decision of a reader or doubt about labels
+    origins: dict[str, Any] = field(default_factory=dict)  # `origins_of`
 
     def details(self, options: dict[str, Any]) -> dict[str, Any]:
         """Return what `scores.json` holds besides the scores; `options` as for `score_folders`."""
@@ -42,6 +44,7 @@ class Evaluation:
             "unreadable": self.unreadable,
             "extra": self.extra,
             "notes": self.notes,
+            **self.origins,
         }
 
 
@@ -185,7 +188,8 @@ def plan_scores(
         )
     missing, extra = ([name for name in one if name not in other] for one, other in ((truths, files), (files, truths)))
     tasks = [Task(name, path, files.get(name), RuleSettings.of(**rule)) for name, path in truths.items()]
-    return Evaluation(missing=missing, extra=extra), tasks
+    origins = origins_of(truths, [path for name, path in files.items() if name in truths])
+    return Evaluation(missing=missing, extra=extra, origins=origins), tasks
 
 
 def score_task(task: Task, only_noted: bool = False) -> Scored:

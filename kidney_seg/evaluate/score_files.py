@@ -14,6 +14,7 @@ from data_prep.files.json_files import read_json, write_json
 from data_prep.files.names import table_cell
 from data_prep.files.outputs import check_outputs, has_keys, has_text
 from data_prep.files.typed import typed
+from data_prep.origin import Origin
 from kidney_seg.evaluate.case_scores import COLUMNS, LESIONS
 from kidney_seg.evaluate.summary import detections, summarize, zero_tumor_dice
 from kidney_seg.metrics.missing import nan_to_none
@@ -95,6 +96,10 @@ def read_scores(path: str | Path, what: str = "file of scores") -> dict[str, Any
                 typed(str, row["size_class"], "size_class")
                 typed(dict[str, float | None], {key: row[key] for key in row if key != "size_class"}, f"{name}.sizes")
         typed(dict[str, Any], content.get("best", {}), "best")
+        typed(str | None, content.get("failed"), "failed")
+        typed(dict[str, float | None], content.get("ceiling", {}), "ceiling")
+        for name in ("origin", "cohort"):
+            typed(Origin, content.get(name, {}), name)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"not a {what} ({error!r}); score the predictions again", path) from None
     return content

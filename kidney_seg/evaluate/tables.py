@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from data_prep.origin import Origin
 from kidney_seg.evaluate.case_scores import POSTPROCESSED, STAGES
 from kidney_seg.metrics.missing import format_score
 from kidney_seg.metrics.overlap import STRUCTURES
@@ -36,10 +37,21 @@ def format_interval(row: Row, low: str = "low", high: str = "high", sign: str = 
 def format_run(result: Row) -> str:
     """Return the tables of a run's `scores.json` as lines of text (see `format_scores`)."""
     count = len({row["patient"] for row in result["cases"]})
-    title = f"Table 1: Dice of {count} test patients, at the resolution of their CT"
+    cohort = f" ({Origin(**result['cohort'])})" if "cohort" in result else ""
+    title = f"Table 1: Dice of {count} test patients{cohort}, at the resolution of their CT"
     if result["stop_on"] == "test":
         title += "\n(the rounds were chosen on these patients, as in the paper: the scores are optimistic)"
-    return format_scores(result, title)
+    return "\n".join([format_scores(result, title), *format_ceiling(result.get("ceiling", {}))])
+
+
+def format_ceiling(ceiling: Mapping[str, float | None]) -> list[str]:
+    """Return a line with the Dice that a perfect network reaches on the network's grid; none if it is not known.
+
+    >>> format_ceiling({"kidney": 0.996, "tumor": None})
+    ['ceiling: a perfect network would reach kidney 0.996 on this grid']
+    """
+    known = ", ".join(f"{name} {value:.3f}" for name, value in ceiling.items() if value is not None)
+    return [f"ceiling: a perfect network would reach {known} on this grid"] if known else []
 
 
 table = format_run  # the documented name in version 0.1

@@ -7,6 +7,8 @@ import sys
 
 from data_prep.cli import command
 from kidney_seg.export.exporters import FORMATS, export_onnx, export_saved_model
+from kidney_seg.model.model_file import find_ensemble
+from kidney_seg.model.origin import origin_line
 from kidney_seg.tensorflow_log import quiet_tensorflow
 
 
@@ -42,6 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> int:
     """The command; see the module's first line."""
     quiet_tensorflow()
+    print(origin_line(find_ensemble(arguments.model, arguments.ensemble or [])))
     if arguments.format == "onnx":
         print(export_onnx(arguments.model, arguments.out, arguments.force, arguments.ensemble or []))
     else:

@@ -15,6 +15,7 @@ from data_prep.geometry.network_grid import GridSettings
 from data_prep.labels import CLASS_NAMES
 from kidney_seg.config.model import STRIDES
 from kidney_seg.config.prediction import PredictionConfig
+from kidney_seg.model.origin import origin_record
 
 if TYPE_CHECKING:
     from kidney_seg.model.model_file import ModelFile
@@ -74,6 +75,7 @@ def make_contract(loaded: ModelFile) -> dict[str, Any]:
         "classes": list(CLASS_NAMES),
         "model_sha256": loaded.sha256,
         "ensemble_sha256": [other.sha256 for other in loaded.others],
+        "about": origin_record(loaded.members),
         "grid": asdict(loaded.grid),
         "input_slices": model.input_slices,
         "batching": model.input_slices == 1,
@@ -97,6 +99,7 @@ class Contract:
     input_slices: int
     prediction: PredictionConfig
     signatures: dict[str, Signature]
+    trained_on: tuple[str, ...] = ()  # origin of each model; empty in exports of version 0.1
 
 
 def read_contract(content: Any, where: str) -> Contract:
@@ -120,6 +123,7 @@ def read_contract(content: Any, where: str) -> Contract:
                 name: Signature(tensors(one["inputs"]), tensors(one["outputs"]))
                 for name, one in content["signatures"].items()
             },
+            tuple(typed(list[str], content.get("about", {}).get("trained_on", []))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: not the contract of a model exported by kidney_seg ({error!r})") from None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from data_prep.origin import Origin
 from kidney_seg.evaluate.score_files import read_scores
 from kidney_seg.model.model_file import ModelFile
 from kidney_seg.run import layout
@@ -48,13 +49,15 @@ def write_card(loaded: ModelFile, contract: Mapping[str, Any], run: Path | None,
             f"- sees {contract['input_slices']} neighboring slices: **the slices of one request must be neighbors in "
             "one scan, in order. Never switch on batching across requests in the server.**",
         ]
+    origin = " ".join(f"**{text[0].upper()}{text[1:]}.**" for text in contract["about"]["trained_on"])
+    lines[3:3] = [origin, ""]
     scores = _scores(run, of_many=bool(contract["ensemble_sha256"]))
     lines += ["", "## Data", "", *_data(run, loaded.about), "", "## Scores", "", *scores, "", "## Limits", ""]
     lines += [
         "- Trained and scored on what is named above and on nothing else: other scanners, contrast phases, ages and",
         "  diseases were not measured. Without contrast agent kidneys may be missed altogether.",
-        "- Cysts count as kidney. Every patient of the KiTS data has a tumor; how often one is reported where there is",
-        "  none is not known from such data.",
+        "- Cysts count as kidney. Every patient of KiTS, and nearly every simulated one, has a tumor; how often one is",
+        "  reported where there is none is not known from such data.",
         "- Small tumors are often missed, and parts of other organs can be marked. A person has to look at every",
         "  result.",
         "",
@@ -66,7 +69,7 @@ def _data(run: Path | None, about: About | None = None) -> list[str]:
     if about:
         return [f"- {about.name}: {about.data}", f"- license: {about.license}"]
     if run is None:
-        return ["Exported from a model file without its run folder: the training data are not recorded here."]
+        return ["Exported from a model file without its run folder: its data are not recorded here by checksum."]
     manifest = read_manifest(run / layout.MANIFEST, "data_sha256", "split_sha256", "seed")
     lines = [
         f"- training data: SHA-256 `{manifest['data_sha256']}`",
@@ -83,9 +86,10 @@ def _scores(run: Path | None, of_many: bool) -> list[str]:
         return ["None: the run was not evaluated when this was exported."]
     scores = read_scores(run / layout.SCORES, "scores of the test set")
     patients = len({row["patient"] for row in scores["cases"]})
+    cohort = f" ({Origin(**scores['cohort'])})" if "cohort" in scores else ""
     lines = [
-        f"Dice of {patients} test patients ({len(scores['cases'])} scans), at the resolution of their CT; kidney is "
-        "kidney with tumor.",
+        f"Dice of {patients} test patients{cohort}, {len(scores['cases'])} scans, at the resolution of their CT; "
+        "kidney is kidney with tumor.",
         "",
         "| | mean | median | scans |",
         "| --- | --- | --- | --- |",

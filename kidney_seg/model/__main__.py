@@ -35,13 +35,19 @@ def main(arguments: argparse.Namespace) -> int:
     config = PRESETS[arguments.preset].with_settings(arguments.set)
     from kidney_seg.figures.style import check_picture, save
     from kidney_seg.model.model_file import load_model
+    from kidney_seg.model.origin import origin_line
     from kidney_seg.model.overview import draw, table
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     if arguments.figure:
         check_picture(arguments.figure)
     quiet_tensorflow()
-    model = load_model(arguments.model).model if arguments.model else build_model(config.model)
+    if arguments.model:
+        loaded = load_model(arguments.model)
+        model = loaded.model
+        print(origin_line([loaded]))
+    else:
+        model = build_model(config.model)
     print(table(model))
     if arguments.figure:
         save(draw(model), arguments.figure)

@@ -8,6 +8,7 @@ gates "also added to the most upper layer". Keras only, no custom layer: a saved
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kidney_seg.config.model import HEADS, LEVELS, ModelConfig
@@ -136,3 +137,12 @@ def _prior_biases(config: ModelConfig) -> list[float]:
         return [math.log(prior / (1 - prior))] * config.classes
     each = prior / (config.classes - 1)
     return [math.log(1 - prior)] + [math.log(each)] * (config.classes - 1)
+
+
+def in_single_precision(model: keras.Model, config: ModelConfig) -> keras.Model:
+    """Return the network computed in float32, whatever `precision` it was trained in; its weights are float32."""
+    if config.precision == "float32":
+        return model
+    twin = build_model(replace(config, precision="float32"))
+    twin.set_weights(model.get_weights())
+    return twin

@@ -15,6 +15,7 @@ from data_prep.files.checksums import sha256_of
 from data_prep.files.json_files import parse_json
 from data_prep.files.typed import typed
 from data_prep.geometry.network_grid import GridSettings
+from data_prep.origin import UNSTATED, Origin
 from kidney_seg.config.model import ModelConfig
 from kidney_seg.config.run_config import Config
 from kidney_seg.run import layout
@@ -42,7 +43,9 @@ class ModelFile:
     path: Path
     sha256: str = ""
     others: tuple[ModelFile, ...] = ()
-    about: About | None = None  # as of its `ModelSource`
+    about: About | None = None  # this and the next two as of its `ModelSource`
+    origin: Origin = UNSTATED
+    trouble: str | None = None
 
     @property
     def members(self) -> tuple[ModelFile, ...]:
@@ -51,13 +54,17 @@ class ModelFile:
 
     def in_single_precision(self) -> ModelFile:
         """Return a copy whose networks, also those of `others`, compute in float32, as ONNX does."""
+        from kidney_seg.model.attention_unet import in_single_precision
+
         others = tuple(other.in_single_precision() for other in self.others)
-        return replace(self, model=in_single_precision(self.model, self.config), others=others)
+        return replace(self, model=in_single_precision(self.model, self.config.model), others=others)
 
 
-def save_model(model: keras.Model, config: Config, grid: GridSettings, path: str | Path) -> None:
-    """Write `model` with its settings to a `.keras` file, whole or not at all."""
-    settings = {"config": config.to_dict(), "grid": asdict(grid)}
+def save_model(
+    model: keras.Model, config: Config, grid: GridSettings, path: str | Path, origin: Origin = UNSTATED, **mark: str
+) -> None:
+    """Write `model` with its settings and origin to a `.keras` file, whole or not at all; `mark`: its `trouble`."""
+    settings = {"config": config.to_dict(), "grid": asdict(grid), "origin": asdict(origin), **mark}
     with replacing(path) as temporary:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
@@ -101,23 +108,13 @@ def load_ensemble(path: str | Path, ensemble: Sequence[str] = ()) -> ModelFile:
     return replace(first, others=tuple(others))
 
 
-def in_single_precision(model: keras.Model, config: Config) -> keras.Model:
-    """Return the network computed in float32, whatever `precision` it was trained in; its weights are float32."""
-    if config.model.precision == "float32":
-        return model
-    from kidney_seg.model.attention_unet import build_model
-
-    twin = build_model(replace(config.model, precision="float32"))
-    twin.set_weights(model.get_weights())
-    return twin
-
-
 @dataclass(frozen=True)
 class ModelSource:
     """A model that is not loaded; making one does not import Keras.
 
     path: the `.keras` file. sha256: of the file that its weights come from: this one, or `weights` of another round.
-    about: what the file says of the model; None where it says nothing.
+    about: what the file says of the model; None where it says nothing. origin: of the patients it was trained on.
+    trouble: how its training failed, or None.
     """
 
     path: Path
@@ -126,6 +123,8 @@ class ModelSource:
     grid: GridSettings
     weights: Path | None = None
     about: About | None = None
+    origin: Origin = UNSTATED
+    trouble: str | None = None
 
     def load(self) -> Any:
         """Return the Keras model with its weights."""
@@ -148,7 +147,8 @@ class ModelSource:
 
     def open(self) -> ModelFile:
         """Return the loaded model with its settings."""
-        return ModelFile(self.load(), self.config, self.grid, self.path, self.sha256, about=self.about)
+        own = self.load(), self.config, self.grid, self.path, self.sha256
+        return ModelFile(*own, (), self.about, self.origin, self.trouble)
 
 
 def find_source(path: str | Path) -> ModelSource:
@@ -158,6 +158,8 @@ def find_source(path: str | Path) -> ModelSource:
     try:
         grid = typed(GridSettings, settings["grid"], "grid")
         about = typed(About | None, settings.get("about"), "about")
+        origin = typed(Origin, settings.get("origin", {}), "origin")
+        trouble = typed(str | None, settings.get("trouble"), "trouble")
         config = Config.from_dict(settings["config"])
         if grid.size != config.model.size:
             raise ValueError(f"grid.size: found {grid.size}, expected {config.model.size}")
@@ -167,7 +169,7 @@ def find_source(path: str | Path) -> ModelSource:
         raise InputError(error.detail, error.path or path, error.code) from None
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"its settings ({SETTINGS_MEMBER}) cannot be used ({error}); restore it", path) from None
-    return ModelSource(path, sha256_of(path), config, grid, about=about)
+    return ModelSource(path, sha256_of(path), config, grid, about=about, origin=origin, trouble=trouble)
 
 
 def find_ensemble(path: str | Path, ensemble: Sequence[str]) -> list[ModelSource]:

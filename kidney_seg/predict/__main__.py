@@ -9,10 +9,10 @@ from pathlib import Path
 
 from data_prep.cli import command
 from data_prep.errors import InputError
-from data_prep.files.names import printable
 from data_prep.split.sets import SETS, set_name
 from kidney_seg.config.prediction import FLIPS
 from kidney_seg.config.set_option import add_set_option, prediction_settings
+from kidney_seg.model.origin import origin_line
 from kidney_seg.postprocess.surfaces import FORMATS as SURFACE_FORMATS
 from kidney_seg.predict.engines import ENGINES, make_job
 from kidney_seg.predict.inputs import Scan, find_scans
@@ -115,8 +115,7 @@ def main(arguments: argparse.Namespace) -> int:
     job = make_job(
         arguments.model, arguments.ensemble or [], arguments.engine, settings, on_workers=bool(arguments.scheduler)
     )
-    if about := job.sources[0].about:
-        print(f"model: {printable(about)}")
+    print(origin_line(job.sources))
     failed = predict_scans(
         job,
         list(zip(scans, outputs, strict=True)),

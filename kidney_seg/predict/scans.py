@@ -15,7 +15,9 @@ from data_prep.errors import NO_ROOM, InputError, of_os_error
 from data_prep.files.atomic import remove_leftovers
 from data_prep.files.checksums import checked_sha256
 from data_prep.parallel.tasks import WorkerDied, run
+from kidney_seg.model.origin import origin_record
 from kidney_seg.predict.engines import Job, choose_engine, make_job
+from kidney_seg.predict.field import beyond_field
 from kidney_seg.predict.inputs import Scan, find_scans, read_scan
 from kidney_seg.predict.outputs import Done, Foreign, Outputs, check_all, outputs_of, write_outputs
 from kidney_seg.predict.predictor import Watch, predict_slabs
@@ -128,8 +130,7 @@ def process_scan(
     for what in unfit(description) if len(volume.voxels) > 1 else ():  # a single slice is no scan
         (log or _to_stderr)(f"warning: {scan.name}: {what}")
     content = {"labels": outputs.labels.name, "image": image, "made_by": job.made_by, "engine": job.engine}
-    if about := job.sources[0].about:
-        content["model"] = asdict(about)
+    content |= origin_record(job.sources)
     return ScanResult(write_outputs(outputs, volume, labels, percent, {**content, **description}))
 
 
@@ -147,6 +148,8 @@ def segment_volume(
     if settings.postprocess:
         labels, objects = apply_rule(found.labels, spacing_mm, **limits)
     description = describe(found.labels, labels, objects, spacing_mm, volume.voxels, found.tumor_confidence, **limits)
+    if flag := beyond_field(volume, grid):
+        description["flags"].append(flag)
     return labels, found.tumor_percent, description
 
 

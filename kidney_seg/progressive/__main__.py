@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,13 @@ from data_prep.errors import InputError
 from kidney_seg.config.presets import PRESETS
 from kidney_seg.config.run_config import Config, explanations
 from kidney_seg.config.set_option import add_set_option
+from kidney_seg.config.settings_file import read_settings
 from kidney_seg.progressive.demo_data import make_demo_data
 from kidney_seg.progressive.driver import read_data, train
 from kidney_seg.run.recipe import check_recipe, read_recipe
 from kidney_seg.tensorflow_log import quiet_tensorflow
 from kidney_seg.training.launch import add_options, check_alone, train_together
+from kidney_seg.training.loggers import LOGGERS
 from kidney_seg.training.stop_request import Stopped
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m kidney_seg.progressive",
         description="Train in rounds and score the test patients. Without --data, simulate patients and train the demo "
         "on them (about two and a half minutes on two cores). The same command resumes a stopped run. Exit code: 0; 1 "
-        "if every start failed (the network predicts no tumor, or tumor instead of kidney); 2 for bad input.",
+        "if the training failed (its last lines say how, and what to do); 2 for bad input.",
         epilog="example: python -m kidney_seg.progressive --data cache --out run --set steps=500",
     )
     parser.add_argument("--data", metavar="CACHE", help="cache folder with split.json (default: simulated patients)")
@@ -40,6 +43,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", metavar="RUN", help="run folder (default: runs/PRESET, with the seed if not 0)")
     parser.add_argument("--preset", choices=PRESETS, help="settings (default: demo without --data, else paper)")
+    words = "settings over the preset, from JSON or YAML, such as the config.json of a run; --set is stronger"
+    parser.add_argument("--config", metavar="FILE", help=words)
     parser.add_argument(
         "--seed",
         type=int,
@@ -59,9 +64,13 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="run folder or .keras file with the initial weights, of a network with the same settings",
     )
+    words = "where curves and pictures are logged, in the run folder (default: %(default)s; the others: extras)"
+    parser.add_argument("--logger", choices=LOGGERS, default=LOGGERS[0], help=words)
     add_options(parser)
     parser.add_argument(
-        "--show-settings", action="store_true", help="print all settings with their meaning and source, and exit"
+        "--show-settings",
+        action="store_true",
+        help="print all settings that would be used, with their meaning and source, and exit",
     )
     return parser
 
@@ -74,16 +83,20 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.reproduce:
         return _reproduce(arguments)
     preset = arguments.preset or ("paper" if arguments.data else "demo")
-    config = PRESETS[preset].with_settings(arguments.set)
+    config = PRESETS[preset]
+    if arguments.config:
+        config = read_settings(arguments.config, config)
+    config = config.with_settings(arguments.set)
     if arguments.show_settings:
-        return _show(config)
+        why = "" if arguments.preset else f" (the default {'with' if arguments.data else 'without'} --data)"
+        return _show(config, f"preset {preset}{why}")
     if arguments.seeds is not None and arguments.seeds < 1:
         raise InputError(f"--seeds {arguments.seeds}: expected 1 or more")
     last = arguments.seed + (arguments.seeds or 1) - 1
     if not 0 <= arguments.seed <= last <= LARGEST_SEED:
         raise InputError(f"--seed {arguments.seed}: expected 0 to {LARGEST_SEED}")
     out = Path(arguments.out or Path("runs") / (f"{preset}-seed{arguments.seed}" if arguments.seed else preset))
-    given = {"split_file": arguments.split, "pretrained": arguments.pretrained}
+    given = {"split_file": arguments.split, "pretrained": arguments.pretrained, "logger": arguments.logger}
     if arguments.coordinator:
         manifest = read_data(arguments.data, config)
         quiet_tensorflow()
@@ -111,16 +124,29 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _log(line: str) -> None:
-    print(line, flush=True)
+    """Print a line above the bar, if there is one; in a log file, lines of progress begin with the time."""
+    from tqdm import tqdm
+
+    if not sys.stdout.isatty() and line.startswith(("round ", "training ends")):
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}"
+    tqdm.write(line)
+    sys.stdout.flush()
 
 
-def _show(config: Config) -> int:
-    """Print the settings."""
-    texts = explanations()
+def _show(config: Config, base: str) -> int:
+    """Print the settings, with a mark where they differ from the preset `paper`."""
+    texts, paper = explanations(), PRESETS["paper"].to_dict()
+    print(f"{base}; * differs from the preset paper")
     for section, values in config.to_dict().items():
         for name, value in values.items():
-            shown = ",".join(f"{part:.6g}" for part in value) if isinstance(value, list) else str(value)
-            print(f"{section + '.' + name:30}{shown:28}{texts[name]}")
+            own, theirs = (
+                ",".join(f"{part:.6g}" if isinstance(part, float) else str(part) for part in one)
+                if isinstance(one, list)
+                else str(one)
+                for one in (value, paper[section][name])
+            )
+            mark, was = ("*", f" (paper: {theirs})") if own != theirs else (" ", "")
+            print(f"{mark} {section + '.' + name:30}{own:28}{texts[name]}{was}")
     return 0
 
 
@@ -131,12 +157,19 @@ def _train(data: str | Path, out: Path, config: Config, seed: int, **given: Any)
     except Stopped as stopped:
         print(f"{stopped}: run the same command again to resume", file=sys.stderr)
         return stopped.exit_code
-    return 0 if scores["best"]["trouble"] is None else 1
+    return int(bool(scores["best"]["trouble"] or scores.get("failed")))
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
     """Repeat a run into a new folder, after a check of data, split and versions."""
-    if arguments.set or arguments.preset or arguments.seeds or arguments.seed or arguments.pretrained:
+    if (
+        arguments.set
+        or arguments.config
+        or arguments.preset
+        or arguments.seeds
+        or arguments.seed
+        or arguments.pretrained
+    ):
         raise InputError(
             "--reproduce: settings, seed and initial weights are those of the repeated run; add only --data, --split "
             "and --out"
@@ -160,7 +193,9 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     same = "versions, data and split are those of the repeated run"
     _log("with these differences the results may differ" if differing else same)
     out = Path(arguments.out or Path("runs") / "reproduced")
-    return _train(data, out, recipe.config, recipe.seed, split_file=split_file, pretrained=pretrained)
+    return _train(
+        data, out, recipe.config, recipe.seed, split_file=split_file, pretrained=pretrained, logger=arguments.logger
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ def train(
     group: ProcessGroup | None = None,
     pretrained: str | Path | None = None,
     *,
+    logger: str = "tensorboard",
     say: Callable[[str], None] | None = None,
 ) -> dict:
     """Train on a cache folder into the run folder `out`, or resume; score the test set and write `report.html`.
@@ -33,18 +35,24 @@ def train(
         log: gets one line per step of progress; `say` is its former name.
         split_file: another split than the cache's `split.json`, such as a fold.
         group: the processes that train together, led by this one.
+        logger: where curves and pictures are logged: `tensorboard`, `mlflow` or `wandb` (the latter two by extras).
         pretrained: run folder or `.keras` file whose weights initialize every start of round 0; the run keeps a copy.
 
-    Returns the content of `evaluation/test/scores.json`. InputError if the arguments and the content of the run folder
-    do not fit together; `stop_request.Stopped` after Ctrl-C or SIGTERM, with the current batch done and saved.
+    Returns the content of `evaluation/test/scores.json`; `failed` there says why a training failed. InputError if the
+    arguments and the content of the run folder do not fit together; `stop_request.Stopped` after Ctrl-C or SIGTERM,
+    with the current batch done and saved.
     """
+    from data_prep.cache.manifest import mean_ceiling
     from data_prep.files.checksums import sha256_of
     from data_prep.files.outputs import check_folder
     from data_prep.split.sets import SPLIT, read_split
     from kidney_seg.progressive.pretrained import find_pretrained, warning
+    from kidney_seg.progressive.verdict import find_failure, find_unjudged
+    from kidney_seg.training.loggers import check_logger
 
     log = say or log
     check_folder(out)
+    check_logger(logger)
     manifest = read_data(data, config)
     split_file = Path(split_file or manifest.root / SPLIT)
     split = read_split(split_file, manifest)
@@ -52,6 +60,10 @@ def train(
     first = find_pretrained(pretrained, config.model, out) if pretrained is not None else None
     if first is not None and (line := warning(first, split["test"])):
         log(line)
+    origin = replace(manifest.cohort, first_weights=first.trained_on if first else "")
+    log(f"data: {manifest.cohort}" + (f"; first weights: {first.trained_on}" if first else ""))
+    if unjudged := find_unjudged(manifest, split, config.rounds.stop_on):
+        log(f"warning: {unjudged}: rounds are chosen by the kidney alone")
 
     # TensorFlow loads here, after all checks that do not need it.
     quiet_tensorflow()
@@ -71,6 +83,7 @@ def train(
         "split": str(split_file.resolve()),
         "split_sha256": sha256_of(split_file),
         **(first.identity() if first else {}),
+        "origin": asdict(origin),
     }
     run = RunFolder(out, config, identity)
     try:
@@ -80,13 +93,25 @@ def train(
             if first:
                 first.keep(run.root)
             with stop_request() as stop:
-                context = RunContext(run, config, seed, split, manifest, stop, group)
-                Rounds(context, RoundObserver(run, config, log)).play()
-        scores = score_test(run, cases, config, log)
+                context = RunContext(run, config, seed, split, manifest, stop, group, origin)
+                slices = _slices(manifest, split[config.rounds.stop_on]), _slices(manifest, split["test"])
+                Rounds(context, RoundObserver(run, config, log, slices, logger)).play()
+        failure = find_failure(run.journal, config, unjudged)
+        ceiling = mean_ceiling(entry for entry in manifest.entries if entry.patient in split["test"])
+        facts: dict[str, Any] = {"origin": asdict(origin), "cohort": asdict(manifest.cohort), "ceiling": ceiling}
+        facts["failed"] = failure.happened if failure else None
+        scores = score_test(run, cases, config, log, facts)
     finally:
         run.close()
     _report(out, log)
+    for line in failure.lines() if failure else ():
+        log(line)
     return scores
+
+
+def _slices(manifest: Manifest, patients: Sequence[str]) -> int:
+    chosen = set(patients)
+    return sum(entry.slices for entry in manifest.entries if entry.labelled and entry.patient in chosen)
 
 
 def _report(run: str | Path, log: Callable[[str], None]) -> None:

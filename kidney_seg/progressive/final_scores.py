@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from data_prep.cli import progress
 from data_prep.geometry.placement import place_labels
@@ -29,17 +30,25 @@ from kidney_seg.run.journal import RoundPlayed, RunStatus, Tested
 CASES_SHOWN = 8  # in the picture of overlays, from the best tumor Dice to the worst
 
 
-def score_test(run: RunFolder, cases: Sequence[HeldOut], config: Config, log: Callable[[str], None] = print) -> dict:
+def score_test(
+    run: RunFolder,
+    cases: Sequence[HeldOut],
+    config: Config,
+    log: Callable[[str], None] = print,
+    facts: Mapping[str, Any] | None = None,
+) -> dict:
     """Predict and score the test cases with the run's best model, unless that is done; log Table 1.
 
     Writes label maps, `cases.csv`, `scores.json` and `overlays.png`. Scores are at the resolution of the source files,
-    as predicted and post-processed. Returns the content of `scores.json`.
+    as predicted and post-processed. `facts` are added to `scores.json`, whose content is returned.
     """
     folder = run.root / layout.TEST
     if run.journal.status is not RunStatus.FINISHED:
         best = run.journal.all_of(RoundPlayed, accepted=True)[-1]
         rows, pictures = _score(run, cases, config, folder)
-        write_scores(rows, folder, {"best": best.to_line(), "stop_on": config.rounds.stop_on}, force=True)
+        write_scores(
+            rows, folder, {"best": best.to_line(), "stop_on": config.rounds.stop_on, **(facts or {})}, force=True
+        )
         style.save_figure(overlay_grid(pictures, config.model.hu_window), run.root / layout.OVERLAYS)
         run.journal.note(Tested(len(rows)))
     result = read_scores(run.root / layout.SCORES, "scores of the test set")

@@ -15,6 +15,7 @@ from data_prep.files.checksums import sha256_of
 from kidney_seg.config.model import ModelConfig
 from kidney_seg.config.run_config import Config, differences
 from kidney_seg.model.model_file import ModelSource, find_source, load_model
+from kidney_seg.model.origin import trained_on
 from kidney_seg.run import layout
 from kidney_seg.run.journal import AttemptTrained, Journal
 from kidney_seg.run.recipe import is_whole, read_manifest
@@ -29,11 +30,12 @@ FREE = ("size", "hu_window", "foreground_prior", "batch_norm_momentum", "precisi
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model that fits: the absolute path as `given`, its `.keras` file, and the file's checksum."""
+    """A model that fits: the absolute path as `given`, its `.keras` file, its checksum, what it was trained on."""
 
     given: Path
     path: Path
     sha256: str
+    trained_on: str = ""
 
     def identity(self) -> dict[str, str]:
         """Return the entries of the run's manifest."""
@@ -75,7 +77,7 @@ def find_pretrained(model: str | Path, config: ModelConfig, run: str | Path) -> 
             f"give --set {' '.join(_assignment(name, values[name]) for name in names)}, or another --pretrained",
             path=source.path,
         )
-    return Pretrained(given, source.path, source.sha256)
+    return Pretrained(given, source.path, source.sha256, trained_on(source))
 
 
 def warning(pretrained: Pretrained, tested: Collection[str]) -> str | None:

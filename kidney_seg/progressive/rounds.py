@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.cache.manifest import CacheEntry, Manifest
 from data_prep.files.checksums import sha256_of
+from data_prep.origin import UNSTATED, Origin
 from kidney_seg.config.run_config import Config
 from kidney_seg.model.logit_adjustment import with_class_odds
 from kidney_seg.model.model_file import save_model
@@ -18,6 +19,7 @@ from kidney_seg.progressive.observer import RoundObserver
 from kidney_seg.progressive.planning import Attempt, plan_attempt
 from kidney_seg.progressive.pretrained import load_pretrained
 from kidney_seg.progressive.validation import validate_round
+from kidney_seg.progressive.verdict import NAN
 from kidney_seg.run import layout
 from kidney_seg.run.folder import RunFolder
 from kidney_seg.run.journal import AttemptTrained, ModelWritten, RoundPlayed
@@ -36,7 +38,7 @@ WORST_CASES = 3  # shown per attempt
 class RunContext:
     """A run: folder, settings, seed, patients by set (`split`), and their cache (`manifest`).
 
-    `group`: the processes that train together, led by this one.
+    `group`: the processes that train together, led by this one. `origin`: of what the model was trained on.
     """
 
     run: RunFolder
@@ -46,6 +48,7 @@ class RunContext:
     manifest: Manifest
     stop: StopRequest = field(default_factory=StopRequest)
     group: ProcessGroup | None = None
+    origin: Origin = UNSTATED
 
     def entries(self, part: str) -> list[CacheEntry]:
         """Return the labelled cases of the patients of a set."""
@@ -85,12 +88,13 @@ class Rounds:
         context.run.take_back_damaged(rounds.warm_start, log)
         best = last = self._play_round(0, None, None)
         without = 0
-        for number in range(1, rounds.later_rounds()[0] + 1):
+        for number in range(1, 1 if best.trouble == NAN else rounds.later_rounds()[0] + 1):  # NaN stays NaN
             last = self._play_round(number, best, last)
             best, without = (last, 0) if last.accepted else (best, without + 1)
             if without >= rounds.patience:
                 break
         reason = f"{without} rounds without improvement" if without >= rounds.patience else "all rounds are played"
+        reason = "no start has a finite loss" if best.trouble == NAN else reason
         log(f"training ends: {reason}; the best is round {best.round} (score {best.score:.3f})")
         model, written = context.run.root / layout.BEST_MODEL, context.run.journal.last(ModelWritten)
         if written is None or not is_whole(model, written.sha256):
@@ -128,10 +132,11 @@ class Rounds:
         def save(progress: Progress) -> None:
             run.checkpoints.save({**attempt.place, "progress": asdict(progress)}, self.trainer.state())
 
-        more: dict[str, Any] = {"start": progress, "save": save, "stop": context.stop}
+        more: dict[str, Any] = {"tick": observer.step_ended, "start": progress, "save": save, "stop": context.stop}
         try:
             rows = self.trainer.fit_round(self.store, attempt.samples, attempt.rate, observer.epoch_ended, **more)
         except Stopped as stopped:
+            observer.close()
             raise Stopped(stopped.signal_number, f" in {attempt.name}, which is saved") from None
         with with_class_odds(self.trainer.model, context.config.prediction.odds):
             validation, worst = validate_round(
@@ -140,7 +145,7 @@ class Rounds:
         observer.attempt_validated(validation, worst)
         result = asdict(validation)
         if rows[-1]["loss"] is None:
-            result["trouble"] = "the loss is NaN"
+            result["trouble"] = NAN
         record = AttemptTrained(
             **attempt.place,
             **result,
@@ -180,5 +185,6 @@ class Rounds:
         context.run.load_weights(model, record)
         path = context.run.root / layout.BEST_MODEL
         with with_class_odds(model, context.config.prediction.odds):
-            save_model(model, context.config, context.manifest.settings, path)
+            mark = {"trouble": record.trouble} if record.trouble else {}
+            save_model(model, context.config, context.manifest.settings, path, context.origin, **mark)
         context.run.journal.note(ModelWritten(sha256_of(path)))

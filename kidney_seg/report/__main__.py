@@ -13,15 +13,20 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.report",
-        description="Write one HTML file about a finished run, or about an evaluation: Table 1 with intervals beside "
-        "published figures, learning curves, Dice by patient and by tumor size, detection by size, and the best, "
-        "median and worst patients as slices and in 3-D. It opens without a network.",
+        description="Write one HTML file about a finished run, an evaluation, or predictions without truth: Table 1 "
+        "with intervals, beside published figures where the patients are of the same kind, learning curves, Dice by "
+        "patient and by tumor size, detection by size, the best, median and worst patients in 3-D, and every case by "
+        "slice. It opens without a network.",
         epilog="example: python -m kidney_seg.report PREDICTIONS/evaluation --truth kits",
     )
     option = parser.add_argument
-    option("folder", metavar="RUN", help="run folder, or the folder that kidney_seg.evaluate wrote")
+    option("folder", metavar="RUN", help="run folder, or the folder that evaluate or predict wrote")
     option("--out", metavar="FILE", help=f"HTML file to write (default: {NAME} in the folder)")
-    option("--truth", metavar="DIR", help="for the pictures of an evaluation: folder of cases with images and labels")
+    option("--truth", metavar="DIR", help="for the pictures of an evaluation: labels, as evaluate takes them")
+    words = "for the pictures: folder of case folders, of NAME.nii.gz or NAME_0000.nii.gz, or of DICOM folders"
+    option("--images", metavar="DIR", help=f"{words} (default: the folder of --truth)")
+    words = "of every case, to page through; 0 for none (default: 24, fewer of many cases)"
+    option("--slices", metavar="N", type=int, help=words)
     option("--predictions", metavar="DIR", help="with --truth: label files (default: the folder above the evaluation)")
     return parser
 
@@ -34,6 +39,8 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.out,
         truth=arguments.truth,
         predictions=arguments.predictions,
+        images=arguments.images,
+        slices=arguments.slices,
         log=lambda line: print(line, flush=True),
     )
     print(path)

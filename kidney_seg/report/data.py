@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from data_prep.errors import InputError
+from data_prep.files.typed import typed
+from data_prep.origin import SIMULATED, UNSTATED, Origin
 from kidney_seg.config.run_config import Config
-from kidney_seg.evaluate.case_scores import POSTPROCESSED, STAGES
+from kidney_seg.evaluate.case_scores import POSTPROCESSED
 from kidney_seg.evaluate.score_files import read_scores
-from kidney_seg.evaluate.summary import detection_rate, table1
-from kidney_seg.metrics.lesion_detection import size_class
-from kidney_seg.metrics.overlap import AVERAGE
 from kidney_seg.metrics.overlap import STRUCTURES as MEASURED
 from kidney_seg.report.facts import facts_of_evaluation, facts_of_run
+from kidney_seg.report.files import Files, find_images
+from kidney_seg.report.rows import Line, ball_diameter_mm, detection_of_cases, in_cm, table1_lines
 from kidney_seg.run import layout
 
-STRUCTURES = (*MEASURED, AVERAGE)
 FURTHER = {  # columns of scores.json beside Table 1, with their headings
     "kits23_kidney_dice": "Dice, kidney and masses",
     "kits23_masses_dice": "Dice, masses",
@@ -36,23 +34,6 @@ FURTHER = {  # columns of scores.json beside Table 1, with their headings
 
 
 @dataclass(frozen=True)
-class Files:
-    """The files of one case; None for each that is unknown."""
-
-    image: Path | None
-    truth: Path | None
-    prediction: Path | None
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of Table 1: `cells` by structure have mean, median, low, high, n and left_out; None for no score."""
-
-    name: str
-    cells: Mapping[str, Mapping[str, float | None]]
-
-
-@dataclass(frozen=True)
 class ReportData:
     """The content of a report.
 
@@ -60,7 +41,8 @@ class ReportData:
     are; also `kidney` and `tumor` (Dice) and `diameter_mm` of the largest tumor. further: heading and cell of scores
     beside Table 1. detection: rows for `score_plots.detection_by_size`, of single tumors if `detection_by_tumor`, else
     of cases; false_tumors: `false_per_patient`, `low`, `high`, and the definition of found. diameter_is_measured: False
-    if it is that of a ball with the tumor's volume.
+    if it is that of a ball with the tumor's volume. ceiling: Dice of a perfect network, by structure, if it is known.
+    scored: False for predictions without truth, which have `cases` and `files` alone.
     """
 
     title: str
@@ -76,32 +58,47 @@ class ReportData:
     history: tuple[dict, ...] = ()
     rounds: tuple[dict, ...] = ()
     files: Mapping[str, Files] = field(default_factory=dict)
+    cohort: Origin = UNSTATED
+    origin: Origin = UNSTATED
+    ceiling: Mapping[str, float | None] = field(default_factory=dict)
+    scored: bool = True
 
 
-def gather(folder: str | Path, truth: str | Path | None = None, predictions: str | Path | None = None) -> ReportData:
+def gather(
+    folder: str | Path,
+    truth: str | Path | None = None,
+    predictions: str | Path | None = None,
+    images: str | Path | None = None,
+) -> ReportData:
     """Read the content of a report.
 
     Args:
-        folder: of a finished run, whose cache knows the scans, or with the `scores.json` of evaluate.
-        truth: of an evaluation, for the pictures: folder of case folders with images and labels.
+        folder: of a finished run, whose cache knows the scans; with the `scores.json` of evaluate; or with the label
+            files and records of predict, which have no scores.
+        truth: of an evaluation, for the pictures: labels, as evaluate takes them, with or without images beside them.
+        images: for the pictures: folder of case folders, of files NAME.nii.gz or NAME_0000.nii.gz, or of DICOM folders.
         predictions: of an evaluation, for the pictures: label files (default: the folder above `folder`).
 
     Raises:
         InputError: the folder is neither, the run is not finished, or its files lack something.
     """
+    from kidney_seg.report.predictions import find_records, of_predictions
+
     folder = Path(folder)
     try:
         if (folder / layout.CONFIG).is_file():
             return _of_run(folder)
         if (folder / "scores.json").is_file():
-            return _of_evaluation(folder, truth, predictions)
+            return _of_evaluation(folder, truth, predictions, images)
+        if records := find_records(folder):
+            return of_predictions(folder, records, images)
     except (KeyError, TypeError) as error:
         raise InputError(
             f"its files lack something that a report needs ({error!r}); score the predictions again", path=folder
         ) from None
     raise InputError(
-        "is neither a run folder (config.json) nor the folder of an evaluation (scores.json); give the --out of a "
-        "training or of python -m kidney_seg.evaluate",
+        "is neither a run folder (config.json), nor an evaluation (scores.json), nor predictions with their records; "
+        "give the --out of a training, of python -m kidney_seg.evaluate or of python -m kidney_seg.predict",
         path=folder,
     )
 
@@ -120,7 +117,7 @@ def _of_run(folder: Path) -> ReportData:
     warnings = []
     if scores.get("stop_on") == "test":
         warnings.append("The rounds were chosen on these patients, as in the paper: the scores are optimistic.")
-    if scores["best"].get("trouble"):
+    if scores["best"].get("trouble") and not scores.get("failed"):
         warnings.append(f"Every start of this run collapsed ({scores['best']['trouble']}).")
     history = journal.history()
     return _report(
@@ -150,8 +147,9 @@ def _files_of_run(manifest: Mapping[str, Any], test: Path, cases: Sequence[str])
     return found
 
 
-def _of_evaluation(folder: Path, truth: str | Path | None, predictions: str | Path | None) -> ReportData:
-    from data_prep.datasets.kits import case_files
+def _of_evaluation(
+    folder: Path, truth: str | Path | None, predictions: str | Path | None, images: str | Path | None
+) -> ReportData:
     from data_prep.datasets.label_files import find_label_files
 
     scores = read_scores(folder / "scores.json")
@@ -159,10 +157,9 @@ def _of_evaluation(folder: Path, truth: str | Path | None, predictions: str | Pa
     labels = Path(predictions) if predictions is not None else folder.resolve().parent
     if truth is not None:
         predicted = find_label_files(labels)
+        true, scans = find_label_files(truth), find_images(images if images is not None else truth)
         for case in (row["case"] for row in scores["cases"]):
-            own = Path(truth) / case
-            image, label, _ = case_files(own) if own.is_dir() else (None, None, [])
-            files[case] = Files(image, label, predicted.get(case))
+            files[case] = Files(scans.get(case), true.get(case), predicted.get(case))
     problems = {"missing": "predictions are missing", "unreadable": "predictions are unreadable"}
     counts = {text: len(scores.get(key, ())) for key, text in problems.items()}
     warnings = tuple(f"{count} {text} and count as empty." for text, count in counts.items() if count)
@@ -183,9 +180,23 @@ def _report(scores: Mapping[str, Any], prefix: str, facts: Mapping[str, str | No
     counted = f"{len(rows)}" + (f" of {patients} patients" if patients != len(rows) else "")
     stored = scores.get(f"{prefix}detection")
     columns = scores["summary"].get("columns", {})
+    cohort, origin = (typed(Origin, scores.get(name, {})) for name in ("cohort", "origin"))
+    said = {"Patients": str(cohort), "Training data": origin.trained}
+    warnings = rest.pop("warnings", ())
+    if failed := scores.get("failed"):
+        warnings = (f"The training failed: {failed}.", *warnings)
+    if SIMULATED in (cohort.kind, origin.kind):
+        what = (
+            "The patients are simulated" if cohort.kind == SIMULATED else "The model was trained on simulated patients"
+        )
+        warnings = (f"{what}: the scores say nothing of real scans.", *warnings)
     return ReportData(
-        facts=(("Cases", counted), *((name, text) for name, text in facts.items() if text)),
-        table1=tuple(_table1(scores, rows)),
+        facts=(("Cases", counted), *((name, text) for name, text in (said | dict(facts)).items() if text)),
+        warnings=warnings,
+        cohort=cohort,
+        origin=origin,
+        ceiling=scores.get("ceiling", {}),
+        table1=tuple(table1_lines(scores, rows)),
         cases=tuple(cases),
         further=tuple((name, columns[prefix + key]) for key, name in FURTHER.items() if prefix + key in columns),
         detection=tuple(
@@ -197,48 +208,3 @@ def _report(scores: Mapping[str, Any], prefix: str, facts: Mapping[str, str | No
         diameter_is_measured=measured,
         **rest,
     )
-
-
-def in_cm(size_class: str) -> str:
-    """Return the name of a size class in cm.
-
-    >>> in_cm("20 to 40 mm")
-    '2 to 4 cm'
-    """
-    return re.sub(r"\d+", lambda found: f"{int(found[0]) / 10:g}", size_class).replace(" mm", " cm")
-
-
-def ball_diameter_mm(volume_ml: float | None) -> float | None:
-    """Return the diameter of a ball of this volume; None for no volume.
-
-    >>> round(ball_diameter_mm(4.18879), 3)
-    20.0
-    """
-    return 2 * (3 * 1000 * volume_ml / (4 * math.pi)) ** (1 / 3) if volume_ml else None
-
-
-def detection_of_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return `summary.detection_rate` of cases (found: Dice above 0), for scores of older versions without lesions.
-
-    Rows have `tumor` (Dice) and `diameter_mm`.
-    """
-    sized = [row for row in cases if row["diameter_mm"] and row["tumor"] is not None]
-    return detection_rate([(size_class(row["diameter_mm"]), row["tumor"] > 0) for row in sized])
-
-
-def _table1(scores: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Line]:
-    summary, lines = scores["summary"], []
-    for prefix, stage in STAGES.items():
-        for key, which in (("all", ""), ("where_present", ", only cases that hold the structure")):
-            present = key != "all"
-            cells = summary.get(prefix + key)
-            if cells is None or (present and _same_counts(cells, summary[prefix + "all"])):
-                continue
-            if "low" not in cells["kidney"]:  # of an older version, without intervals
-                cells = table1(rows, prefix=prefix, where_present=present)
-            lines.append(Line(stage + which, cells))
-    return lines
-
-
-def _same_counts(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    return all(first[name]["n"] == second[name]["n"] for name in STRUCTURES)

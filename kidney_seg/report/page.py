@@ -13,8 +13,9 @@ from data_prep.errors import require
 from kidney_seg.figures.score_plots import detection_by_size, dice_by_patient, dice_by_size, volume_agreement
 from kidney_seg.figures.training_curves import learning_curves
 from kidney_seg.metrics.missing import format_score
-from kidney_seg.report.data import STRUCTURES, ReportData
-from kidney_seg.report.patients import patients
+from kidney_seg.report.data import ReportData
+from kidney_seg.report.patients import SLICES, patients, worst_first
+from kidney_seg.report.rows import STRUCTURES
 from kidney_seg.report.svg import inline_svg
 
 COLUMNS = (  # of the table of all cases: heading, key in a row, decimals, factor; left out if no row has the key
@@ -29,13 +30,25 @@ COLUMNS = (  # of the table of all cases: heading, key in a row, decimals, facto
     ("Found", "tumors_found", 0, 1),
     ("False", "false_tumors", 0, 1),
 )
+COLUMNS_OF_PREDICTIONS = (
+    ("Tumor, mL", "predicted_tumor_ml", 1, 1),
+    ("Tumors", "tumors", 0, 1),
+    ("Largest, cm", "diameter_mm", 1, 0.1),
+    ("Left kidney, mL", "left_ml", 0, 1),
+    ("Right kidney, mL", "right_ml", 0, 1),
+)
+SECTIONS = {"table1": "Table 1", "charts": "Charts", "patients": "Patients", "cases": "All cases"}
+SECTIONS_OF_PREDICTIONS = {"cases": "All scans", "patients": "Slices"}
 
 
-def page(data: ReportData, log: Callable[[str], None] = lambda line: None) -> str:
-    """Return the report as HTML text; `log` gets one line per case that is drawn. InputError without Jinja2."""
-    scripts = [_asset("page.js"), _asset("view.js")]
+def page(data: ReportData, log: Callable[[str], None] = lambda line: None, slices: int = SLICES) -> str:
+    """Return the report as HTML text; `log` gets one line per case that is drawn. InputError without Jinja2.
+
+    slices: of every case, to page through; 0 for none.
+    """
+    scripts = [_asset("page.js"), _asset("view.js"), _asset("pager.js")]
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    worst_first = sorted(data.cases, key=lambda row: (row["tumor"] is None, row["tumor"] or 0.0, row["kidney"] or 0.0))
+    columns = COLUMNS if data.scored else COLUMNS_OF_PREDICTIONS
     return (
         templates()
         .get_template("page.html")
@@ -43,10 +56,11 @@ def page(data: ReportData, log: Callable[[str], None] = lambda line: None) -> st
             data=data,
             structures=STRUCTURES,
             published=json.loads(_asset("published.json")),
-            charts=_charts(data),
-            **patients(data, log),
-            rows=worst_first,
-            columns=[column for column in COLUMNS if any(row.get(column[1]) is not None for row in data.cases)],
+            charts=_charts(data) if data.scored else [],
+            **patients(data, log, slices),
+            rows=worst_first(data.cases),
+            sections=SECTIONS if data.scored else SECTIONS_OF_PREDICTIONS,
+            columns=[column for column in columns if any(row.get(column[1]) is not None for row in data.cases)],
             css=_asset("report.css"),
             scripts=scripts,
             hashes=" ".join(f"'sha256-{one}'" for one in hashes),

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from data_prep.geometry.components import bounding_box
 from kidney_seg.figures.overlays import most_informative_z
 from kidney_seg.figures.style import windowed
 from kidney_seg.metrics.overlap import tissue_masks, tumor_mask
-from kidney_seg.report.data import Files
+from kidney_seg.report.files import Files, WithoutTruth
 
 MARGIN_MM = 25.0
 LEAST_MM = 110.0  # width and height of a picture
@@ -41,10 +42,20 @@ class Picture:
         return sorted({source for source, _ in self.outlines})
 
 
-def draw_case(files: Files | None, solid: bool) -> tuple[Picture | None, list[dict[str, Any]] | None, str]:
-    """Return the picture of a case, its truth and prediction as meshes if `solid`, and a reason if one is None.
+@dataclass(frozen=True)
+class CaseArrays:
+    """A case on its image's grid: HU and labels by name ("truth", "prediction"), [z, y, x]; spacing (z, y, x) in mm."""
 
-    A missing or unreadable file is a reason, not an error.
+    image_hu: np.ndarray
+    labels: Mapping[str, np.ndarray]
+    spacing_mm: tuple[float, float, float]
+
+
+@lru_cache(maxsize=1)
+def read_case(files: Files | None) -> CaseArrays | str:
+    """Return the arrays of a case, or why there are none: a missing or unreadable file is a reason, not an error.
+
+    The truth may be unknown (None).
     """
     from data_prep.geometry.placement import place_labels
     from data_prep.volume import read_labels, read_volume
@@ -52,25 +63,39 @@ def draw_case(files: Files | None, solid: bool) -> tuple[Picture | None, list[di
     paths: dict[str, Path] = {}
     for what in ("image", "truth", "prediction"):
         path = getattr(files, what, None)
+        if what == "truth" and isinstance(files, WithoutTruth):
+            continue
         if path is None or not path.exists():
-            return None, None, f"No picture: the file of its {what} does not exist any more."
+            return f"No picture: the file of its {what} does not exist any more."
         paths[what] = path
     try:
-        volume = read_volume(paths["image"])
-        truth, predicted = read_labels(paths["truth"]), read_labels(paths["prediction"])
+        volume = read_volume(paths.pop("image"))
+        labels = {what: read_labels(path) for what, path in paths.items()}
     except InputError:
-        return None, None, "No picture: one of its files is unreadable."
+        return "No picture: one of its files is unreadable."
     try:
-        truth, predicted = (place_labels(labels, volume.source) for labels in (truth, predicted))
+        placed = {what: place_labels(one, volume.source).voxels for what, one in labels.items()}
     except InputError:
-        return None, None, "No picture: its image and labels do not lie on one grid."
-    picture = draw_slice(volume.voxels, truth.voxels, predicted.voxels, volume.spacing_mm)
+        return "No picture: its image and labels do not lie on one grid."
+    return CaseArrays(volume.voxels, placed, volume.spacing_mm)
+
+
+def draw_case(files: Files | None, solid: bool) -> tuple[Picture | None, list[dict[str, Any]] | None, str]:
+    """Return the picture of a case, its truth and prediction as meshes if `solid`, and a reason if one is None.
+
+    A missing or unreadable file is a reason, not an error.
+    """
+    found = read_case(files)
+    if isinstance(found, str):
+        return None, None, found
+    truth, predicted = found.labels["truth"], found.labels["prediction"]
+    picture = draw_slice(found.image_hu, truth, predicted, found.spacing_mm)
     if not solid:
         return picture, None, ""
-    if len(volume.voxels) < FEWEST_SLICES:
-        count = len(volume.voxels)
+    if len(found.image_hu) < FEWEST_SLICES:
+        count = len(found.image_hu)
         return picture, None, f"No 3-D view: the case has {count} slice{'s' * (count != 1)}."
-    if not (truth.voxels.any() or predicted.voxels.any()):
+    if not (truth.any() or predicted.any()):
         return picture, None, "No 3-D view: neither truth nor prediction has a kidney."
     try:
         require("skimage.measure", "report")
@@ -78,7 +103,7 @@ def draw_case(files: Files | None, solid: bool) -> tuple[Picture | None, list[di
         return picture, None, f"No 3-D view: {error}."
     from kidney_seg.report.meshes import scene
 
-    return picture, scene([truth.voxels, predicted.voxels], volume.spacing_mm), ""
+    return picture, scene([truth, predicted], found.spacing_mm), ""
 
 
 def draw_slice(image_hu: np.ndarray, truth: np.ndarray, predicted: np.ndarray, spacing_mm: Sequence[float]) -> Picture:

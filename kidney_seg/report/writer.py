@@ -20,14 +20,17 @@ def write_report(
     *,
     truth: str | Path | None = None,
     predictions: str | Path | None = None,
+    images: str | Path | None = None,
+    slices: int | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Write the report of a finished run, or of a folder that evaluate wrote; return its path.
+    """Write the report of a finished run, of an evaluation, or of predictions without truth; return its path.
 
     Args:
-        folder: run folder, or folder of an evaluation.
+        folder: run folder, folder of an evaluation, or of predictions.
         out: the HTML file (default: `report.html` in the folder); replaced if it exists.
-        truth, predictions: for the pictures of an evaluation, see `gather`.
+        truth, predictions, images: for the pictures, see `gather`.
+        slices: of every case, to page through; 0 for none.
         log: gets one line per case that is drawn.
 
     Raises:
@@ -35,11 +38,13 @@ def write_report(
     """
     from kidney_seg.report.data import gather
     from kidney_seg.report.page import page
+    from kidney_seg.report.patients import SLICES
 
     out = Path(out) if out is not None else Path(folder) / NAME
     if out.suffix not in (".html", ".htm"):
         raise InputError(f"expected the name of an HTML file, such as {NAME}", path=out)
     check_outputs([out], ours=has_text(TITLE))
-    text = page(gather(folder, truth, predictions), log)
+    data = gather(folder, truth, predictions, images)
+    text = page(data, log, SLICES if slices is None else slices)
     write_file(out, text.encode(errors="backslashreplace"))  # of names that are not UTF-8
     return out

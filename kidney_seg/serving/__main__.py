@@ -89,9 +89,13 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.server or arguments.out:
         raise InputError("--check takes one exported model; give it without SERVER, INPUT and --out")
     from kidney_seg.export.verification import check_export
+    from kidney_seg.model.model_file import find_ensemble
+    from kidney_seg.model.origin import origin_line
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     quiet_tensorflow()
+    if arguments.model:
+        print(origin_line(find_ensemble(arguments.model, arguments.ensemble or [])))
     problems = check_export(arguments.check, arguments.model, arguments.ensemble or [])
     for problem in problems:
         print(f"wrong: {problem}")

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import InputError
+from data_prep.files.names import printable
+from data_prep.origin import UNSTATED
 from kidney_seg.config.prediction import PredictionConfig
 from kidney_seg.serving.client import RetryPolicy, Transport, fetch_contract, segment
 
@@ -74,5 +76,6 @@ def segment_file(
     for note in volume.notes:
         print(f"note: {note}", file=sys.stderr)
     labels, contract = segment(transport, volume.voxels, volume.spacing_mm, policy, concurrent_requests)
+    print(f"model: {printable('; '.join(contract.trained_on) or UNSTATED.trained)}")
     labels = finish_labels(labels, volume.spacing_mm, replace(settings or contract.prediction, **changes))
     write_labels(labels, volume.source, out)

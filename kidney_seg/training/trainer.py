@@ -75,6 +75,7 @@ class Trainer:
         peak_rate: float,
         report: Callable[[dict], None] = lambda row: None,
         *,
+        tick: Callable[[int, float], None] = lambda steps, loss: None,
         start: Progress | None = None,
         save: Callable[[Progress], None] = lambda progress: None,
         stop: StopRequest | None = None,
@@ -83,6 +84,7 @@ class Trainer:
 
         Args:
             report: gets the row of each epoch.
+            tick: gets the steps so far and the loss of the last one, after every step.
             start: progress of a stopped round. After `set_state`, the round ends as if it had not been stopped.
             save: called after every epoch and every `checkpoint_seconds`, when `state` and the `Progress` are complete.
             stop: checked after every batch.
@@ -103,7 +105,7 @@ class Trainer:
         leads = self.group is None or self.group.index == 0
         self._begin(given)
         ready = ReadyTimes()
-        watcher = _Watcher(self, progress, epochs, peak_rate, report, save, stop or StopRequest(), ready)
+        watcher = _Watcher(self, progress, epochs, peak_rate, report, save, stop or StopRequest(), ready, tick)
         own = [epoch.rows(self.devices.own_rows(self.config.data.batch_size)) for epoch in epochs]
         block = self.group.together(watcher.stop) if self.group else watcher.stop.noted_only()
         with block, self.devices.scope():
@@ -157,11 +159,12 @@ class _Watcher(keras.callbacks.Callback):
         save: Callable[[Progress], None],
         stop: StopRequest,
         ready: ReadyTimes,
+        tick: Callable[[int, float], None],
     ):
         super().__init__()
         self.progress, self.epoch_steps, self.total = progress, len(epochs[0].case), len(epochs) * len(epochs[0].case)
         self.trainer, self.peak_rate, self.rounds = trainer, peak_rate, trainer.config.rounds
-        self.report, self.save, self.stop, self.ready = report, save, stop, ready
+        self.report, self.save, self.stop, self.ready, self.tick = report, save, stop, ready, tick
         self.failed = False
         self.asked: int | None = None  # signal that stops all processes
 
@@ -185,6 +188,7 @@ class _Watcher(keras.callbacks.Callback):
         progress.seconds += now - self.clock
         self.clock = now
         progress.steps += 1
+        self.tick(progress.steps, float((logs or {}).get("loss", math.nan)))
         self.failed = not math.isfinite(progress.sums["loss"])
         closed = self.failed or progress.steps % self.epoch_steps == 0
         if closed:

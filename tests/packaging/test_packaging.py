@@ -25,7 +25,21 @@ from kidney_seg.report.data import Files
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("data_prep", "kidney_seg", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 SHORT = ["starts=1", "start_steps=4", "max_rounds=0", "retries=0", *SMALLEST]
-EXTRAS = ("completion", "onnx", "serving", "scale", "dicom", "report", "notebooks", "jax", "docs", "test")
+EXTRAS = (
+    "completion",
+    "onnx",
+    "serving",
+    "scale",
+    "dicom",
+    "report",
+    "notebooks",
+    "yaml",
+    "mlflow",
+    "wandb",
+    "jax",
+    "docs",
+    "test",
+)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from support.helpers import KITS_AFFINE, save, write_cache
 
 SPACING_MM = (3.0, 0.8, 0.8)
 SHAPE_ZYX = (24, 80, 120)
+KITS19 = {"cohort": {"kind": "kits19"}}
 SCRIPT = '<img src=x onerror="window.hacked=1">'
 NAMES = (SCRIPT, 'Müller\'s "left" & right', "case_00003", "病例 04")
 
@@ -74,7 +75,9 @@ def make_run(root: Path, names=NAMES, sizes=((15, 14), (12, 9), (9, 0), (0, 0)))
     write_manifest(root / "cache", read_manifest(root / "cache").settings, entries)
     config = PRESETS["demo"]
     best = {"round": 1, "accepted": True, "trouble": None, "kidney": 0.9, "tumor": 0.5, "score": 0.7}
-    write_scores(rows, run / "evaluation" / "test", {"best": best, "stop_on": "selection"})
+    write_scores(
+        rows, run / "evaluation" / "test", {"best": best, "stop_on": "selection", "cohort": {"kind": "kits19"}}
+    )
     write_json(run / "config.json", config.to_dict())
     write_json(run / "manifest.json", {"seed": 3, "data": str(root / "cache"), "versions": {"tensorflow": "2.21.0"}})
     events = []

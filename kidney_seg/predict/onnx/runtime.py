@@ -16,7 +16,7 @@ import numpy as np
 
 from data_prep.errors import InputError
 from data_prep.files.atomic import write_file
-from kidney_seg.model.model_file import WEIGHTS_MEMBER, ModelSource, in_single_precision
+from kidney_seg.model.model_file import WEIGHTS_MEMBER, ModelSource
 from kidney_seg.predict.onnx.converter import IMAGE, PROBABILITIES, to_onnx
 from kidney_seg.predict.predictor import Forward, keras_forward
 from kidney_seg.weights import STARTER_FILE
@@ -121,7 +121,9 @@ def _make(source: ModelSource) -> bytes:
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     quiet_tensorflow()
-    model = in_single_precision(source.load(), source.config)
+    from kidney_seg.model.attention_unet import in_single_precision
+
+    model = in_single_precision(source.load(), source.config.model)
     content, trial = to_onnx(model, {"weights_sha256": source.sha256}), _trial(source)
     expected = keras_forward(model, len(trial))(trial)
     made = _session(content, source.path, 1).run([PROBABILITIES], {IMAGE: trial})[0]

@@ -6,6 +6,8 @@ const COLORS = { kidney: [86, 180, 233], tumor: [213, 94, 0] };
 const THROUGH = 0.5; // how much of a tumor behind kidney tissue is seen through it
 const START = { yaw: 0, pitch: -0.12, zoom: 1 };
 const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down", "+": "in", "=": "in", "-": "out", Home: "reset" };
+const DARK = matchMedia("screen and (prefers-color-scheme: dark)").matches;
+const [BEHIND, LETTERS] = DARK ? [[20, 24, 29], "#9ba6b2"] : [[255, 255, 255], "#57606a"];
 const FINEST = 480; // pixels along the longer side of a drawing that is being turned
 
 function unpack(packed) {
@@ -103,7 +105,7 @@ function draw(canvas, meshes, camera, reach, fine) {
     for (let k = 0; k < 3; k++) {
       const kidneyPart = Math.min(255, COLORS.kidney[k] * kidney.light[at]);
       const tumorPart = Math.min(255, COLORS.tumor[k] * tumor.light[at]);
-      image.data[4 * at + k] = hasKidney || hasTumor ? share * tumorPart + (1 - share) * kidneyPart : 255;
+      image.data[4 * at + k] = hasKidney || hasTumor ? share * tumorPart + (1 - share) * kidneyPart : BEHIND[k];
     }
     image.data[4 * at + 3] = 255;
   }
@@ -122,7 +124,7 @@ function letters(context, rows, scale, reach, width, height) {
     const flat = Math.hypot(x, y);
     if (flat < 0.5) continue; // points at the viewer or away
     const away = Math.min((width / 2 - size) / Math.max(1e-6, Math.abs(x)), (height / 2 - size) / Math.max(1e-6, Math.abs(y)));
-    context.fillStyle = "#57606a";
+    context.fillStyle = LETTERS;
     context.fillText(letter, width / 2 + x * away, height / 2 + y * away);
   }
 }

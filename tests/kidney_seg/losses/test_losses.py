@@ -357,3 +357,30 @@ def test_the_loss_is_chosen_by_a_setting(name, kind):
         assert (own["sums"], own["background"], own["activation"]) == ("sample", True, "sigmoid")
         assert own.get("smoothing", 2.0) == 2.0
         assert own.get("exponent") == {"focal_tversky": 0.75, "tversky": 1.0}.get(name)
+
+
+def test_keras_tversky_by_the_documented_settings():
+    """Its alpha weighs false positives and its beta false negatives: alpha=0.7 here is (0.3, 0.7) there."""
+    rng = np.random.default_rng(3)
+    truth = one_hot(rng.integers(0, 3, (4, 8, 8)))
+    predicted = rng.dirichlet(np.ones(3), (4, 8, 8)).astype(np.float32)
+    theirs = keras.losses.Tversky(alpha=0.3, beta=0.7, smooth=1.0, axis=(0, 1, 2), reduction=None)(truth, predicted)
+    settings = LossConfig(loss_function="tversky", alpha=0.7, smoothing=1.0, background=True)
+    losses, _ = build_losses(settings, ModelConfig(size=16, deep_supervision=False))
+    assert float(losses["head4"](truth, predicted)) == pytest.approx(float(np.mean(theirs)), abs=1e-6)
+    swapped = FocalTversky(alpha=0.3, exponent=1.0, smoothing=1.0, background=True)
+    assert float(swapped(truth, predicted)) != pytest.approx(float(np.mean(theirs)), abs=1e-3)
+
+
+@pytest.mark.parametrize("sums", ["sample", "batch"])
+def test_monai_tversky_by_the_documented_settings(sums):
+    """Its formula, on [batch, channels, ...]: (TP + nr) / (TP + alpha FP + beta FN + dr), then the mean."""
+    rng = np.random.default_rng(4)
+    truth = one_hot(rng.integers(0, 3, (4, 8, 8)))
+    predicted = rng.dirichlet(np.ones(3), (4, 8, 8)).astype(np.float32)
+    g, p, smooth = truth.transpose(0, 3, 1, 2), predicted.transpose(0, 3, 1, 2), 1e-5
+    axes = (0, 2, 3) if sums == "batch" else (2, 3)  # batch=True, or MONAI's default
+    tp, fp, fn = (part.sum(axis=axes) for part in (g * p, (1 - g) * p, g * (1 - p)))
+    theirs = np.mean(1 - (tp + smooth) / (tp + 0.3 * fp + 0.7 * fn + smooth))
+    ours = FocalTversky(alpha=0.7, exponent=1.0, smoothing=1e-5, background=True, sums=sums)
+    assert float(ours(truth, predicted)) == pytest.approx(theirs, abs=1e-5)

@@ -14,8 +14,12 @@ from support.helpers import simulated_cache
 from data_prep.errors import InputError
 from data_prep.volume import read_labels
 from kidney_seg.config.run_config import Config
+from kidney_seg.evaluate.__main__ import main as evaluate_main
+from kidney_seg.export.contract import make_contract
+from kidney_seg.export.model_card import write_card
 from kidney_seg.metrics.overlap import kits19_dice
 from kidney_seg.model.model_file import load_model
+from kidney_seg.model.origin import origin_line
 from kidney_seg.predict.__main__ import main as predict_main
 from kidney_seg.progressive import driver as progressive
 from kidney_seg.progressive import rounds
@@ -125,6 +129,35 @@ def test_best_model_is_the_accepted_round_s(finished):
     for old, new in zip(before, loaded.model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert loaded.config == TINY
+
+
+def test_the_word_simulated_follows_the_data_everywhere(finished, cache, tmp_path, capsys):
+    out, said, scores = finished
+    kind, words = "simulated", "trained on simulated patients: not for real scans"
+    assert json.loads((cache / "manifest.json").read_text())["cohort"]["kind"] == kind
+    assert json.loads((out / "manifest.json").read_text())["origin"]["kind"] == kind
+    assert (scores["cohort"]["kind"], scores["origin"]["kind"]) == (kind, kind)
+    assert 0.5 < scores["ceiling"]["kidney"] <= 1
+    assert "data: simulated patients" in said
+    assert any("2 test patients (simulated patients)" in line for line in said)
+    html = (out / "report.html").read_text()
+    assert words in html and "The patients are simulated" in html
+    assert "0.572" not in html and "Published scores are not shown here" in html
+    loaded = load_model(out)
+    assert loaded.origin.kind == kind and origin_line([loaded]) == f"model: {words}"
+    contract = make_contract(loaded)
+    assert contract["about"]["trained_on"] == [words]
+    card = write_card(loaded, contract, out, "ONNX")
+    assert f"**{words.capitalize()}.**" in card and "2 test patients (simulated patients)" in card
+    scan = cache.parent / "patients" / "case_00000" / "imaging.nii.gz"
+    assert predict_main([str(out), str(scan), "--out", str(tmp_path / "p" / "case_00000.nii.gz")]) == 0
+    assert words in capsys.readouterr().out
+    assert json.loads((tmp_path / "p" / "case_00000.json").read_text())["trained_on"] == [words]
+    truth = cache.parent / "patients"
+    assert evaluate_main([str(tmp_path / "p"), str(truth), "--out", str(tmp_path / "e")]) == 0
+    assert f"predicted by a model: {words}" in capsys.readouterr().out
+    scored = json.loads((tmp_path / "e" / "scores.json").read_text())
+    assert (scored["cohort"]["kind"], scored["origin"]["kind"]) == (kind, kind)
 
 
 class Stop(Exception):

@@ -34,13 +34,21 @@ def row(epoch: int, loss: float | None, waited: float = 0.0) -> dict:
 def test_an_attempt_from_its_plan_to_its_score(run, monkeypatch):
     log: list[str] = []
     observer = RoundObserver(run, CONFIG, log.append)
-    clock = iter([100.0, 110.0, 110.0, 110.0, 130.0, 130.0])
-    monkeypatch.setattr("kidney_seg.progressive.observer.time.monotonic", lambda: next(clock, 130.0))
+    seconds = [100.0]
+    monkeypatch.setattr("kidney_seg.progressive.observer.time.monotonic", lambda: seconds[0])
+    observer.clock.now = lambda: seconds[0]
     attempt = Attempt(1, 0, ["a", "b"], [EPOCH, EPOCH], 0.1, None, 1000)
     observer.attempt_planned(attempt)
     observer.attempt_started(attempt, [], 0)
+    for step, at in enumerate((105.0, 110.0, 112.0), 1):
+        seconds[0] = at
+        observer.step_ended(step, 0.6)
     observer.epoch_ended(row(0, 0.5))
     assert (run.root / layout.CURVES).is_file()
+    seconds[0] = 190.0
+    observer.step_ended(4, 0.55)  # more than a minute after the last line
+    seconds[0] = 192.0
+    observer.step_ended(5, 0.5)
     observer.epoch_ended(row(1, None, waited=0.5))
     image, label = np.zeros((8, 8)), np.zeros((8, 8), np.uint8)
     observer.attempt_validated(Validation(0.8, None, 0.8, None), [Example(image, label, label, "worst")])
@@ -48,12 +56,12 @@ def test_an_attempt_from_its_plan_to_its_score(run, monkeypatch):
     assert list((run.root / layout.tensorboard(1, 0)).iterdir())
     record = AttemptTrained(1, 0, kidney=0.8, score=0.8, cases=[{}, {}])
     observer.attempt_trained(record)
-    assert log == [
-        "round 1: 6 steps of 4 slices of 2 patients, rate 0.1",
-        "round 1: epoch 1/2  loss 0.5000  10 s, about 10 s left",
-        "round 1: epoch 2/2  loss NaN  30 s, about 0 s left, 25% of the epoch waiting for data",
-        "round 1: score 0.800 (Dice of 2 validation cases: kidney 0.800)",
-    ]
+    assert log[0] == "round 1: 6 steps of 4 slices of 2 patients, rate 0.1"
+    assert log[1] == "round 1: the first step is prepared, which takes about 20 s"
+    assert log[2].startswith("round 1: epoch 1/2  loss 0.5000  12 s; left: round 6 s, run up to ")
+    assert log[3].startswith("round 1: step 4/6  loss 0.5500; left: round ")
+    assert log[4].startswith("round 1: epoch 2/2  loss NaN  92 s, 25% of the epoch waiting for data; left: round ")
+    assert log[5:] == ["round 1: score 0.800 (Dice of 2 validation cases: kidney 0.800, tumor not judged)"]
 
 
 def test_a_resumed_attempt_and_its_round(run):
@@ -67,4 +75,10 @@ def test_a_resumed_attempt_and_its_round(run):
     observer.round_played(first, None)
     observer.round_played(RoundPlayed(1, accepted=False, score=0.4), first)
     assert log[0] == "round 0, start 2: resumed after step 4"
-    assert log[2:] == ["round 0: score 0.500, accepted", "round 1: score 0.400, rejected, no improvement on 0.500"]
+    failed = RoundPlayed(2, accepted=False, score=0.7, trouble="almost no tumor is predicted")
+    observer.round_played(failed, first)
+    assert log[3:] == [
+        "round 0: score 0.500, accepted",
+        "round 1: score 0.400, rejected, not 0.002 better than 0.500",
+        "round 2: score 0.700, rejected: almost no tumor is predicted",
+    ]

@@ -107,7 +107,7 @@ def test_it_opens_offline_with_all_it_should_have(opened, html):
     charts = window.locator(".chart svg[role=img][aria-label]")
     assert charts.count() == 5
     assert all(charts.nth(i).bounding_box()["height"] > 150 for i in range(5))
-    slices = window.locator("svg.slice")
+    slices = window.locator(".case svg.slice")
     assert slices.count() == 3 * 2  # the missed tumor is the worst case as well
     assert window.evaluate("[...document.images].length") == 0
     assert window.locator(".view").count() == 3
@@ -268,6 +268,37 @@ def test_the_table_sorts_and_outlines_hide(opened, html):
 
 
 @in_chromium
+@pytest.mark.parametrize("width", [1280, 390])
+def test_forty_cases_fit_their_column_and_their_names_stay_whole(opened, run, tmp_path, width):
+    data = gather(run)
+    cases = tuple({**data.cases[number % 4], "case": f"case_{number:05d}"} for number in range(40))
+    files = {row["case"]: data.files[data.cases[number % 4]["case"]] for number, row in enumerate(cases)}
+    text = page_text(replace(data, cases=cases, files=files), slices=2)
+    (tmp_path / "forty.html").write_text(text, encoding="utf-8")
+    window = opened(tmp_path / "forty.html", viewport={"width": width, "height": 900})
+    wide = "[...document.querySelectorAll('.wide')].filter((box) => box.scrollWidth > box.clientWidth).length"
+    assert window.evaluate(wide) == 0
+    assert window.evaluate("document.documentElement.scrollWidth") <= width
+    heights = window.evaluate("[...document.querySelectorAll('#cases .name')].map((name) => name.offsetHeight)")
+    assert len(heights) == 40 and max(heights) < 30  # one line each
+    window.locator("#cases thead button", has_text="Case").click()
+    assert window.locator("#cases tbody th").first.inner_text() == "case_00039"
+
+
+@in_chromium
+def test_every_case_is_paged_through_by_slice(opened, html):
+    window = opened(html)
+    assert window.locator(".pager").count() == len(NAMES)
+    box = window.locator(".pager").first
+    box.locator("summary").click()
+    box.locator("svg image").wait_for()
+    before = box.get_attribute("data-slice")
+    box.locator("button[data-turn='1']").click()
+    assert int(box.get_attribute("data-slice")) > int(before)
+    assert box.locator("svg path").count() >= 2
+
+
+@in_chromium
 def test_on_a_phone_nothing_lies_beside_the_screen_and_touch_turns(opened, html):
     window = opened(html, **PHONE)
     assert window.evaluate("document.documentElement.scrollWidth") <= 360
@@ -307,7 +338,7 @@ def test_it_prints(opened, html, tmp_path):
 def test_the_file_is_small_whole_and_alone(run, html):
     text = html.read_text(encoding="utf-8")
     assert len(text) < 1_500_000
-    assert text.count("<script") == 2 + 3 and "</html>" in text
+    assert text.count("<script") == 3 + 3 + len(NAMES) and "</html>" in text
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", re.sub(r"&[a-z]+;.*?&[a-z]+;", "", text))
     assert not list(run.glob(".tmp-*"))
 
@@ -331,7 +362,7 @@ def test_names_are_text_without_a_browser_too(run):
     evil = {"title": CLOSING, "warnings": (CLOSING,), "facts": ((CLOSING,) * 2,), "table1": (line,)}
     reader = Reader()
     reader.feed(page_text(replace(data, cases=tuple(cases), files=files, **evil)))
-    assert "img" not in reader.tags and reader.tags.count("script") == 2 + 3
+    assert "img" not in reader.tags and reader.tags.count("script") == 3 + 3 + len(NAMES)
     assert {row["case"] for row in cases} <= set(reader.texts) and CLOSING in reader.texts
 
 

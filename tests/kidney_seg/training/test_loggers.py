@@ -1,0 +1,95 @@
+"""Loggers by one switch: TensorBoard, MLflow, Weights & Biases by their own calls; none that is not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from data_prep.errors import InputError
+from kidney_seg.config.run_config import Config
+from kidney_seg.run import layout
+from kidney_seg.training.loggers import check_logger, open_logger
+
+FOLDER = layout.tensorboard(1, 0)
+
+
+class Calls(list):
+    """Records calls by name; `returns`: what they answer."""
+
+    def __init__(self, **returns: object):
+        super().__init__()
+        self.returns = returns
+
+    def __getattr__(self, name: str):
+        def call(*given: object, **named: object) -> object:
+            self.append((name, given, named))
+            return self.returns.get(name)
+
+        return call
+
+
+def logged(kind: str, run: Path) -> None:
+    png = run / "worst.png"
+    Image.new("RGB", (4, 4)).save(png)
+    log = open_logger(kind, run, FOLDER, Config())
+    log.scalars(10, {"loss": 0.5, "Dice tumor": None})
+    log.picture(10, "worst cases", png)
+    log.close()
+
+
+def test_tensorboard_writes_into_the_attempt_s_folder(tmp_path: Path) -> None:
+    logged("tensorboard", tmp_path)
+    assert list((tmp_path / FOLDER).glob("events*"))
+
+
+def test_mlflow_by_its_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = SimpleNamespace(info=SimpleNamespace(run_id="r"))
+    client = Calls(create_experiment="7", create_run=info)
+    places = []
+    made = SimpleNamespace(MlflowClient=lambda tracking_uri: places.append(tracking_uri) or client)
+    monkeypatch.setitem(sys.modules, "mlflow", made)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    logged("mlflow", tmp_path)
+    assert places == [f"sqlite:///{tmp_path / 'mlflow.db'}"]
+    assert ("create_run", ("7",), {"run_name": "round01-attempt1"}) in client
+    assert ("log_param", ("r", "alpha", 0.7), {}) in client
+    assert [call for call in client if call[0] == "log_metric"] == [("log_metric", ("r", "loss", 0.5), {"step": 10})]
+    assert client[-2:] == [("log_artifact", ("r", str(tmp_path / "worst.png")), {}), ("set_terminated", ("r",), {})]
+
+
+def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Calls()
+    made = Calls(init=run, Image="picture", Settings="quiet")
+    monkeypatch.setitem(sys.modules, "wandb", made)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    logged("wandb", tmp_path)
+    started = next(named for name, _, named in made if name == "init")
+    assert (started["mode"], started["dir"], started["name"]) == ("offline", str(tmp_path), "round01-attempt1")
+    assert started["config"]["alpha"] == 0.7
+    assert run == [
+        ("log", ({"loss": 0.5},), {"step": 10}),
+        ("log", ({"worst cases": "picture"},), {"step": 10}),
+        ("finish", (), {}),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["mlflow", "wandb"])
+def test_the_library_itself(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip(kind, reason=f"{kind} is not installed (extra `{kind}`)")
+    logged(kind, tmp_path)
+    assert (tmp_path / ("mlflow.db" if kind == "mlflow" else "wandb")).exists()
+
+
+@pytest.mark.parametrize("kind", ["mlflow", "wandb"])
+def test_what_is_not_installed_is_named_before_training(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec(kind) is not None:
+        monkeypatch.setitem(sys.modules, kind, None)
+    with pytest.raises(InputError, match=rf"{kind} is not installed; run: pip install 'kidney_seg\[{kind}\]'"):
+        check_logger(kind)
+    with pytest.raises(InputError, match="did you mean 'mlflow'"):
+        check_logger("mlflows")
