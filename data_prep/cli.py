@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from data_prep.errors import InputError, of_os_error
+from data_prep.errors import InputError, is_out_of_memory, of_memory_error, of_os_error
 
 Item = TypeVar("Item")
 
@@ -55,8 +55,9 @@ def run_command(body: Callable[[], int]) -> int:
     SIGTERM, by which batch systems end a job, is treated like Ctrl-C, unless the body handles it.
 
     Returns:
-        The code of the body (0 success, 1 success with a negative result); 2 for bad input, a full disk, or a path
-        that cannot be used; 130 after Ctrl-C; 143 after SIGTERM; 141 without a message if nothing reads the output.
+        The code of the body (0 success, 1 success with a negative result); 2 for bad input, a full disk, a lack of
+        memory, or a path that cannot be used; 130 after Ctrl-C; 143 after SIGTERM; 141 without a message if nothing
+        reads the output.
 
     Raises:
         Exception: any other exception is a defect of this project and keeps its traceback, which asks for a report.
@@ -71,11 +72,14 @@ def run_command(body: Callable[[], int]) -> int:
         except OSError as error:
             if isinstance(error, BrokenPipeError) and _is_unread():
                 return NO_READER
-            if (known := of_os_error(error)) is None:
+            known = of_memory_error(MemoryError(error)) if is_out_of_memory(error) else of_os_error(error)
+            if known is None:
                 raise _ours(error) from None
             return _refused(known)
         except Exception as error:
-            raise _ours(error) from None
+            if not is_out_of_memory(error):
+                raise _ours(error) from None
+            return _refused(of_memory_error(MemoryError(error)))
         except KeyboardInterrupt:
             print("stopped by the user; run the same command again to resume", file=sys.stderr)
             return TERMINATED if terminated.is_set() else INTERRUPTED

@@ -8,7 +8,7 @@ from typing import BinaryIO, Literal, cast
 
 from isal import igzip, igzip_lib
 
-from data_prep.errors import InputError
+from data_prep.errors import InputError, raise_if_out_of_memory
 
 Encoding = Literal["raw", "gzip", "zlib"]
 
@@ -49,6 +49,7 @@ class ByteStream:
             detail = f"the file is truncated (its {self._encoding} stream has no end); {AGAIN}"
             raise InputError(detail, self._path, "truncated") from None
         except (OSError, OverflowError, _IsalError) as error:  # wrong checksum or length, other bytes after the end
+            raise_if_out_of_memory(error, self._path)
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise InputError(f"the file is damaged ({why}); {AGAIN}", self._path, "damaged") from None
         return done

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.errors import InputError, require
+from data_prep.errors import InputError, raise_if_out_of_memory, require
 from data_prep.files.json_files import read_json
 from kidney_seg.export import contract as contracts
 from kidney_seg.export import examples
@@ -67,6 +67,7 @@ def check_saved_model(folder: Path, wanted: Mapping[str, Example] | None = None)
     try:
         signatures = tf.saved_model.load(str(folder)).signatures
     except (OSError, ValueError, tf.errors.OpError) as error:
+        raise_if_out_of_memory(error, folder)
         raise InputError(f"{folder}: TensorFlow cannot load this ({str(error).splitlines()[0]})") from None
     problems = _compare_names("signatures", promised.signatures, signatures)
     for name in promised.signatures.keys() & signatures.keys():
@@ -99,6 +100,7 @@ def check_onnx(path: Path, wanted: Mapping[str, Example]) -> list[str]:
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the classes of ONNX Runtime's errors have no common base but this
+        raise_if_out_of_memory(error, path)
         raise InputError(f"{path}: not a valid ONNX file ({str(error).splitlines()[0]})") from None
     promised = contracts.read_contract(_onnx_contract(path), str(path)).signatures[contracts.DEFAULT]
     problems = []

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.errors import InputError
+from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.atomic import replacing
 from data_prep.files.checksums import sha256_of
 from data_prep.files.json_files import parse_json
@@ -139,6 +139,7 @@ class ModelSource:
             if self.weights is not None:
                 model.load_weights(self.weights)  # as trained, without class odds
         except Exception as error:  # whatever Keras makes of a damaged or hostile file
+            raise_if_out_of_memory(error, self.path)
             why = (str(error).splitlines() or [""])[0][:200]
             detail = f"Keras cannot load this model ({type(error).__name__}: {why}); train again or restore it"
             raise InputError(detail, self.weights or self.path, "damaged") from None
@@ -237,6 +238,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
     except KeyError:
         raise InputError("a .keras file without the settings that this project writes into it", path=path) from None
     except Exception as error:  # zipfile and its decompressors have no common base
+        raise_if_out_of_memory(error, path)
         raise InputError(f"incomplete .keras file ({error}); train again or restore it", path=path) from None
 
 

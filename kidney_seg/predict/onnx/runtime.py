@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_prep.errors import InputError
+from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.atomic import write_file
 from kidney_seg.model.model_file import WEIGHTS_MEMBER, ModelSource, in_single_precision
 from kidney_seg.predict.onnx.converter import IMAGE, PROBABILITIES, to_onnx
@@ -84,7 +84,8 @@ def _has_weights_of(content: bytes, source: ModelSource) -> bool:
 
     try:
         constants = [onnx.numpy_helper.to_array(one) for one in onnx.load_from_string(content).graph.initializer]
-    except (DecodeError, ValueError, TypeError, OSError):
+    except (DecodeError, ValueError, TypeError, OSError) as error:
+        raise_if_out_of_memory(error, source.path)
         return False
     held = {values.tobytes() for values in constants}
     large = {values.tobytes() for values in constants if values.size >= _LARGE}
@@ -153,6 +154,7 @@ def _session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceS
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
+        raise_if_out_of_memory(error, path)
         first = str(error).splitlines()[0]
         raise InputError(f"{path}: ONNX Runtime refuses its network ({first}); use --engine keras") from None
 
