@@ -10,8 +10,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, TextIO, TypeVar, cast
 
 from data_prep.errors import InputError, is_out_of_memory, of_memory_error, of_os_error
 
@@ -40,9 +40,9 @@ def command(
     def decorate(body: Callable[[argparse.Namespace], int]) -> Main:
         @functools.wraps(body)
         def main(argv: list[str] | None = None) -> int:
-            _escape_output()
-            arguments = make_parser().parse_args(argv)
-            return run_command(lambda: body(arguments))
+            with _escaped_output():
+                arguments = make_parser().parse_args(argv)
+                return run_command(lambda: body(arguments))
 
         return main
 
@@ -95,10 +95,49 @@ def _ours(error: Exception) -> Exception:
     return error
 
 
-def _escape_output() -> None:
-    # of a name that the output's encoding, such as a log file's, cannot hold, as Python does for errors
+@contextmanager
+def _escaped_output() -> Iterator[None]:
+    """Escape all that is printed inside the block, see `Escaping`: names, headers and answers of servers are foreign.
+
+    So is what the encoding of the output, such as a log file's, cannot hold, as Python does for errors.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    with redirect_stdout(cast(TextIO, Escaping(sys.stdout))), redirect_stderr(cast(TextIO, Escaping(sys.stderr))):
+        yield
+
+
+class Escaping:
+    """A text stream on which nothing unprintable arrives, such as a terminal's escape sequences, but as `\\x1b`.
+
+    New lines and tabs stay, and a carriage return at the start of what is written, as progress bars have it.
+
+    >>> Escaping(sys.stdout).write("a\\x1b]0;b\\n")
+    a\\x1b]0;b
+    10
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text escaped; return the number of letters."""
+        if not text.isprintable():
+            start = "\r" if text[:1] == "\r" else ""
+            text = start + "".join(map(_shown, text[len(start) :]))
+        return self._stream.write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write texts escaped."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _shown(letter: str) -> str:
+    return letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1]
 
 
 @contextmanager

@@ -155,7 +155,7 @@ def _session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceS
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise_if_out_of_memory(error, path)
-        first = str(error).splitlines()[0]
+        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: ONNX Runtime refuses its network ({first}); use --engine keras") from None
 
 
