@@ -62,13 +62,15 @@ _REMEDIES = {
 
 NO_MEMORY = "not enough memory; close other programs, use fewer --jobs, or another machine"
 _OUT_OF_MEMORY = re.compile(
-    r"out of memory|(cannot|unable to|failed to) allocate|bad.?alloc|memory allocation failed|failed to map segment",
+    r"out of memory|(cannot|unable to|failed to) allocate|bad.?alloc|failed to map segment",
     re.IGNORECASE,
 )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says, in the words of any library, that memory is short.
+
+    HDF5's "memory allocation failed" is none: it says so of damaged files, which claim any size.
 
     >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("std::bad_alloc")), is_out_of_memory(OSError())
     (True, True, False)

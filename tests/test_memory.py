@@ -27,7 +27,6 @@ WORDS = (
     OSError(12, "Cannot allocate memory"),
     RuntimeError("Exception thrown in SimpleITK: std::bad_alloc"),
     ImportError("x.so: failed to map segment from shared object"),
-    OSError("Can't read data (memory allocation failed for file buffer)"),
 )
 
 

@@ -61,7 +61,10 @@ def _read(path: Path, folder: Path | None) -> Volume:
             labels = _labels_of_segments(data)
             frames, orientation, pixel_mm, spacing = _frames(data, labels)
             (series, listed), size = _referenced(data), (int(data.Columns), int(data.Rows))
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        except InputError:
+            raise
+        except Exception as error:  # pydicom raises many types
+            raise_if_out_of_memory(error, path)
             problem = f"the DICOM Segmentation lacks the position of its frames ({type(error).__name__})"
             raise InputError(f"{problem}; expected a whole one; export it again") from None
     if folder is None:

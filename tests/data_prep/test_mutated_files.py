@@ -122,7 +122,7 @@ def test_changed_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
 if __name__ == "__main__":
     faulthandler.enable()
     for name in sys.argv[3:] or KINDS:
-        faulthandler.dump_traceback_later(max(120, int(sys.argv[2])), exit=True)
+        faulthandler.dump_traceback_later(max(120, 5 * int(sys.argv[2])), exit=True)
         found = read_mutations(Path(sys.argv[1]), name, int(sys.argv[2]))
         print(f"{name}: {found['refused']} refused, {found['read']} read, slowest {found['ms']} ms", flush=True)
     print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB")
