@@ -27,7 +27,7 @@ class _BeforeMatplotlib:
 
 
 def keep_matplotlib_out_of_home() -> None:
-    """Let Matplotlib write to a temporary folder, unless MPLCONFIGDIR names one or the user has one in the home folder.
+    """Let Matplotlib write to a temporary folder, unless MPLCONFIGDIR names one or it has its own two at home.
 
     The temporary folder is made when Matplotlib is first imported, and removed when the process ends.
     """
@@ -37,4 +37,4 @@ def keep_matplotlib_out_of_home() -> None:
 
 def _is_used() -> bool:
     bases = (os.environ.get(f"XDG_{what}_HOME") or f"~/.{what.lower()}" for what in ("CONFIG", "CACHE"))
-    return any(Path(os.path.expanduser(base), "matplotlib").is_dir() for base in bases)
+    return all(Path(os.path.expanduser(base), "matplotlib").is_dir() for base in bases)

@@ -65,13 +65,13 @@ def test_every_command_leaves_the_home_folder_empty(tmp_path: Path) -> None:
     assert not list(home.rglob("*")) and not list(temporary.rglob("*"))
 
 
-@pytest.mark.parametrize("used", [".cache", ".config", None])
-def test_matplotlib_keeps_a_folder_that_the_user_has(tmp_path: Path, used: str | None) -> None:
+@pytest.mark.parametrize("used", [(".cache", ".config"), (".cache",), ()])
+def test_matplotlib_keeps_the_folders_that_the_user_has(tmp_path: Path, used: tuple[str, ...]) -> None:
     own = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR")
     environment = {name: value for name, value in os.environ.items() if name not in own} | {"HOME": str(tmp_path)}
-    if used:
-        (tmp_path / used / "matplotlib").mkdir(parents=True)
+    for name in used:
+        (tmp_path / name / "matplotlib").mkdir(parents=True)
     code = "import os, kidney_seg, matplotlib; print(os.path.isdir(os.environ.get('MPLCONFIGDIR', '')))"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == (f"{used is None}\n", "")
-    assert [path.name for path in tmp_path.iterdir()] == ([used] if used else [])
+    assert (done.stdout, done.stderr) == (f"{len(used) < 2}\n", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == list(used)
