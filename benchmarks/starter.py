@@ -16,7 +16,8 @@ from data_prep.files.atomic import replacing
 from data_prep.files.checksums import sha256_of
 from data_prep.files.outputs import check_outputs
 from kidney_seg.config.run_config import Config
-from kidney_seg.model.model_file import SETTINGS_MEMBER, WEIGHTS_MEMBER, find_source
+from kidney_seg.model.model_archive import SETTINGS_MEMBER, WEIGHTS_MEMBER
+from kidney_seg.model.model_file import find_source
 from kidney_seg.weights import STARTER, About
 
 MOST_MB = 12

@@ -11,10 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, TextIO, TypeVar, cast
 
-from data_prep.errors import InputError, of_os_error
+from data_prep.errors import InputError, is_out_of_memory, of_memory_error, of_os_error
 from data_prep.version import code_version
 
 Item = TypeVar("Item")
@@ -43,11 +43,11 @@ def command(
     def decorate(body: Callable[[argparse.Namespace], int]) -> Main:
         @functools.wraps(body)
         def main(argv: list[str] | None = None) -> int:
-            _escape_output()
-            parser = make_parser()
-            parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
-            arguments = parser.parse_args(argv)
-            return run_command(lambda: body(arguments))
+            with _escaped_output():
+                parser = make_parser()
+                parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
+                arguments = parser.parse_args(argv)
+                return run_command(lambda: body(arguments))
 
         return main
 
@@ -68,8 +68,9 @@ def run_command(body: Callable[[], int]) -> int:
     SIGTERM, by which batch systems end a job, is treated like Ctrl-C, unless the body handles it.
 
     Returns:
-        The code of the body (0 success, 1 success with a negative result); 2 for bad input, a full disk, or a path
-        that cannot be used; 130 after Ctrl-C; 143 after SIGTERM; 141 without a message if nothing reads the output.
+        The code of the body (0 success, 1 success with a negative result); 2 for bad input, a full disk, a lack of
+        memory, or a path that cannot be used; 130 after Ctrl-C; 143 after SIGTERM; 141 without a message if nothing
+        reads the output.
 
     Raises:
         Exception: any other exception is a defect of this project and keeps its traceback, which asks for a report.
@@ -84,11 +85,14 @@ def run_command(body: Callable[[], int]) -> int:
         except OSError as error:
             if isinstance(error, BrokenPipeError) and _is_unread():
                 return NO_READER
-            if (known := of_os_error(error)) is None:
+            known = of_memory_error(MemoryError(error)) if is_out_of_memory(error) else of_os_error(error)
+            if known is None:
                 raise _ours(error) from None
             return _refused(known)
         except Exception as error:
-            raise _ours(error) from None
+            if not is_out_of_memory(error):
+                raise _ours(error) from None
+            return _refused(of_memory_error(MemoryError(error)))
         except KeyboardInterrupt:
             print("stopped by the user; run the same command again to resume", file=sys.stderr)
             return TERMINATED if terminated.is_set() else INTERRUPTED
@@ -104,10 +108,49 @@ def _ours(error: Exception) -> Exception:
     return error
 
 
-def _escape_output() -> None:
-    # of a name that the output's encoding, such as a log file's, cannot hold, as Python does for errors
+@contextmanager
+def _escaped_output() -> Iterator[None]:
+    """Escape all that is printed inside the block, see `Escaping`: names, headers and answers of servers are foreign.
+
+    So is what the encoding of the output, such as a log file's, cannot hold, as Python does for errors.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    with redirect_stdout(cast(TextIO, Escaping(sys.stdout))), redirect_stderr(cast(TextIO, Escaping(sys.stderr))):
+        yield
+
+
+class Escaping:
+    """A text stream on which nothing unprintable arrives, such as a terminal's escape sequences, but as `\\x1b`.
+
+    New lines and tabs stay, and a carriage return at the start of what is written, as progress bars have it.
+
+    >>> Escaping(sys.stdout).write("a\\x1b]0;b\\n")
+    a\\x1b]0;b
+    10
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text escaped; return the number of letters."""
+        if not text.isprintable():
+            start = "\r" if text[:1] == "\r" else ""
+            text = start + "".join(map(_shown, text[len(start) :]))
+        return self._stream.write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write texts escaped."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _shown(letter: str) -> str:
+    return letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1]
 
 
 @contextmanager

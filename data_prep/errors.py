@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -57,6 +58,43 @@ _REMEDIES = {
     errno.ELOOP: "a link in it leads back to itself; choose another path",
     errno.EISDIR: "expected a file",
 }
+
+
+NO_MEMORY = "not enough memory; close other programs, use fewer --jobs, or another machine"
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|(cannot|unable to|failed to) allocate|bad.?alloc|failed to map segment",
+    re.IGNORECASE,
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says, in the words of any library, that memory is short.
+
+    HDF5's "memory allocation failed" is none: it says so of damaged files, which claim any size.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("std::bad_alloc")), is_out_of_memory(OSError())
+    (True, True, False)
+    """
+    if isinstance(error, InputError):
+        return False
+    short = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    return short or bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def raise_if_out_of_memory(error: BaseException, path: str | os.PathLike[str] | None = None) -> None:
+    """Raise MemoryError, with one line as its text, if `is_out_of_memory(error)`.
+
+    Asked first wherever any other failure to read a file means that the file is damaged.
+    """
+    if is_out_of_memory(error):
+        text = str(error) if isinstance(error, MemoryError) and NO_MEMORY in str(error) else NO_MEMORY
+        raise MemoryError(text if path is None or text != NO_MEMORY else f"{path}: {text}") from None
+
+
+def of_memory_error(error: MemoryError, path: str | os.PathLike[str] | None = None) -> InputError:
+    """Return the one line of a lack of memory (code `no_memory`), of one of several files."""
+    text = str(error)
+    return InputError(text, code="no_memory") if NO_MEMORY in text else InputError(NO_MEMORY, path, "no_memory")
 
 
 def of_os_error(error: OSError) -> InputError | None:

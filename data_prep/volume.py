@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep.datasets.hints import ARCHIVES
-from data_prep.errors import InputError
+from data_prep.errors import NO_MEMORY, InputError
 from data_prep.formats.image_source import FILE_ENDINGS, VoxelSource
 from data_prep.formats.voxel_values import HounsfieldReader, LabelReader
 from data_prep.geometry.source_grid import SourceGrid
@@ -35,6 +35,7 @@ def read_volume(path: str | Path | DicomSeries, series: str | int | None = None)
     Raises:
         InputError: a missing, truncated or damaged file, anything but one 3-D scalar image (a fourth axis of length 1
             is dropped), an invalid geometry, NaN or infinity.
+        MemoryError: memory is short; the file may be sound.
     """
     reader = HounsfieldReader()
     volume = _in_axial_order(_open(path, series), np.dtype(np.int16), reader)
@@ -156,8 +157,7 @@ def _empty(source: VoxelSource, shape: tuple[int, ...], dtype: np.dtype) -> np.n
         return np.empty(shape, dtype)
     except MemoryError:
         size = " x ".join(str(n) for n in shape)
-        problem = f"{size} voxels of {dtype.itemsize} bytes are more than this machine's memory"
-        raise InputError(f"{problem}; close other programs or use another machine", source.path) from None
+        raise MemoryError(f"{source.path}: for {size} voxels of {dtype.itemsize} bytes: {NO_MEMORY}") from None
 
 
 def _fill(source: VoxelSource, stored: np.ndarray, convert: Callable[[np.ndarray, np.ndarray], None]) -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 import lazy_loader
 
 from data_prep.old_names import redirect
+from kidney_seg.matplotlib_folder import keep_matplotlib_out_of_home
 
 # Before any library loads: ONNX Runtime 1.29 and later sends usage data and writes an identifier to the home folder.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if not Path(os.path.expanduser("~/.keras/keras.json")).exists():
     os.environ.setdefault("KERAS_HOME", os.devnull)  # else Keras writes its defaults there
+keep_matplotlib_out_of_home()
 
 _public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 

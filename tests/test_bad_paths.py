@@ -19,9 +19,11 @@ from data_prep.phantom.__main__ import main as phantom
 from data_prep.split.__main__ import main as split
 from kidney_seg.compare import main as compare
 from kidney_seg.evaluate.__main__ import main as evaluate
+from kidney_seg.export.__main__ import main as export
 from kidney_seg.model.__main__ import main as model
 from kidney_seg.postprocess.__main__ import main as postprocess
 from kidney_seg.predict.__main__ import main as predict
+from kidney_seg.progressive.__main__ import main as progressive
 from kidney_seg.report.__main__ import main as report
 from kidney_seg.serving.__main__ import main as serving
 from kidney_seg.threshold import main as threshold
@@ -47,6 +49,11 @@ OUTPUTS: dict[str, tuple[Main, str, str]] = {
     "threshold --json": (threshold, "{root}/run --json {bad}", ".json"),
     "threshold --figure": (threshold, "{root}/run --figure {bad}", ".svg"),
     "model --figure": (model, "--figure {bad}", ".pdf"),
+    "check --cache": (check, "{root}/kits --cache {bad}", ""),
+    "predict --out .dcm": (predict, "{root}/run {root}/scan.nii.gz --out {bad} --force", ".dcm"),
+    "progressive --out": (progressive, "--data {root}/cache --out {bad} --set size=32", ""),
+    "export --out": (export, "{root}/run --out {bad}", ""),
+    "export --out .onnx": (export, "{root}/run --format onnx --out {bad} --force", ".onnx"),
     "serving --out": (serving, "localhost:1 {root}/scan.nii.gz --out {bad} --force", ".nii.gz"),
 }
 INPUTS: dict[str, tuple[Main, str, str]] = {
@@ -68,9 +75,33 @@ INPUTS: dict[str, tuple[Main, str, str]] = {
     "compare": (compare, "{bad}", ""),
     "threshold": (threshold, "{bad}", ""),
     "watch": (watch, "{bad}", ""),
+    "phantom --without": (phantom, "--without {bad} --out {root}/new", ""),
+    "check --images": (check, "{root} --images {bad}/{{case}}.nii.gz", ""),
+    "build --images": (build, "{root} --images {bad}/{{case}}.nii.gz --cache {root}/new", ""),
+    "model": (model, "{bad}", ".keras"),
+    "progressive --data": (progressive, "--data {bad} --out {root}/new", ""),
+    "progressive --split": (progressive, "--data {root}/cache --split {bad} --out {root}/new --set size=32", ".json"),
+    "progressive --reproduce": (progressive, "--reproduce {bad} --out {root}/new", ".json"),
+    "progressive --pretrained": (progressive, "--data {root}/cache --pretrained {bad} --out {root}/new", ".keras"),
+    "report --truth": (report, "{root}/run --truth {bad} --out {root}/new.html", ""),
+    "report --predictions": (report, "{root}/run --predictions {bad} --out {root}/new.html", ""),
+    "threshold --data": (threshold, "{root}/run --data {bad}", ""),
+    "threshold --split": (threshold, "{root}/run --data {root}/cache --split {bad}", ".json"),
+    "predict --ensemble": (predict, "{root}/run {root}/scan.nii.gz --ensemble {bad} --out {root}/new.nii.gz", ".keras"),
+    "export": (export, "{bad} --out {root}/new", ".keras"),
+    "export --ensemble": (export, "{root}/run --ensemble {bad} --out {root}/new", ".keras"),
+    "serving input": (
+        serving,
+        "localhost:1 {bad} --out {root}/new.nii --retries 0 --config {root}/config.json",
+        ".nii",
+    ),
+    "serving --check": (serving, "--check {bad}", ""),
+    "serving --check .onnx": (serving, "--check {bad} --model {root}/run", ".onnx"),
+    "serving --model": (serving, "--check {root}/mine.onnx --model {bad}", ".keras"),
     "serving --config": (serving, "localhost:1 {root}/scan.nii.gz --out {root}/new.nii --config {bad}", ".json"),
 }
 KINDS = ("dead link", "loop", "file as folder", "long name", "long folder", "folder", "input", "foreign")
+IS_FOLDER = ("build --cache", "phantom --out", "evaluate --out", "check --cache", "progressive --out", "export --out")
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +116,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in (root / "labels.nii.gz", case / "segmentation.nii.gz"):
         save(path, labels)
     shutil.copytree(MADE / "run", root / "run")
+    shutil.copytree(MADE / "cache", root / "cache")
+    shutil.copy(MADE / "run" / "config.json", root / "config.json")
     (root / "dead").symlink_to(root / "gone")
     (root / "loop").symlink_to(root / "loop")
     (root / "file").write_text("mine")
@@ -104,6 +137,7 @@ def bad_path(root: Path, kind: str, ending: str) -> Path:
         "long folder": "n" * 300 + f"/x{ending}",
         "folder": "folder" + ending,
         "missing": "absent" + ending,
+        "missing, not UTF-8": os.fsdecode(b"M\xfcller") + ending,
         "input": "scan.nii.gz",
     }
     if kind == "folder":
@@ -126,7 +160,7 @@ def refused(main: Main, words: str, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize("command", OUTPUTS)
 def test_outputs(root: Path, command: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     main, words, ending = OUTPUTS[command]
-    if kind == "folder" and command in ("build --cache", "phantom --out", "evaluate --out"):
+    if kind == "folder" and command in IS_FOLDER:
         pytest.skip("a folder is what this command writes")
     bad = bad_path(root, kind, ending)
     before = content(root)
@@ -135,10 +169,12 @@ def test_outputs(root: Path, command: str, kind: str, capsys: pytest.CaptureFixt
     bad.unlink() if kind == "foreign" else None
 
 
-@pytest.mark.parametrize("kind", ("missing", *KINDS[:-3]))
+@pytest.mark.parametrize("kind", ("missing", "missing, not UTF-8", "folder", *KINDS[:-3]))
 @pytest.mark.parametrize("command", INPUTS)
 def test_inputs(root: Path, command: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     main, words, ending = INPUTS[command]
+    if kind == "folder" and command in ("check --images",):
+        pytest.skip("an empty folder holds no case")
     before = content(root)
     refused(main, words.format(root=root, bad=bad_path(root, kind, ending)), capsys)
     assert content(root) == before

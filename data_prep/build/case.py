@@ -14,7 +14,7 @@ import numpy as np
 from data_prep.cache.case_file import is_whole, read_facts, write_case
 from data_prep.cache.manifest import CacheEntry
 from data_prep.datasets.kits import Case
-from data_prep.errors import InputError
+from data_prep.errors import InputError, is_out_of_memory
 from data_prep.files.checksums import checked_sha256, sha256_of
 from data_prep.files.typed import typed
 from data_prep.geometry.grid_loss import GridLoss, grid_loss
@@ -72,9 +72,9 @@ def build_case(task: Task) -> Built | Failed | OSError:
         return _build_case(task)
     except InputError as error:
         return Failed(f"{name}: {error}")
-    except MemoryError:
-        return Failed(f"{name}: not enough memory; run again with fewer --jobs")
     except Exception as error:
+        if is_out_of_memory(error):
+            return Failed(f"{name}: not enough memory; run again with fewer --jobs")
         in_cache = isinstance(error, OSError) and error.filename and Path(error.filename).parent == task.cache
         if isinstance(error, OSError) and (error.errno in _NO_ROOM or in_cache):
             return error

@@ -15,7 +15,7 @@ import numpy as np
 from data_prep.cache.case_file import SCHEMA, check_schema
 from data_prep.cache.case_layout import check_layout, opened
 from data_prep.cache.packed_slices import PackedSlices, find_slices
-from data_prep.errors import InputError
+from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.checksums import sha256_of
 from data_prep.files.json_files import read_json, write_json
 from data_prep.files.typed import typed
@@ -151,6 +151,7 @@ def read_case(manifest: Manifest, entry: CacheEntry) -> tuple[np.ndarray, np.nda
             image = file["image"][...]
             label = file["label"][...] if "label" in file else None
     except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise_if_out_of_memory(error, path)
         raise InputError(f"the case cannot be read ({error}); build the cache again", path=path) from None
     expected = (entry.slices, manifest.settings.size, manifest.settings.size)
     if image.shape != expected or (label is not None) != entry.labelled:

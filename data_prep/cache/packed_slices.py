@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.cache.case_layout import check_layout, opened
-from data_prep.errors import InputError
+from data_prep.errors import InputError, raise_if_out_of_memory
 
 _NAMES: dict[str, np.dtype] = {"image": np.dtype("<i2"), "label": np.dtype(np.uint8)}
 _FILTERS = [1, 2]  # HDF5's numbers of deflate and shuffle
@@ -73,6 +73,7 @@ class PackedSlices:
                     raw = isal_zlib.decompress(os.pread(file.fileno(), count, first))
                     found.append(_unshuffled(np.frombuffer(raw, np.uint8), kind).reshape(self.shape_yx))
         except (OSError, ValueError, broken) as error:
+            raise_if_out_of_memory(error, self.path)
             raise InputError(f"slice {index} cannot be read ({error}); build the cache again", path=self.path) from None
         return found[0], found[1]
 
@@ -110,5 +111,6 @@ def find_slices(path: str | Path) -> PackedSlices:
                 dataset.id.chunk_iter(note)
                 places[name] = found
     except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise_if_out_of_memory(error, path)
         raise InputError(f"the case cannot be read ({error}); build the cache again", path=path) from None
     return PackedSlices(path, (shape_yx[0], shape_yx[1]), places)

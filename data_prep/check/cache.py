@@ -12,7 +12,7 @@ from data_prep.cache.case_file import count_pixels
 from data_prep.cache.manifest import MANIFEST, CacheEntry, Manifest, read_case, read_manifest
 from data_prep.check.findings import Finding, Report, finding, in_order, loss_findings
 from data_prep.cli import progress
-from data_prep.errors import InputError
+from data_prep.errors import InputError, is_out_of_memory, raise_if_out_of_memory
 from data_prep.files.checksums import sha256_of
 from data_prep.files.names import printable
 from data_prep.split.folds import FOLDS
@@ -39,6 +39,7 @@ def check_cache(root: str | Path, *, strict: bool = False) -> Report:
     except InputError as error:
         return _report(root, [finding("", "bad_manifest", f"{MANIFEST}: {error.detail}")])
     except Exception as error:  # JSON of any form can stand there
+        raise_if_out_of_memory(error)
         return _report(root, [finding("", "bad_manifest", f"it has another form ({type(error).__name__})")])
     found = _same_twice(manifest)
     facts: dict[str, dict[str, Any]] = {}
@@ -75,8 +76,12 @@ def _check_entry(manifest: Manifest, entry: CacheEntry) -> tuple[str, str] | Non
             return "cache_missing", f"{path.name}: is in the manifest but does not exist"
         if sha256_of(path) != entry.sha256:
             return "cache_changed", f"{path.name}: is not the file that was built (its checksum differs)"
+        if "allocation failed" in error.detail:  # by HDF5, of a file that is as it was built
+            return "no_memory", f"{path.name}: not checked: not enough memory to read it"
         return "cache_content", f"{path.name}: {error.detail}"
     except Exception as error:
+        if is_out_of_memory(error):
+            return "no_memory", f"{path.name}: not checked: not enough memory to read it"
         return "cache_content", f"{path.name}: reading it ended with {type(error).__name__}"
     if label is not None and (entry.pixels is None or not np.array_equal(count_pixels(label), entry.pixels)):
         return "cache_content", f"{path.name}: holds other numbers of labelled pixels than in the manifest"
@@ -113,6 +118,7 @@ def _check_split(manifest: Manifest, path: Path) -> list[Finding]:
     except InputError as error:
         return [finding("", "bad_split", f"{name}: {error.detail}")]
     except Exception as error:  # JSON of any form can stand there
+        raise_if_out_of_memory(error)
         return [finding("", "bad_split", f"{name}: it has another form ({type(error).__name__})")]
     divided = {patient for name in SETS for patient in split[name]}
     left_out = {entry.patient for entry in manifest.entries if entry.labelled} - divided

@@ -16,7 +16,7 @@ from data_prep.check.findings import KINDS, Finding, finding, loss_findings
 from data_prep.check.image import PERCENTILES, ImageSurvey, Problems, image_problems, survey_image
 from data_prep.check.labels import LabelSurvey, label_problems, survey_labels
 from data_prep.datasets.metadata import SPACINGS, expected_spacing_mm
-from data_prep.errors import InputError
+from data_prep.errors import InputError, is_out_of_memory
 from data_prep.files.names import printable
 from data_prep.formats.gzip_stream import GZIP_MAGIC
 from data_prep.geometry.grid_loss import grid_loss
@@ -56,12 +56,16 @@ class CaseReport:
 
 
 def check_case(task: Task) -> CaseReport:
-    """Check one case; every file is read once. An unforeseen exception becomes the finding `unexpected`."""
+    """Check one case; every file is read once. An unforeseen exception becomes the finding `unexpected`, or
+    `no_memory`, which says nothing of the case.
+    """
     try:
         return _check_case(task)
     except Exception as error:  # one broken case must not stop the others; its text could hold anything
-        what = f"the check ended with {type(error).__name__}"
-        return CaseReport(task.case, {}, (finding(task.case, "unexpected", what),))
+        code, what = "unexpected", f"the check ended with {type(error).__name__}"
+        if is_out_of_memory(error):
+            code, what = "no_memory", "not checked: not enough memory"
+        return CaseReport(task.case, {}, (finding(task.case, code, what),))
 
 
 def _check_case(task: Task) -> CaseReport:
@@ -124,7 +128,7 @@ def _read(read: Callable[[Path], Volume], path: Path, found: list[tuple[str, str
         inside = f"{error.path.name}: " if error.path not in (None, path) else ""  # a file of a DICOM series
         code, detail = _access_problem(path) or (code, inside + error.detail)
     except MemoryError:
-        code, detail = "unreadable", "not enough memory to read it; check the size in its header"
+        code, detail = "no_memory", "not checked: not enough memory to read it"
     found.append((code, f"{path.name}: {detail}"))
     return None
 

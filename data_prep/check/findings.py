@@ -106,6 +106,7 @@ KINDS: dict[str, Kind] = {
     "no_split": Kind("note", "run python -m data_prep.split before training"),
     # the machine
     "disk_space": Kind("warning", "free some space, or choose another disk or a smaller --size"),
+    "no_memory": Kind("error", "close other programs, run again with fewer --jobs, or use another machine"),
     "worker_died": Kind("error", "run again with fewer --jobs; most likely memory was short"),
     "unexpected": Kind("error", "remove the case, and report this to the project"),
 }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.errors import InputError
+from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.quiet import silent
 from data_prep.formats.image_source import opened
 
@@ -108,6 +108,7 @@ def scan_folder(folder: str | Path, *, whole: bool = False) -> FolderScan:
             except InputError:
                 unread.append((number, "that cannot be opened"))
             except Exception as error:  # pydicom raises many types, which may quote the header; ours quote a name
+                raise_if_out_of_memory(error, folder)
                 unread.append((number, f"with a header that cannot be read, {type(error).__name__}"))
     return FolderScan(Path(folder), tuple(images), tuple(unread), len(paths), links)
 
@@ -120,7 +121,8 @@ def holds_dicom(folder: str | Path) -> bool:
             try:
                 if _is_image(path):
                     return True
-            except Exception:
+            except Exception as error:
+                raise_if_out_of_memory(error, folder)
                 return True
     return bool(links and not paths)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep.dicom.headers import SliceHeader, files_named
+from data_prep.errors import raise_if_out_of_memory
 from data_prep.files.plain_paths import plain_path
 from data_prep.files.quiet import quiet_stderr, silent
 from data_prep.formats.gzip_stream import AGAIN
@@ -76,6 +77,7 @@ def read_hu(image: SliceHeader) -> np.ndarray:
         except PixelError:
             raise
         except Exception as error:  # pydicom raises many types, which may quote the header
+            raise_if_out_of_memory(error)
             raise PixelError(f"the file is truncated or damaged, {type(error).__name__}") from None
     if values.shape != image.size[::-1]:
         raise PixelError("they have another size than the header says")
@@ -126,7 +128,8 @@ def _decoded_by_gdcm(image: SliceHeader, data: Dataset) -> np.ndarray:
         with plain_path(image.path) as path, quiet_stderr():
             reader.SetFileName(path)
             values: np.ndarray = sitk.GetArrayFromImage(reader.Execute())
-    except RuntimeError:  # its text holds the file's name
+    except RuntimeError as error:  # its text holds the file's name
+        raise_if_out_of_memory(error)
         raise PixelError("the file is damaged, or packed in a way that is not read") from None
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(warnings)

@@ -11,7 +11,7 @@ import numpy as np
 from data_prep.dicom.choice import choose_series
 from data_prep.dicom.headers import scan_folder, series_key
 from data_prep.dicom.stacking import SAME, stack
-from data_prep.errors import InputError
+from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.quiet import silent
 from data_prep.formats.gzip_stream import AGAIN
 from data_prep.formats.image_source import check_size, opened
@@ -61,7 +61,10 @@ def _read(path: Path, folder: Path | None) -> Volume:
             labels = _labels_of_segments(data)
             frames, orientation, pixel_mm, spacing = _frames(data, labels)
             (series, listed), size = _referenced(data), (int(data.Columns), int(data.Rows))
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        except InputError:
+            raise
+        except Exception as error:  # pydicom raises many types
+            raise_if_out_of_memory(error, path)
             problem = f"the DICOM Segmentation lacks the position of its frames ({type(error).__name__})"
             raise InputError(f"{problem}; expected a whole one; export it again") from None
     if folder is None:
@@ -97,7 +100,8 @@ def _open(path: Path) -> Dataset:
         with silent():
             data = pydicom.dcmread(path)
             sop_class, kind = data.get("SOPClassUID"), data.get("SegmentationType")
-    except Exception:  # pydicom raises many types, which may quote the header
+    except Exception as error:  # pydicom raises many types, which may quote the header
+        raise_if_out_of_memory(error, path)
         raise InputError(f"the DICOM file is truncated or damaged; {AGAIN}", code="truncated") from None
     if sop_class not in _SEG_CLASSES:
         expected = "expected a DICOM Segmentation as labels, or the folder with all slices as image"
@@ -236,6 +240,7 @@ def _pixels(path: Path, data: Dataset, shape: tuple[int, int, int]) -> np.ndarra
     try:
         with silent():
             return data.pixel_array.reshape(shape)
-    except Exception:  # of many types, as above
+    except Exception as error:  # of many types, as above
+        raise_if_out_of_memory(error, path)
         problem = "the frames cannot be read; the file is truncated or damaged"
         raise InputError(f"{problem}; {AGAIN}", code="truncated") from None

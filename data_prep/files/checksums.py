@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from data_prep.errors import InputError
+from data_prep.errors import InputError, raise_if_out_of_memory
 
 
 def sha256_of(path: str | Path) -> str:
@@ -36,5 +36,6 @@ def checked_sha256(path: str | Path) -> str:
     try:
         return sha256_of_source(path)
     except OSError as error:
+        raise_if_out_of_memory(error, path)
         detail = f"cannot be read ({error.strerror}); expected an image or label file"
         raise InputError(detail, path) from None

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, NoReturn
 
-from data_prep.errors import InputError
+from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.atomic import write_file
 
 
@@ -23,6 +23,7 @@ def read_json(path: str | Path, what: str) -> Any:
     except FileNotFoundError:
         raise InputError(f"no {what} here", path, "no_such_file") from None
     except (OSError, ValueError) as error:
+        raise_if_out_of_memory(error, path)
         detail = f"the {what} cannot be read ({error}); restore it or make it again"
         raise InputError(detail, path) from None
 

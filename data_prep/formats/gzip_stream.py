@@ -8,7 +8,7 @@ from typing import BinaryIO, Literal, cast
 
 from isal import igzip, igzip_lib
 
-from data_prep.errors import InputError
+from data_prep.errors import InputError, raise_if_out_of_memory
 
 Encoding = Literal["raw", "gzip", "zlib"]
 
@@ -17,6 +17,7 @@ AGAIN = "copy or download it again"
 GZIP_MAGIC = b"\x1f\x8b"
 _READ_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 22
+_MOST_IDLE = 1 << 22  # compressed bytes without one byte of data, such as empty members of gzip
 _IsalError = cast(type[Exception], igzip_lib.IsalError)  # the stub declares an instance
 
 
@@ -24,16 +25,18 @@ class ByteStream:
     """The bytes of an open file from its position on, inflated according to `encoding`.
 
     At most a small buffer is inflated ahead of what is read, so a file that would inflate to terabytes needs no more
-    memory than any other. Gzip members may follow each other, and zeros may follow the last, as in gzip itself. Every
-    error is an InputError with `path` and the code `truncated` or `damaged`.
+    memory than any other. Gzip members may follow each other, and zeros may follow the last, as in gzip itself; more
+    than 4 MiB that hold no data are refused. Every error is an InputError with `path` and the code `truncated` or
+    `damaged`.
     """
 
     def __init__(self, file: BinaryIO, encoding: Encoding, path: Path) -> None:
         self._path, self._encoding = path, encoding
+        self._source = _Watched(file)
         if encoding == "gzip":
-            self._file = cast(BinaryIO, igzip.open(file))
+            self._file = cast(BinaryIO, igzip.open(self._source))
         else:
-            self._file = file if encoding == "raw" else cast(BinaryIO, _ZlibFile(file))
+            self._file = file if encoding == "raw" else cast(BinaryIO, _ZlibFile(self._source))
 
     def read_into(self, target: memoryview) -> int:
         """Fill `target` (bytes) and return the number of bytes: fewer only at the end of intact data."""
@@ -41,10 +44,12 @@ class ByteStream:
         try:
             while done < len(target) and (count := self._file.readinto(target[done:])):  # type: ignore[attr-defined]
                 done += count
+                self._source.idle = 0
         except EOFError:
             detail = f"the file is truncated (its {self._encoding} stream has no end); {AGAIN}"
             raise InputError(detail, self._path, "truncated") from None
-        except (OSError, _IsalError) as error:  # wrong checksum or length, other bytes after the end
+        except (OSError, OverflowError, _IsalError) as error:  # wrong checksum or length, other bytes after the end
+            raise_if_out_of_memory(error, self._path)
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise InputError(f"the file is damaged ({why}); {AGAIN}", self._path, "damaged") from None
         return done
@@ -71,15 +76,32 @@ class ByteStream:
             raise InputError(detail, self._path, "damaged")
 
 
+class _Watched(io.RawIOBase):
+    """A compressed file to read; OSError after `_MOST_IDLE` bytes since `idle` was last set to 0."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.idle = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: memoryview) -> int:  # type: ignore[override]
+        if self.idle > _MOST_IDLE:
+            raise OSError(f"over {_MOST_IDLE >> 20} MiB of it hold no data")
+        count: int = self._file.readinto(target)  # type: ignore[attr-defined]
+        self.idle += count
+        return count
+
+
 class _ZlibFile(io.RawIOBase):
     """A zlib stream as a file; its end compares the checksum."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: io.RawIOBase) -> None:
         self._file, self._inflater = file, igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_ZLIB)
 
     def readinto(self, target: memoryview) -> int:  # type: ignore[override]
         while not self._inflater.eof:
-            following = self._file.read(_READ_BYTES) if self._inflater.needs_input else b""
+            following = self._file.read(_READ_BYTES) or b"" if self._inflater.needs_input else b""
             if self._inflater.needs_input and not following:
                 raise EOFError
             if piece := self._inflater.decompress(following, min(len(target), _PIECE_BYTES)):

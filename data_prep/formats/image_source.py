@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from data_prep.errors import InputError
+from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.plain_paths import plain_folder
 from data_prep.formats.gzip_stream import AGAIN, LARGEST_RATIO, ByteStream, Encoding
 from data_prep.geometry.source_grid import SourceGrid, check_grid
@@ -136,6 +136,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     except FileNotFoundError:
         raise InputError("no such file", path, "no_such_file") from None
     except OSError as error:
+        raise_if_out_of_memory(error, path)
         detail = f"the file is damaged or unreadable ({error.strerror}); {AGAIN}"
         raise InputError(detail, path, "damaged") from None
 
@@ -158,6 +159,7 @@ def itk_grid(path: Path, header: bytes) -> SourceGrid:
         try:
             reader.ReadImageInformation()
         except RuntimeError as error:
+            raise_if_out_of_memory(error, path)
             why = [line.strip() for line in str(error).replace(str(alone), path.name).splitlines() if line.strip()]
             shown = ascii(why[-1].removeprefix("ITK ERROR: "))[1:-1][:200]
             raise InputError(f"the header cannot be used ({shown}); correct it or {AGAIN}", path) from None

@@ -10,7 +10,7 @@ from typing import Any
 
 from data_prep.datasets.kits import patient_of
 from data_prep.datasets.label_files import find_label_files
-from data_prep.errors import InputError
+from data_prep.errors import InputError, of_memory_error
 from data_prep.files.atomic import remove_leftovers
 from data_prep.parallel.shards import PARTS, Shard
 from data_prep.parallel.tasks import WorkerDied, check_jobs, run
@@ -204,6 +204,8 @@ def score_task(task: Task, only_noted: bool = False) -> Scored:
         scored = Scored() if only_noted else _score(task)
     except InputError as error:
         return Scored(error=error)
+    except MemoryError as error:
+        return Scored(error=of_memory_error(error, task.truth))
     if scored.row is not None:
         write_note(task.note, key, scored.row, scored.unreadable, scored.notes)
     return scored

@@ -114,6 +114,8 @@ def read_contract(content: Any, where: str) -> Contract:
         def tensors(listed: dict[str, Any]) -> Tensors:
             return {name: (one["dtype"], tuple(one["shape"])) for name, one in listed.items()}
 
+        if not (content["input_slices"] > 0 and content["input_slices"] % 2):
+            raise ValueError(f"input_slices: found {content['input_slices']!r}, expected an odd number")
         return Contract(
             typed(str, content["model_sha256"]),
             typed(GridSettings, content["grid"]),

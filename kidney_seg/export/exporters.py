@@ -55,12 +55,18 @@ def export_saved_model(model: str | Path, root: str | Path, ensemble: Sequence[s
 
     def write(folder: Path) -> None:
         try:
-            tf.saved_model.save(module, str(folder), signatures=signatures)
-        except tf.errors.OpError as error:  # also of a full disk
-            why = str(error).splitlines()[0].replace(str(folder), Path(root).name)
+            write_files(folder)
+        except (tf.errors.OpError, OSError) as error:  # also of a full disk, of which the text is TensorFlow's own
+            if isinstance(error, OSError) and error.errno is not None:
+                error.filename, error.filename2 = str(root), None
+                raise
+            why = (str(error).splitlines() or [""])[0].replace(str(folder), Path(root).name)[:300]
             raise InputError(
                 f"TensorFlow cannot write here ({why}); free some space or choose another --out", root
             ) from None
+
+    def write_files(folder: Path) -> None:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
         extra = folder / EXTRA
         extra.mkdir()
         write_json(extra / "contract.json", promise)

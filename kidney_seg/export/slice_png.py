@@ -6,9 +6,11 @@ Lossless, a third to a half of the raw size, readable by any image library.
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 
+from data_prep.errors import raise_if_out_of_memory
 from kidney_seg.export.contract import PNG_ZERO
 
 
@@ -31,11 +33,12 @@ def decode_labels(file: bytes, shape_yx: tuple[int, int]) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(file), formats=("PNG",)) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(file), formats=("PNG",)) as image:
             if image.mode != "L" or image.size != shape_yx[::-1]:
                 raise ValueError(f"label image of mode {image.mode} and size {image.size}, expected {shape_yx[::-1]}")
             return np.array(image, np.uint8)
-    except (OSError, SyntaxError) as error:
+    except Exception as error:  # Pillow's have no common base; those of claims of gigapixels are none of its errors
+        raise_if_out_of_memory(error)
         raise ValueError(f"label image cannot be read ({error})") from None
 
 

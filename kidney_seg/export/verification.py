@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.errors import InputError, require
-from data_prep.files.json_files import read_json
+from data_prep.errors import InputError, raise_if_out_of_memory, require
+from data_prep.files.json_files import parse_json, read_json
 from kidney_seg.export import contract as contracts
 from kidney_seg.export import examples
 
@@ -67,7 +67,8 @@ def check_saved_model(folder: Path, wanted: Mapping[str, Example] | None = None)
     try:
         signatures = tf.saved_model.load(str(folder)).signatures
     except (OSError, ValueError, tf.errors.OpError) as error:
-        raise InputError(f"{folder}: TensorFlow cannot load this ({str(error).splitlines()[0]})") from None
+        raise_if_out_of_memory(error, folder)
+        raise InputError(f"{folder}: TensorFlow cannot load this ({_first_line(error)})") from None
     problems = _compare_names("signatures", promised.signatures, signatures)
     for name in promised.signatures.keys() & signatures.keys():
         found = signatures[name]
@@ -79,14 +80,22 @@ def check_saved_model(folder: Path, wanted: Mapping[str, Example] | None = None)
 
     def call(signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         dtypes = promised.signatures[signature].inputs
-        given = {name: tf.constant(values, tf.as_dtype(dtypes[name][0])) for name, values in inputs.items()}
-        return {name: values.numpy() for name, values in signatures[signature](**given).items()}
+        try:
+            given = {name: tf.constant(values, tf.as_dtype(dtypes[name][0])) for name, values in inputs.items()}
+            return {name: values.numpy() for name, values in signatures[signature](**given).items()}
+        except Exception as error:  # of a graph that another program made
+            raise_if_out_of_memory(error, folder)
+            raise InputError(f"{folder}: TensorFlow cannot compute {signature} ({_first_line(error)})") from None
 
     with tf.device("CPU"):
         problems = _compare_answers(call, wanted, (contracts.DEFAULT, contracts.HEADS))
         problems += _compare_png(call, wanted)
-        said = json.loads(call(contracts.ABOUT, {"ask": [b""]})["contract_bytes"][0])
-    return problems + ([] if said == content else [f"{contracts.ABOUT}: returns another contract than contract.json"])
+        about = call(contracts.ABOUT, {"ask": [b""]})["contract_bytes"][0]
+    return problems + (
+        []
+        if about == json.dumps(content).encode()
+        else [f"{contracts.ABOUT}: returns another contract than contract.json"]
+    )
 
 
 def check_onnx(path: Path, wanted: Mapping[str, Example]) -> list[str]:
@@ -99,7 +108,8 @@ def check_onnx(path: Path, wanted: Mapping[str, Example]) -> list[str]:
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the classes of ONNX Runtime's errors have no common base but this
-        raise InputError(f"{path}: not a valid ONNX file ({str(error).splitlines()[0]})") from None
+        raise_if_out_of_memory(error, path)
+        raise InputError(f"{path}: not a valid ONNX file ({_first_line(error)})") from None
     promised = contracts.read_contract(_onnx_contract(path), str(path)).signatures[contracts.DEFAULT]
     problems = []
     for side, tensors, found in (
@@ -119,16 +129,24 @@ def check_onnx(path: Path, wanted: Mapping[str, Example]) -> list[str]:
 
     def call(_: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         given = {name: np.asarray(values, promised.inputs[name][0]) for name, values in inputs.items()}
-        return dict(zip(promised.outputs, session.run(list(promised.outputs), given), strict=True))
+        try:
+            return dict(zip(promised.outputs, session.run(list(promised.outputs), given), strict=True))
+        except Exception as error:
+            raise_if_out_of_memory(error, path)
+            raise InputError(f"{path}: ONNX Runtime cannot compute this ({_first_line(error)})") from None
 
     return _compare_answers(call, wanted, (contracts.DEFAULT,), examples.ONNX_TOLERANCE)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 def _onnx_contract(path: Path) -> dict[str, Any]:
     onnx = require("onnx", "onnx")
     try:
         properties = {one.key: one.value for one in onnx.load_from_string(path.read_bytes()).metadata_props}
-        return json.loads(properties["contract"])
+        return parse_json(properties["contract"])
     except (KeyError, ValueError, OSError) as error:
         raise InputError(f"{path}: not an .onnx file exported by kidney_seg ({error!r})") from None
 

@@ -5,6 +5,7 @@ The file `assets.extra/tf_serving_warmup_requests` holds PredictionLog records, 
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,5 @@ def write(path: Path, model_name: str) -> None:
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
             log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
             writer.write(log.SerializeToString())
+    if sum(1 for _ in tf.data.TFRecordDataset(str(path))) != len(requests):
+        raise OSError(errno.EIO, "what was written cannot be read back", str(path))

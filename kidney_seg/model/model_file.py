@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.errors import InputError
+from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.atomic import replacing
 from data_prep.files.checksums import sha256_of
-from data_prep.files.json_files import parse_json
 from data_prep.files.typed import typed
 from data_prep.geometry.network_grid import GridSettings
 from data_prep.origin import UNSTATED, Origin
-from kidney_seg.config.model import ModelConfig
 from kidney_seg.config.run_config import Config
+from kidney_seg.model.model_archive import SETTINGS_MEMBER, check_network, read_settings
 from kidney_seg.run import layout
 from kidney_seg.weights import STARTER, STARTER_FILE, About
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     import keras
 
 ACCEPTED = "accepted"  # of --ensemble
-SETTINGS_MEMBER = "kidney_seg.json"  # in the zip file; Keras ignores it
-WEIGHTS_MEMBER = "model.weights.h5"  # as Keras calls it
-LARGEST_SETTINGS = 1 << 20  # bytes, of some 5,000; a zip file of megabytes may hold gigabytes
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ def save_model(
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(SETTINGS_MEMBER, json.dumps(settings, indent=2))
-        _read_settings(temporary)  # compares the checksum of every member
+        read_settings(temporary)  # compares the checksum of every member
 
 
 def find_model(path: str | Path) -> Path:
@@ -133,11 +130,13 @@ class ModelSource:
         from kidney_seg.model.logit_adjustment import set_class_odds
 
         try:
-            model = keras.saving.load_model(self.path, compile=False, safe_mode=True)
-            _check_shapes(model, self.config.model)
+            with warnings.catch_warnings(action="ignore"):  # Keras' of names in its file; what counts is checked
+                model = keras.saving.load_model(self.path, compile=False, safe_mode=True)
+            check_network(model, self.config.model)
             if self.weights is not None:
                 model.load_weights(self.weights)  # as trained, without class odds
         except Exception as error:  # whatever Keras makes of a damaged or hostile file
+            raise_if_out_of_memory(error, self.path)
             why = (str(error).splitlines() or [""])[0][:200]
             detail = f"Keras cannot load this model ({type(error).__name__}: {why}); train again or restore it"
             raise InputError(detail, self.weights or self.path, "damaged") from None
@@ -154,7 +153,7 @@ class ModelSource:
 def find_source(path: str | Path) -> ModelSource:
     """Return the best model of a run folder, or a `.keras` file; errors as for `load_model`."""
     path = find_model(path)
-    settings = _read_settings(path)
+    settings = read_settings(path)
     try:
         grid = typed(GridSettings, settings["grid"], "grid")
         about = typed(About | None, settings.get("about"), "about")
@@ -225,26 +224,3 @@ def check_alike(sources: Sequence[ModelSource]) -> None:
                     "can be averaged",
                     path=other.path,
                 )
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-            if broken:
-                raise zipfile.BadZipFile(f"checksum of {broken} is wrong")
-            if archive.getinfo(SETTINGS_MEMBER).file_size > LARGEST_SETTINGS:
-                raise zipfile.BadZipFile(f"its settings have more than {LARGEST_SETTINGS} bytes")
-            return parse_json(archive.read(SETTINGS_MEMBER))
-    except KeyError:
-        raise InputError("a .keras file without the settings that this project writes into it", path=path) from None
-    except Exception as error:  # zipfile and its decompressors have no common base
-        raise InputError(f"incomplete .keras file ({error}); train again or restore it", path=path) from None
-
-
-def _check_shapes(model: Any, config: ModelConfig) -> None:
-    """Raise ValueError unless a loaded model takes slices, and answers in its finest head, as its settings say."""
-    found = [tuple(one.shape) for one in (*model.inputs, model.outputs[-1])]
-    expected = [(None, config.size, config.size, channels) for channels in (config.input_slices, config.classes)]
-    if found != expected:
-        raise ValueError(f"its input and finest head are {found}, by its settings {expected}")

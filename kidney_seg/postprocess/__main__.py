@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from data_prep.cli import command
-from data_prep.errors import InputError, require
+from data_prep.errors import InputError, of_memory_error, require
 from kidney_seg.config.prediction import ANCHORED, DISTANCE_MM, KIDNEY_ML, RULES, TUMOR_MM, RuleSettings
 from kidney_seg.postprocess.distant_objects import Component, apply_rule, check_limits
 from kidney_seg.postprocess.surfaces import FORMATS, is_stl, surface_paths, surfaces_of, write_stl
@@ -105,10 +105,10 @@ def main(arguments: argparse.Namespace) -> int:
     for case, path in files.items():
         try:
             described[case], objects = _clean(path, outs[case], settings, surfaces.get(case, {}))
-        except InputError as error:
+        except (InputError, MemoryError) as error:
             if not many:
                 raise
-            failed[case] = str(error)
+            failed[case] = str(of_memory_error(error, path) if isinstance(error, MemoryError) else error)
             continue
         if many:
             print(f"{case}: {summary_line(described[case])}")

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from data_prep.cli import progress
-from data_prep.errors import NO_ROOM, InputError, of_os_error
+from data_prep.errors import NO_ROOM, InputError, of_memory_error, of_os_error
 from data_prep.files.atomic import remove_leftovers
 from data_prep.files.checksums import checked_sha256
 from data_prep.parallel.tasks import WorkerDied, run
@@ -215,6 +215,8 @@ def _process_task(task: ScanTask, **options: Any) -> ScanResult:
         return process_scan(task.job, task.scan, task.outputs, force=task.force, **options)
     except InputError as error:
         return ScanResult({}, error)
+    except MemoryError as error:
+        return ScanResult({}, of_memory_error(error, task.scan.image))
     except OSError as error:  # of this scan's files, unless the disk is full
         if error.errno in NO_ROOM or (known := of_os_error(error)) is None:
             raise

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data_prep.errors import raise_if_out_of_memory
 from data_prep.files.atomic import write_file
+from data_prep.files.json_files import parse_json
 
 KEPT = 2
 
@@ -48,8 +49,9 @@ class Checkpoints:
                     raise ValueError("its checksum is wrong")
                 with np.load(io.BytesIO(content)) as file:
                     arrays = {name: file[name] for name in file.files}
-                return json.loads(str(arrays.pop("place"))), arrays
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                return parse_json(str(arrays.pop("place"))), arrays
+            except Exception as error:  # zipfile and its decompressors have no common base
+                raise_if_out_of_memory(error, path)
                 warn(f"{path}: this checkpoint is damaged ({error}); the one before it is used, if it exists")
         return None
 

@@ -39,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="S",
         type=float,
         default=policy.timeout_s,
-        help="seconds per request (default: %(default)s)",
+        help="seconds per whole request (default: %(default)s)",
     )
     add("--retries", metavar="N", type=int, default=policy.retries, help="of a failed request (default: %(default)s)")
     add("--in-flight", metavar="N", type=int, default=4, help="concurrent requests (default: %(default)s)")

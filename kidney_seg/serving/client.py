@@ -5,7 +5,6 @@ The transports (`grpc_transport`, `rest_transport`) send the requests.
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -17,11 +16,13 @@ import numpy as np
 
 from data_prep.cli import progress
 from data_prep.errors import InputError
+from data_prep.files.json_files import parse_json
 from kidney_seg.config.checks import check
 from kidney_seg.export.contract import ABOUT, MAX_VOXELS, PNG, Contract, read_contract
 from kidney_seg.export.slice_png import decode_labels, encode_slice, largest_bytes
 
 MESSAGE_BYTES = 4_000_000  # of a message in either direction: gRPC's default limit is 4 MiB
+LONGEST_S = 86_400  # of a request
 _FRAME_BYTES = 10_000  # names and numbers around the slices of a message
 
 
@@ -40,7 +41,10 @@ class Transport(Protocol):
     inflation: float  # bytes sent per byte of a slice
 
     def request(self, signature: str, inputs: Mapping[str, Any], timeout_s: float) -> dict[str, list[bytes]]:
-        """Send one request: byte strings as lists, numbers as float64 arrays. TransportError if it fails."""
+        """Send one request: byte strings as lists, numbers as float64 arrays.
+
+        TransportError if it fails, or if the answer is not whole after `timeout_s`, however much of it has come.
+        """
 
     def close(self) -> None:
         """Close the connections."""
@@ -48,14 +52,14 @@ class Transport(Protocol):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Timeout of a request and number of retries; the waits between them double, starting at `first_wait_s`."""
+    """Timeout of a whole request and number of retries; the waits between double, starting at `first_wait_s`."""
 
     timeout_s: float = 60.0
     retries: int = 4
     first_wait_s: float = 0.5
 
     def __post_init__(self) -> None:
-        check(self.timeout_s > 0, "timeout", self.timeout_s, "seconds above 0")
+        check(0 < self.timeout_s <= LONGEST_S, "timeout", self.timeout_s, f"seconds above 0, up to {LONGEST_S}")
         check(self.retries >= 0, "retries", self.retries, "0 or more")
 
 
@@ -89,7 +93,7 @@ def fetch_contract(transport: Transport, policy: RetryPolicy) -> tuple[Contract,
     where = f"{transport.address}: the model"
     answer = request_with_retries(transport, ABOUT, {"ask": [b""]}, policy)
     try:
-        content = json.loads(answer["contract_bytes"][0])
+        content = parse_json(answer["contract_bytes"][0])
     except (KeyError, IndexError, ValueError) as error:
         raise InputError(f"{where}: sends no contract ({error!r}); was it exported by kidney_seg?") from None
     return read_contract(content, where), content

@@ -6,10 +6,15 @@ import base64
 import http.client
 import json
 import queue
-from collections.abc import Mapping
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
+from data_prep.files.json_files import parse_json
 from kidney_seg.serving.client import MESSAGE_BYTES, TransportError
 
 _RETRIABLE = (429, 502, 503, 504)
@@ -43,25 +48,28 @@ class RestTransport:
             connection = self._idle.get_nowait()
         except queue.Empty:
             connection = self._kind(self.address)
-        connection.timeout = timeout_s
+        connection.timeout = timeout_s  # of each part: of connecting, sending and every read
         try:
-            connection.request("POST", self._path, body, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            status, text = response.status, response.read(MESSAGE_BYTES + 1)
-            if not response.isclosed():  # longer than what was read, so the connection cannot be used again
-                connection.close()
+            status, text = _within(timeout_s, lambda: self._exchange(connection, body))
         except (OSError, http.client.HTTPException) as error:
-            connection.close()
+            _end(connection)
             raise TransportError(f"{type(error).__name__}: {error}", True) from None
-        finally:
-            self._idle.put(connection)
+        self._idle.put(connection)
         if len(text) > MESSAGE_BYTES:
             raise TransportError(f"the answer has more than {MESSAGE_BYTES} bytes", False)
         return self._outputs(status, text, signature)
 
+    def _exchange(self, connection: http.client.HTTPConnection, body: bytes) -> tuple[int, bytes]:
+        connection.request("POST", self._path, body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        text = response.read(MESSAGE_BYTES + 1)
+        if not response.isclosed():  # longer than what was read, so the connection cannot be used again
+            connection.close()
+        return response.status, text
+
     def _outputs(self, status: int, text: bytes, signature: str) -> dict[str, list[bytes]]:
         try:
-            answer = json.loads(text)
+            answer = parse_json(text)
         except ValueError:
             answer = None
         if status != 200:
@@ -79,3 +87,30 @@ class RestTransport:
         """See `client.Transport`."""
         while not self._idle.empty():
             self._idle.get_nowait().close()
+
+
+def _within(seconds: float, work: Callable[[], tuple[int, bytes]]) -> tuple[int, bytes]:
+    """Return what `work` returns, or raise what it raises; TimeoutError after `seconds`.
+
+    In a thread, because a socket's own limit is one of each read: a server that sends a byte a second meets it.
+    """
+    result: Future[tuple[int, bytes]] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except Exception as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return result.result(seconds)
+    except TimeoutError:
+        raise TimeoutError(f"no whole answer within {seconds:g} s") from None
+
+
+def _end(connection: http.client.HTTPConnection) -> None:
+    # also a read that is waiting in another thread; `close` alone waits for it
+    with suppress(OSError, AttributeError):
+        connection.sock.shutdown(socket.SHUT_RDWR)
+    connection.close()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 
-from data_prep.cli import progress, run_command
+from data_prep.cli import command, progress, run_command
 from data_prep.errors import InputError
 
 
@@ -96,3 +97,23 @@ def test_output_that_nobody_reads_ends_it_without_a_word(lines: int, fault: str,
         os.close(reading)
     done = subprocess.run([sys.executable, "-c", program], stdout=writing, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, "BrokenPipeError" in done.stderr) == (code, bool(fault))
+
+
+def test_nothing_foreign_reaches_a_terminal_unescaped(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "\x1b]0;title\x07\x9b31m\u202egnp\udcfc\x00\rerror: all is well"
+
+    @command(lambda: argparse.ArgumentParser())
+    def main(_: argparse.Namespace) -> int:
+        print("M\u00fcller", hostile)
+        print("note:", hostile, file=sys.stderr)
+        for _ in progress(range(2), "work \x1b[2J"):
+            pass
+        raise InputError(hostile, "a\x1bb.nii.gz")
+
+    stdout = sys.stdout
+    assert main([]) == 2 and sys.stdout is stdout
+    out, err = capsys.readouterr()
+    shown = r"\x1b]0;title\x07\x9b31m\u202egnp\udcfc\x00\rerror: all is well"
+    assert out == f"M\u00fcller {shown}\n" and f"note: {shown}\n" in err
+    assert err.replace("\rwork", "").replace("\n", "").isprintable()
+    assert err.endswith("error: a\\x1bb.nii.gz: " + shown.replace("\\r", " ") + "\n")

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_prep.errors import InputError
+from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.atomic import write_file
-from kidney_seg.model.model_file import WEIGHTS_MEMBER, ModelSource
+from kidney_seg.model.model_archive import WEIGHTS_MEMBER
+from kidney_seg.model.model_file import ModelSource
 from kidney_seg.predict.onnx.converter import IMAGE, PROBABILITIES, to_onnx
 from kidney_seg.predict.predictor import Forward, keras_forward
 from kidney_seg.weights import STARTER_FILE
@@ -80,17 +81,18 @@ def onnx_file(source: ModelSource) -> bytes:
 
 def _has_weights_of(content: bytes, source: ModelSource) -> bool:
     import onnx
-    from google.protobuf.message import DecodeError
 
     try:
         constants = [onnx.numpy_helper.to_array(one) for one in onnx.load_from_string(content).graph.initializer]
-    except (DecodeError, ValueError, TypeError, OSError):
+        weights = _stored_weights(source)
+    except Exception as error:  # h5py's and protobuf's have no common base; loading the model says what is wrong
+        raise_if_out_of_memory(error, source.path)
         return False
     held = {values.tobytes() for values in constants}
     large = {values.tobytes() for values in constants if values.size >= _LARGE}
     stored: set[bytes] = set()
     free: set[bytes] = set()  # moved by class odds
-    for values in _stored_weights(source):
+    for values in weights:
         with_odds = source.weights is not None and values.shape == (source.config.model.classes,)
         (free if with_odds else stored).add(values.tobytes())
     return stored <= held and large <= stored | free
@@ -109,6 +111,8 @@ def _stored_weights(source: ModelSource) -> list[np.ndarray]:
 
     def add(_: str, item: h5py.Dataset | h5py.Group) -> None:
         if isinstance(item, h5py.Dataset):
+            if item.is_virtual or item.external or item.nbytes > len(content):
+                raise ValueError("weights that are not in the file")
             values = np.asarray(item[...], np.float32)
             found.append(np.ascontiguousarray(values.transpose(3, 2, 0, 1) if values.ndim == 4 else values))
 
@@ -155,7 +159,8 @@ def _session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceS
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        first = str(error).splitlines()[0]
+        raise_if_out_of_memory(error, path)
+        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: ONNX Runtime refuses its network ({first}); use --engine keras") from None
 
 

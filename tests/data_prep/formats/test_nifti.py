@@ -100,6 +100,22 @@ def test_several_gzip_members_and_zeros_after_them_are_read_and_other_bytes_refu
         read_volume(tmp_path / "a.nii.gz")
 
 
+def test_megabytes_without_data_are_refused_at_once(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii.gz", np.zeros((4, 5, 6), np.int16))
+    whole, empty = path.read_bytes(), gzip.compress(b"")
+    long_name = b"\x1f\x8b\x08\x08" + bytes(6) + b"n" * 600_000 + b"\0" + empty[10:]
+    for content in (empty * 250_000 + whole, whole + empty * 250_000, whole + bytes(9_000_000)):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="4 MiB of it hold no data") as caught:
+            read_image(path)
+        assert caught.value.code == "damaged"
+    path.write_bytes(long_name + whole)
+    with pytest.raises(InputError, match="header exceeds"):
+        read_image(path)
+    path.write_bytes(empty * 1000 + whole + empty * 1000)
+    assert not read_image(path).values.any()
+
+
 def test_every_flipped_byte_of_a_compressed_file_is_found(tmp_path: Path) -> None:
     content = save(tmp_path / "a.nii.gz", np.arange(60, dtype=np.int16).reshape(3, 4, 5)).read_bytes()
     expected = read_image(tmp_path / "a.nii.gz").values

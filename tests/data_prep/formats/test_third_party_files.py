@@ -1,16 +1,22 @@
-"""The image files in the wheel of nibabel: values equal to nibabel's, or refused in one line."""
+"""The image files in the wheels of nibabel and pydicom: values equal to theirs, or refused in one line.
+
+The wheels of highdicom and SimpleITK hold none.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from support.helpers import one_line
 
 from data_prep.errors import InputError
-from data_prep.volume import read_image
+from data_prep.files.quiet import silent
+from data_prep.volume import read_image, read_labels, read_volume
 
 FILES = sorted(
     path
@@ -48,3 +54,36 @@ def test_a_surface_file_is_refused_in_one_line() -> None:
     with pytest.raises(InputError) as caught:
         read_image(path)
     one_line(caught)
+
+
+DICOM_FILES = sorted(path for path in Path(pydicom.data.__file__).parent.rglob("*") if path.suffix in (".dcm", ".jp2"))
+
+
+@pytest.mark.skipif(not DICOM_FILES, reason="this wheel of pydicom holds no test files")
+def test_files_of_the_pydicom_wheel(tmp_path: Path) -> None:
+    read, reasons = [], set()
+    for number, path in enumerate(DICOM_FILES):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "a.dcm").write_bytes(path.read_bytes())
+        with silent(), contextlib.suppress(Exception):  # a slice beside it, where that is possible: two make a volume
+            other = pydicom.dcmread(path)
+            other.ImagePositionPatient[2] += 5
+            other.save_as(folder / "b.dcm")
+        try:
+            volume = read_volume(folder)
+        except InputError as error:
+            assert str(error).isprintable() and str(folder) in str(error), error
+            reasons.add(error.code)
+        else:
+            with silent():
+                data = pydicom.dcmread(path, force=True)
+                values = data.pixel_array * float(data.get("RescaleSlope", 1)) + float(data.get("RescaleIntercept", 0))
+            assert np.array_equal(volume.source.to_stored(volume.voxels)[0], values), path.name
+            assert np.allclose(volume.spacing_mm[1:], data.PixelSpacing)
+            read.append(path.name)
+        for labels in (folder, folder / "a.dcm"):  # no file of it is a map of kidneys
+            with pytest.raises(InputError) as caught:
+                read_labels(labels)
+            one_line(caught)
+    assert "CT_small.dcm" in read and len(reasons) > 1, (read, reasons)

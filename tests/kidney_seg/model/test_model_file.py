@@ -12,7 +12,8 @@ from data_prep.errors import InputError
 from data_prep.geometry.network_grid import GridSettings
 from kidney_seg.config.run_config import Config
 from kidney_seg.model.attention_unet import build_model
-from kidney_seg.model.model_file import LARGEST_SETTINGS, SETTINGS_MEMBER, load_model, save_model
+from kidney_seg.model.model_archive import LARGEST_SETTINGS, LARGEST_TEXT, SETTINGS_MEMBER
+from kidney_seg.model.model_file import load_model, save_model
 
 pytestmark = pytest.mark.network
 
@@ -45,7 +46,7 @@ def test_keras_alone_reads_it(saved):
 
 
 @pytest.mark.parametrize(
-    "damage", ["truncated", "flipped", "empty", "text", "foreign", "bomb", "absent", "empty folder"]
+    "damage", ["truncated", "flipped", "empty", "text", "foreign", "bomb", "config bomb", "absent", "empty folder"]
 )
 def test_damaged_files_are_refused_in_one_line(saved, tmp_path, damage):
     content = saved[1].read_bytes()
@@ -64,9 +65,18 @@ def test_damaged_files_are_refused_in_one_line(saved, tmp_path, damage):
             for name in source.namelist():
                 if name != SETTINGS_MEMBER:
                     target.writestr(name, source.read(name))
-    elif damage == "bomb":
+    elif "bomb" in damage:
+        member, most = (SETTINGS_MEMBER, LARGEST_SETTINGS) if damage == "bomb" else ("config.json", LARGEST_TEXT)
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
-            target.writestr(SETTINGS_MEMBER, b" " * (LARGEST_SETTINGS + 1))
+            target.writestr(member, b" " * (most + 1))
     with pytest.raises(InputError) as error:
         load_model(tmp_path if damage == "empty folder" else path)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_network_with_weights_that_are_no_numbers_is_refused(tmp_path):
+    model = build_model(CONFIG.model)
+    model.get_layer("head4_logits").bias.assign([np.nan, 0, 0])
+    save_model(model, CONFIG, GridSettings(16), tmp_path / "best.keras")
+    with pytest.raises(InputError, match="head4_logits/bias are NaN or infinite"):
+        load_model(tmp_path / "best.keras")

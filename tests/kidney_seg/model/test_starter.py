@@ -17,7 +17,8 @@ from benchmarks.starter import in_half_precision, pack
 from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
 from data_prep.volume import read_labels
-from kidney_seg.model.model_file import SETTINGS_MEMBER, find_model, find_source, load_model
+from kidney_seg.model.model_archive import SETTINGS_MEMBER
+from kidney_seg.model.model_file import find_model, find_source, load_model
 from kidney_seg.predict import __main__ as predict
 from kidney_seg.predict.onnx import runtime as onnx_runtime
 from kidney_seg.weights import STARTER, STARTER_FILE
