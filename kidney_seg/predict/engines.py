@@ -13,25 +13,33 @@ import numpy as np
 
 from data_prep.errors import InputError
 from kidney_seg.config.prediction import PAPER, PredictionConfig
+from kidney_seg.hardware import CPU, start_line, system_has_gpu, use_device
+from kidney_seg.model.description import describe_model
 from kidney_seg.model.model_file import ModelSource, check_alike, find_ensemble
 from kidney_seg.predict.averaging import combined
-from kidney_seg.predict.predictor import Forward, Predictor, keras_forward
+from kidney_seg.predict.predictor import Forward, Predictor, Watch, keras_forward, predict_slabs
 
 if TYPE_CHECKING:
     import keras
 
+    from data_prep.geometry.volume import Volume
+    from kidney_seg.weights import About
+
 ENGINES = ("keras", "onnx", "auto")
-_NVIDIA = Path("/proc/driver/nvidia/version")  # exists while the driver of an NVIDIA GPU is loaded
 
 
-def choose_engine(name: str) -> str:
-    """Return `keras` or `onnx`; `auto` is `onnx` if it is installed and there is no NVIDIA GPU for TensorFlow.
+def choose_engine(name: str, device: str | None = None) -> str:
+    """Return `keras` or `onnx`; `auto` is `onnx` if it is installed and there is no NVIDIA GPU, or none is wanted.
 
-    InputError for `onnx` if it is not installed.
+    InputError for `onnx` if it is not installed, or on a GPU.
     """
+    on_gpu = device is not None and device != CPU
     missing = [package for package in ("onnx", "onnxruntime") if importlib.util.find_spec(package) is None]
     if name == "auto":
-        return "keras" if missing or _NVIDIA.exists() else "onnx"
+        with_gpu = on_gpu or (system_has_gpu() and device != CPU)
+        return "keras" if missing or with_gpu else "onnx"
+    if name == "onnx" and on_gpu:
+        raise InputError(f"--engine onnx: computes on the processor, found --device {device}; use --engine keras")
     if name == "onnx" and missing:
         raise InputError(
             f"--engine onnx: {' and '.join(missing)} not installed; run: pip install 'kidney_seg[onnx]', or "
@@ -45,17 +53,43 @@ def choose_engine(name: str) -> str:
 class Job:
     """How scans are predicted: by the mean of `sources`, with these settings.
 
-    engine: `keras` or `onnx`; for the workers of a scheduler also `auto`, so that each chooses its own.
+    engine: `keras` or `onnx`; for the workers of a scheduler also `auto`, so that each chooses its own. device: `cpu`,
+    `gpu` or `gpu:N`; None leaves the choice to the engine.
     """
 
     sources: tuple[ModelSource, ...]
     settings: PredictionConfig
     engine: str = "keras"
+    device: str | None = None
 
     @cached_property
     def predictor(self) -> Predictor:
         """The network; loaded when the first scan needs it."""
+        if self.engine != "onnx":
+            use_device(self.device)
         return open_predictor(self.sources, self.settings, self.engine)
+
+    def segment(
+        self, volume: Volume, with_percent: bool = False, watch: Watch = iter
+    ) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
+        """Return labels uint8 [z, y, x], the tumor's percents if wanted, and their description (`review.describe`)."""
+        found = predict_slabs(self.predictor, volume, self.sources[0].grid, with_percent=with_percent, watch=watch)
+        labels, description = finish(found.labels, volume, self.settings, found.tumor_confidence)
+        return labels, found.tumor_percent, description
+
+    @property
+    def about(self) -> About | None:
+        """What the model says of itself."""
+        return self.sources[0].about
+
+    def __str__(self) -> str:
+        """Return the line that a long command begins with."""
+        return start_line(
+            engine=self.engine,
+            precision="float32" if self.engine == "onnx" else self.sources[0].config.model.precision,
+            model=describe_model(self.sources),
+            device=self.device,
+        )
 
     @property
     def made_by(self) -> dict[str, Any]:
@@ -74,6 +108,20 @@ class Job:
         }
 
 
+def finish(
+    found: np.ndarray, volume: Volume, settings: PredictionConfig, tumor_confidence: float | None = None
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return a network's labels of a volume, post-processed if the settings say so, and their description."""
+    from kidney_seg.postprocess.distant_objects import apply_rule
+    from kidney_seg.postprocess.review import describe
+
+    spacing_mm, limits = volume.spacing_mm, asdict(settings.rule_settings)
+    labels, objects = found, None
+    if settings.postprocess:
+        labels, objects = apply_rule(found, spacing_mm, **limits)
+    return labels, describe(found, labels, objects, spacing_mm, volume.voxels, tumor_confidence, **limits)
+
+
 def make_job(
     model: str | Path,
     ensemble: Sequence[str] = (),
@@ -81,14 +129,15 @@ def make_job(
     settings: Mapping[str, Any] | None = None,
     *,
     on_workers: bool = False,
+    device: str | None = None,
 ) -> Job:
     """Return the job of a model or ensemble; `settings`, `ensemble` and `engine` are as for `predict_scan`.
 
     on_workers: each worker chooses its engine, since this host may lack what the workers have.
     """
-    engine = engine if on_workers else choose_engine(engine)
+    engine = engine if on_workers else choose_engine(engine, device)
     sources = tuple(find_ensemble(model, ensemble))
-    return Job(sources, replace(sources[0].config.prediction, **settings or {}), engine)
+    return Job(sources, replace(sources[0].config.prediction, **settings or {}), engine, device)
 
 
 def open_predictor(sources: Sequence[ModelSource], settings: PredictionConfig, engine: str = "keras") -> Predictor:

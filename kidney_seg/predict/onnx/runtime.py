@@ -6,7 +6,6 @@ import errno
 import glob
 import hashlib
 import io
-import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from data_prep.errors import InputError
 from data_prep.files.atomic import write_file
+from kidney_seg.hardware import threads
 from kidney_seg.model.model_file import WEIGHTS_MEMBER, ModelSource, in_single_precision
 from kidney_seg.predict.onnx.converter import IMAGE, PROBABILITIES, to_onnx
 from kidney_seg.predict.predictor import Forward, keras_forward
@@ -38,7 +38,7 @@ def onnx_forward(source: ModelSource) -> Forward:
     workers, in several threads.
     """
     content = onnx_file(source)
-    cores = len(os.sched_getaffinity(0))
+    cores = threads()
     workers = min(cores, MOST_WORKERS)
     session = _session(content, source.path, max(1, cores // workers))
     pool = ThreadPoolExecutor(workers)

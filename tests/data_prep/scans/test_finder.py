@@ -8,7 +8,7 @@ from support.dicom_files import random_hu, save_slices, slices_of
 from support.helpers import one_line, save
 
 from data_prep.errors import InputError
-from kidney_seg.predict.inputs import find_scans
+from data_prep.scans import Choice, find_scans
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_one_scan_by_itself(data):
     assert names(find_scans([data / "scan.nii.gz"])) == (["scan"], True)
     assert names(find_scans([data / "series"])) == (["series"], True)
     assert names(find_scans([data / "cases" / "case_00001" / "imaging.nii.gz"])) == (["case_00001"], True)
-    ((scan,), single) = find_scans([data / "series"], series="1")
+    ((scan,), single) = find_scans([data / "series"], Choice(series="1"))
     assert (scan.series, single) == ("1", True)
 
 
@@ -71,4 +71,4 @@ def test_refused(data, inputs, words, monkeypatch):
 
 def test_a_series_is_chosen_in_one_folder_alone(data):
     with pytest.raises(InputError, match="2 inputs"):
-        find_scans([data / "series", data / "scan.nii.gz"], series="1")
+        find_scans([data / "series", data / "scan.nii.gz"], Choice(series="1"))
