@@ -15,6 +15,7 @@ from data_prep.geometry.network_grid import GridSettings
 from data_prep.labels import CLASS_NAMES
 from kidney_seg.config.model import STRIDES
 from kidney_seg.config.prediction import PredictionConfig
+from kidney_seg.weights import About
 
 if TYPE_CHECKING:
     from kidney_seg.model.model_file import ModelFile
@@ -74,6 +75,7 @@ def make_contract(loaded: ModelFile) -> dict[str, Any]:
         "classes": list(CLASS_NAMES),
         "model_sha256": loaded.sha256,
         "ensemble_sha256": [other.sha256 for other in loaded.others],
+        **({"about": asdict(loaded.about)} if loaded.about else {}),
         "grid": asdict(loaded.grid),
         "input_slices": model.input_slices,
         "batching": model.input_slices == 1,
@@ -90,6 +92,7 @@ class Contract:
     """The parts of a contract that a client needs.
 
     input_slices: how many neighboring slices the network sees; those of one request must be neighbors in order.
+    ensemble_sha256: of the models that are averaged with the first. about: what the model says of itself.
     """
 
     model_sha256: str
@@ -97,6 +100,8 @@ class Contract:
     input_slices: int
     prediction: PredictionConfig
     signatures: dict[str, Signature]
+    ensemble_sha256: tuple[str, ...] = ()
+    about: About | None = None
 
 
 def read_contract(content: Any, where: str) -> Contract:
@@ -120,6 +125,8 @@ def read_contract(content: Any, where: str) -> Contract:
                 name: Signature(tensors(one["inputs"]), tensors(one["outputs"]))
                 for name, one in content["signatures"].items()
             },
+            typed(tuple[str, ...], content.get("ensemble_sha256", ())),
+            typed(About | None, content.get("about"), "about"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: not the contract of a model exported by kidney_seg ({error!r})") from None

@@ -22,6 +22,7 @@ from kidney_seg.predict.predictor import Forward, Predictor, Watch, keras_forwar
 if TYPE_CHECKING:
     import keras
 
+    from data_prep.geometry.network_grid import GridSettings
     from data_prep.geometry.volume import Volume
     from kidney_seg.weights import About
 
@@ -94,18 +95,19 @@ class Job:
     @property
     def made_by(self) -> dict[str, Any]:
         """What the labels depend on besides the image. The engine is not part of it: engines agree."""
-        lists = {name: list(getattr(self.settings, name)) for name in ("odds", "zooms")}  # as JSON has them
-        settings = {**asdict(self.settings), **lists}
-        del settings["slices_per_batch"]
-        if not settings["smooth_z_mm"]:  # as in records from before this setting, and from before `rule`
-            del settings["smooth_z_mm"]
-        if settings["rule"] == PAPER:
-            del settings["rule"], settings["tumor_mm"]
-        return {
-            "models": [source.sha256 for source in self.sources],
-            "grid": asdict(self.sources[0].grid),
-            "settings": settings,
-        }
+        return made_by([source.sha256 for source in self.sources], self.sources[0].grid, self.settings)
+
+
+def made_by(models: Sequence[str], grid: GridSettings, settings: PredictionConfig) -> dict[str, Any]:
+    """Return what labels depend on besides the image, as records hold it; models: checksums of their weights."""
+    lists = {name: list(getattr(settings, name)) for name in ("odds", "zooms")}  # as JSON has them
+    values = {**asdict(settings), **lists}
+    del values["slices_per_batch"]
+    if not values["smooth_z_mm"]:  # as in records from before this setting, and from before `rule`
+        del values["smooth_z_mm"]
+    if values["rule"] == PAPER:
+        del values["rule"], values["tumor_mm"]
+    return {"models": list(models), "grid": asdict(grid), "settings": values}
 
 
 def finish(

@@ -18,10 +18,10 @@ from kidney_seg.figures.style import COLORS, windowed
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-HEIGHT_PX = 260  # of every view
+HEIGHT_PX = 240  # of every view
 MOST_WIDE = 2.2  # width over height of a view
 MARGIN_MM = 30.0
-QUALITY = 70
+QUALITY = 65
 _LINE_PX = 2
 
 
