@@ -38,8 +38,8 @@ class Study:
     """One study.
 
     key: hash of the UID and the patient. scan: its images, each once, and the files beside them that cannot be read.
-    An image from a zip file has the path of that file. copies: files that are left out because they hold an image that
-    lies elsewhere, too. identity: of the patient.
+    An image from a zip file has the path of that file. copies: files that are left out because their images lie
+    elsewhere as well. identity: of the patient.
     """
 
     key: str

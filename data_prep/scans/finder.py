@@ -161,7 +161,7 @@ def _nothing(tree: Tree) -> InputError:
 
 def _one_of(found: list[tuple[Scan, str]], wanted: str, inputs: int) -> list[tuple[Scan, str]]:
     """Return the only scan of a series, of which a number means something in a single study alone."""
-    if inputs == len(found) == 1:
+    if inputs == len(found) == 1 and found[0][0].series == wanted:
         return found
     chosen = [one for one in found if one[0].series == wanted]
     if len(wanted) < _NUMBER or len(chosen) != 1:
@@ -179,7 +179,7 @@ def _beside(path: Path, root: Path) -> str:
 
 def _of_study(study: Study, root: Path, choice: Choice, alone: bool) -> list[tuple[Scan, str]]:
     name = study_name(study, root, choice.name_by)
-    notes = [f"{study.copies} files skipped: the images lie elsewhere, too"] if study.copies else []
+    notes = [f"{study.copies} files skipped: copies of images that lie elsewhere"] if study.copies else []
     base = Scan(name, root if alone else study.folder, study=study.key)
 
     def one(name: str, wanted: str | None) -> Scan:
@@ -198,7 +198,7 @@ def _of_study(study: Study, root: Path, choice: Choice, alone: bool) -> list[tup
         every = [one(f"{name}_series-{key}", key) for key in keys]
         if readable := [scan for scan in every if scan.problem is None]:
             return [(scan, study.key) for scan in readable]
-    return [(one(name, choice.series if _has(study, choice.series) else None), study.key)]
+    return [(one(name, choice.series if alone or _has(study, choice.series) else None), study.key)]
 
 
 def _has(study: Study, wanted: str | None) -> bool:

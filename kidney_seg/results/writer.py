@@ -28,7 +28,7 @@ def check_results(folder: str | Path) -> None:
 def write_results(folder: str | Path) -> tuple[Path, Path]:
     """Write `summary.csv` and `overview.html` of a folder of predictions from its records; return both paths.
 
-    Other processes may do the same at once: what was recorded meanwhile is written, too. InputError if the folder has
+    Other processes may do the same at once: what they record meanwhile is written as well. InputError if the folder has
     no record, or a file of that name that this program did not write.
     """
     folder = Path(folder)

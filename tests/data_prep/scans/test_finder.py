@@ -150,7 +150,7 @@ def test_zip_files_and_copies(tmp_path):
     zipped(tmp_path / "outer", tmp_path / "cd.zip")
     scans, _, _ = found([tmp_path])
     assert sorted(scans) == ["cd", "plain"]
-    assert scans["plain"].found.notes[-1] == "8 files skipped: the images lie elsewhere, too"
+    assert scans["plain"].found.notes[-1] == "8 files skipped: copies of images that lie elsewhere"
     np.testing.assert_array_equal(read_scan(scans["cd"]).voxels, read_scan(scans["plain"]).voxels)
     assert scans["cd"].sha256() == hashlib.sha256(f"{sha256_of(tmp_path / 'cd.zip')}\n".encode()).hexdigest()
     assert found([tmp_path / "cd.zip"])[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from support.batches import made_in
 from support.dicom_files import save_slices, slices_of
 from support.helpers import save
 from support.threshold_model import SIZE, striped_hu, write_threshold_model
@@ -47,12 +47,6 @@ def scan(tmp_path):
 
 def record(path) -> dict:
     return json.loads(path.read_text())
-
-
-def made_in(folder) -> dict[str, bytes]:
-    """The files of a folder of predictions, without the seconds that they took."""
-    files = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return {name: re.sub(rb'"seconds": [0-9.]+|,[0-9.]+,$', b"", data, flags=re.M) for name, data in files.items()}
 
 
 def errors(capsys) -> list[str]:
