@@ -37,7 +37,8 @@ def quiet_tensorflow() -> None:
         gpus = tf.config.list_physical_devices("GPU")  # looks for drivers, with messages
     if NVIDIA.exists() and not gpus:
         print("warning: this system has an NVIDIA GPU, and TensorFlow does not use it:", file=sys.stderr)
-        print("\n".join(line for line in lines if _ABOUT_GPU.search(line)), file=sys.stderr)
+        said = (line.partition("] ")[2] or line for line in lines if _ABOUT_GPU.search(line))
+        print(*dict.fromkeys(said), sep="\n", file=sys.stderr)
 
 
 def check_backend() -> None:

@@ -100,7 +100,7 @@ def scan_folder(folder: str | Path, *, whole: bool = False) -> FolderScan:
 
     whole: keep the whole headers of CT images, which a DICOM SEG repeats; they identify the patient.
     """
-    paths, links = _regular_files(Path(folder))
+    paths, links = regular_files(Path(folder))
     return scan_files(paths, folder, links=links, whole=whole)
 
 
@@ -125,7 +125,7 @@ def scan_files(paths: Iterable[Path], folder: str | Path, *, links: int = 0, who
 
 def holds_dicom(folder: str | Path) -> bool:
     """Return whether a folder is one of DICOM files: one is or should be DICOM by its first bytes, or all are links."""
-    paths, links = _regular_files(Path(folder))
+    paths, links = regular_files(Path(folder))
     with silent():
         for path in paths:
             try:
@@ -147,7 +147,9 @@ def series_key(uid: Any) -> str:
     return hashlib.sha256(str(uid or "").encode()).hexdigest()[:8]
 
 
-def _regular_files(folder: Path) -> tuple[list[Path], int]:
+def regular_files(folder: Path) -> tuple[list[Path], int]:
+    """Return the files in and below a folder in the order of their paths' bytes, and how many links there are."""
+
     def fail(error: OSError) -> None:
         raise InputError(f"a folder in it cannot be read ({error.strerror}); allow it to be read", folder)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data_prep.cli import progress
 from data_prep.dicom.archives import ZIP, unpacked
-from data_prep.dicom.headers import FolderScan, SliceHeader, scan_files, scan_folder, series_key
+from data_prep.dicom.headers import FolderScan, SliceHeader, regular_files, scan_files, scan_folder, series_key
 from data_prep.errors import InputError
 from data_prep.files.quiet import silent
 
@@ -80,10 +80,12 @@ def find_studies(
     whole = whole and len(files) <= _MOST_WHOLE
     shown = progress(files, "files") if len(files) > _MANY else files
     scan = scan_files(shown, root, whole=whole)
-    images = list(scan.images)
+    numbers = _numbers(root)
+    images = [replace(image, file=numbers.get(image.path, image.file)) for image in scan.images]
     unread: dict[Path, list[tuple[int, str]]] = defaultdict(list)  # by zip file, or folder
     for number, why in scan.unread:
-        unread[files[number - 1].parent].append((number, why))
+        path = files[number - 1]
+        unread[path.parent].append((numbers.get(path, number), why))
     identities: dict[tuple[str, str], Identity] = {}
     _add_identities(identities, images)
     errors = []
@@ -114,6 +116,14 @@ def find_studies(
     if len(studies) > 1:  # whole headers of many studies would fill the memory
         studies = [replace(study, scan=_bare(study.scan)) for study in studies]
     return studies, errors
+
+
+def _numbers(root: Path) -> dict[Path, int]:
+    """Return the numbers by which errors name files: among all in the folder, as for `scan_folder`."""
+    try:
+        return {path: number for number, path in enumerate(regular_files(root)[0], 1)}
+    except InputError:  # a zip file, or a folder in it that cannot be read
+        return {}
 
 
 def _place(image: SliceHeader) -> Path:

@@ -93,7 +93,7 @@ def predict_and_report(
     if folder is None:
         scans = [scan.alone() for scan in scans]
     for scan in scans if folder else ():
-        if scan.study and scan.name not in str(scan.image):
+        if scan.study and scan.image.stem not in scan.name:
             print(f"note: {scan.name} is {scan.image}", file=sys.stderr)
     failed = predict_scans(
         job,

@@ -180,7 +180,10 @@ def test_one_study_and_one_file(model, tree, tmp_path, capsys):
 @pytest.mark.slow
 def test_two_processes_make_what_one_makes(model, tree, tmp_path, capsys):
     for jobs in ("1", "2"):
-        words = [str(model), str(tree / "p1"), str(tree / "p2"), "--out", str(tmp_path / jobs), "--jobs", jobs]
-        assert main([*words, "--engine", "onnx"]) == 0
-    for name in ("p1.nii.gz", "p2.nii.gz", "pictures/p1.jpg"):
+        words = [str(model), str(tree / "p1"), str(tree / "DICOM"), "--out", str(tmp_path / jobs), "--jobs", jobs]
+        assert main([*words, "--engine", "onnx", "--dicom-seg"]) == 0
+        for name in ("p1", "ST01"):  # of a folder, of a zip file
+            labels, seg = (read_labels(tmp_path / jobs / f"{name}{end}").voxels for end in (".nii.gz", ".dcm"))
+            np.testing.assert_array_equal(labels, seg)
+    for name in ("p1.nii.gz", "ST01.nii.gz", "pictures/p1.jpg"):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
