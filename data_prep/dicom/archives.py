@@ -16,6 +16,7 @@ from data_prep.formats.image_source import LARGEST_BYTES
 ZIP = ".zip"
 MOST_FILES = 100_000
 DEEPEST = 3  # zip files in zip files
+_MARK = 4  # bytes that may come before the first file
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, UnicodeError)
 
 
@@ -37,6 +38,8 @@ def _unpack(path: Path, folder: Path, named: Path, left: list[int], depth: int) 
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
+            if min((member.header_offset for member in members), default=0) > _MARK:
+                raise zipfile.BadZipFile("only the directory of a zip file in it is whole")
             if len(members) > MOST_FILES:
                 raise InputError(f"holds {len(members)} files; expected at most {MOST_FILES}; unpack it", named)
             for number, member in enumerate(members):

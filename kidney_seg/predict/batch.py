@@ -65,6 +65,7 @@ def predict_scans(
             written, or is a file of another kind; raised before the first scan.
     """
     check_jobs(jobs, scheduler)
+    results = None if results is None else results.absolute()
     _check(job, scans, force, results)
     tasks = [ScanTask(job, scan, outputs, force, results is not None) for scan, outputs in scans]
     jobs = jobs_that_fit(jobs, [scan for scan, _ in scans], log=_to_stderr)

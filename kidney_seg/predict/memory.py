@@ -53,7 +53,7 @@ def _meminfo(name: str) -> int:
 
 
 def _voxels(scan: Scan) -> int:
-    if scan.problem is not None:
+    if scan.problem is not None or not scan.image.exists():
         return 0
     if scan.found is not None:
         return math.prod(scan.found.grid.size)

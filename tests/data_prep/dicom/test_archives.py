@@ -57,6 +57,17 @@ def test_damaged_and_too_large_ones_are_refused(tmp_path, monkeypatch):
         pytest.fail("is gone")
 
 
+def test_a_cut_off_one_is_not_taken_for_a_zip_file_in_it(tmp_path):
+    inner = write(tmp_path / "inner.zip", {"a.dcm": b"1"}).read_bytes()
+    path = tmp_path / "outer.zip"
+    with zipfile.ZipFile(path, "w") as archive:  # stored: the directory of the inner one can be found
+        archive.writestr("lost.dcm", b"2")
+        archive.writestr("inner.zip", inner)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(InputError, match="cannot be unzipped"), unpacked(path):
+        pytest.fail("cut off")
+
+
 def test_an_encrypted_one_is_refused(tmp_path):
     path = write(tmp_path / "a.zip", {"a.dcm": b"12345"})
     data = bytearray(path.read_bytes())
