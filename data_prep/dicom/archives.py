@@ -37,9 +37,9 @@ def _unpack(path: Path, folder: Path, named: Path, left: list[int], depth: int) 
     # left: bytes that may still be written, of all archives together
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            if min((member.header_offset for member in members), default=0) > _MARK:
+            if min((member.header_offset for member in archive.infolist()), default=0) > _MARK:
                 raise zipfile.BadZipFile("only the directory of a zip file in it is whole")
+            members = [member for member in archive.infolist() if not member.is_dir()]
             if len(members) > MOST_FILES:
                 raise InputError(f"holds {len(members)} files; expected at most {MOST_FILES}; unpack it", named)
             for number, member in enumerate(members):
