@@ -47,6 +47,7 @@ def predict_scans(
     jobs: int = 1,
     scheduler: str | None = None,
     results: Path | None = None,
+    begin: Callable[[], None] = lambda: None,
     log: Callable[[str], None] = print,
 ) -> list[tuple[Scan, InputError]]:
     """Predict many scans; return those that failed, in their order, each with its error.
@@ -58,6 +59,7 @@ def predict_scans(
         jobs: processes, at most as many as the memory holds; `job` must be a `Job` for more than one.
         scheduler: address of a Dask scheduler whose workers predict; they need the same paths.
         results: the folder of all outputs, whose table and page are written after each scan.
+        begin: called when nothing is refused, before the first scan.
         log: receives a line per scan.
 
     Raises:
@@ -67,6 +69,7 @@ def predict_scans(
     check_jobs(jobs, scheduler)
     results = None if results is None else results.absolute()
     _check(job, scans, force, results)
+    begin()
     tasks = [ScanTask(job, scan, outputs, force, results is not None) for scan, outputs in scans]
     jobs = jobs_that_fit(jobs, [scan for scan, _ in scans], log=_to_stderr)
     watch = (lambda slabs: progress(slabs, "batches of slices")) if len(tasks) == 1 else iter

@@ -59,7 +59,7 @@ def outputs_for(
     """
     out, given = Path(arguments.out), vars(arguments)
     seg = given.get("dicom_seg", False)
-    is_file = out.name.endswith((*FILE_ENDINGS, SEG)) and not out.is_dir()
+    is_file = out.name.endswith((*FILE_ENDINGS, SEG)) and not (out.is_dir() and len(scans) > 1)
     if is_file and len(scans) > 1:
         names = ", ".join(scan.name for scan in scans[:3]) + ", ..." * (len(scans) > 3)
         raise InputError(
@@ -88,13 +88,16 @@ def predict_and_report(
     scheduler: str | None = None,
 ) -> int:
     """Predict, print the results and return the exit code: 2 if a scan failed. folder: of all outputs, None for one."""
-    if scheduler is None:
-        print(job, file=sys.stderr)
     if folder is None:
         scans = [scan.alone() for scan in scans]
-    for scan in scans if folder else ():
-        if scan.study and scan.image.stem not in scan.name:
-            print(f"note: {scan.name} is {scan.image}", file=sys.stderr)
+
+    def begin() -> None:
+        if scheduler is None:  # its workers have devices of their own
+            print(job, file=sys.stderr)
+        for scan in scans if folder else ():
+            if scan.study and scan.image.stem not in scan.name:
+                print(f"note: {scan.name} is {scan.image}", file=sys.stderr)
+
     failed = predict_scans(
         job,
         list(zip(scans, outputs, strict=True)),
@@ -102,6 +105,7 @@ def predict_and_report(
         jobs=jobs,
         scheduler=scheduler,
         results=folder,
+        begin=begin,
         log=_above_progress_bar,
     )
     if folder is None and failed:

@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -113,10 +113,11 @@ def _box(labels: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[slice, ..
     return (slice(None), slice(None)) if box is None else box[1:]
 
 
-def _outlines(mask: np.ndarray) -> list[Any]:
+def _outlines(mask: np.ndarray) -> list[np.ndarray]:
     """Return the outlines of a mask [y, x] as arrays of (x, y) in pixels, from the center of the first."""
     if not mask.any():
         return []
     from contourpy import contour_generator
 
-    return [line - 1 for line in contour_generator(z=np.pad(mask, 1).astype(np.float64)).lines(0.5)]
+    lines = contour_generator(z=np.pad(mask, 1).astype(np.float64)).lines(0.5)
+    return [line - 1 for line in cast(list[np.ndarray], lines)]  # their type with the default `line_type`
