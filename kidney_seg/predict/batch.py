@@ -112,6 +112,8 @@ def _check(job: Segmenter, scans: Sequence[tuple[Scan, Outputs]], force: bool, r
 
 def _counted(outcomes: Any, total: int, failed: dict[int, InputError]) -> Iterator[tuple[int, ScanResult]]:
     """Yield the results, with a bar of scans done, failed and time left; errors are added to `failed`."""
+    from tqdm import tqdm
+
     bar = progress(outcomes, "scans", total=total) if total > 1 else outcomes
     for index, outcome in bar:
         result = outcome
@@ -119,7 +121,7 @@ def _counted(outcomes: Any, total: int, failed: dict[int, InputError]) -> Iterat
             result = ScanResult({}, InputError(f"{outcome}: finished scans are kept", code="worker_died"))
         if result.error is not None:
             failed[index] = result.error
-            if total > 1:
+            if isinstance(bar, tqdm):
                 bar.set_postfix_str(f"{len(failed)} failed", refresh=False)
         yield index, result
 

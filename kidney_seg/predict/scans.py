@@ -150,7 +150,8 @@ def process_scan(
     labels, percent, description = job.segment(volume, outputs.percent is not None, watch)
     for what in unfit(description) if len(volume.voxels) > 1 else ():  # a single slice is no scan
         log(f"warning: {scan.name}: {what}")
-    content = {"labels": outputs.labels.name, "image": image, "made_by": job.made_by, "engine": job.engine}
+    content: dict[str, Any] = {"labels": outputs.labels.name, "image": image}
+    content |= {"made_by": job.made_by, "engine": job.engine}
     if job.about:
         content["model"] = asdict(job.about)
     content |= {**description, "notes": list(volume.notes), "seconds": round(time.monotonic() - begun, 1)}
