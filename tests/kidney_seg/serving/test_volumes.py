@@ -99,7 +99,7 @@ def test_a_batch_has_the_records_and_the_table_of_predict(server, exported, tmp_
     for number in (1, 2):
         folder = tmp_path / "cases" / f"case_0000{number}"
         folder.mkdir(parents=True)
-        save(folder / "imaging.nii.gz", simulate_patient(number, size=48, slices=6).image)
+        save(folder / "imaging.nii.gz", simulate_patient(number, size=48, slices=8).image)
     (tmp_path / "cases" / "case_00003").mkdir()
     (tmp_path / "cases" / "case_00003" / "imaging.nii.gz").write_bytes(b"cut off")
     served, own = tmp_path / "served", tmp_path / "own"
