@@ -69,6 +69,11 @@ def read_image(path: str | Path, series: str | int | None = None) -> StoredImage
     return StoredImage(values, source.grid, source.path, source.notes)
 
 
+def read_grid(path: str | Path) -> SourceGrid:
+    """Return the grid of an image from its header alone; InputError as for `read_image`."""
+    return _open(path).grid
+
+
 def check_whole(path: str | Path) -> None:
     """Read a file to its end and keep nothing; InputError as for `read_image`."""
     for _ in _open(path).slabs():

@@ -19,10 +19,8 @@ from data_prep.geometry.source_grid import SourceGrid, check_grid
 from data_prep.geometry.volume import Volume
 from data_prep.version import code_version
 from data_prep.volume import read_volume, write_labels
-from kidney_seg.model.origin import origin_record
 from kidney_seg.predict.engines import Job, check_not_forked, make_job
 from kidney_seg.predict.outputs import PROGRAM
-from kidney_seg.predict.scans import segment_volume
 from kidney_seg.weights import STARTER
 
 
@@ -161,8 +159,8 @@ def segment(
     volume = read_volume(image, series) if in_a_file else _in_memory(image, affine)
     with _ONE_AT_A_TIME:
         job = _with_loaded_network(job)
-        labels, _, record = segment_volume(job, volume)
-    return Segmentation(labels, volume, {"made_by": job.made_by, **origin_record(job.sources), **record})
+        labels, _, record = job.segment(volume)
+    return Segmentation(labels, volume, {"made_by": job.made_by, **job.origin, **record})
 
 
 _ONE_AT_A_TIME = Lock()  # one network, and memory for one scan

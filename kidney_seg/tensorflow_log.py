@@ -5,17 +5,22 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 from data_prep.errors import InputError
-from data_prep.files.quiet import quiet_stderr
+from data_prep.files.quiet import captured_stderr
 
+NVIDIA = Path("/proc/driver/nvidia/version")  # exists while the driver of an NVIDIA GPU is loaded
 BACKENDS = ("tensorflow", "jax")
+_ABOUT_GPU = re.compile(r"gpu|cuda|cudnn|dlopen", re.IGNORECASE)
 
 
 def quiet_tensorflow() -> None:
     """Import TensorFlow without its messages on CPU features and missing GPUs; errors are still shown.
+
+    On a system with an NVIDIA GPU that TensorFlow does not use, its lines about this are shown.
 
     InputError if another backend than Keras' TensorFlow or JAX is chosen, see `check_backend`.
 
@@ -25,11 +30,15 @@ def quiet_tensorflow() -> None:
     check_backend()
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    with quiet_stderr():
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1" if NVIDIA.exists() else "3"  # warnings are about the GPU
+    with captured_stderr() as lines:
         import tensorflow as tf
 
-        tf.config.list_physical_devices("GPU")  # looks for drivers, with messages
+        gpus = tf.config.list_physical_devices("GPU")  # looks for drivers, with messages
+    if NVIDIA.exists() and not gpus:
+        print("warning: this system has an NVIDIA GPU, and TensorFlow does not use it:", file=sys.stderr)
+        said = (line.partition("] ")[2] or line for line in lines if _ABOUT_GPU.search(line))
+        print(*dict.fromkeys(said), sep="\n", file=sys.stderr)
 
 
 def check_backend() -> None:

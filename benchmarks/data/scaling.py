@@ -56,10 +56,10 @@ def predicting(patients: str, out: str, preset: str, settings: list[str]) -> Cal
 
     quiet_tensorflow()
     from data_prep.geometry.network_grid import GridSettings
+    from data_prep.scans import find_scans
     from kidney_seg.model.attention_unet import build_model
     from kidney_seg.model.model_file import find_source, save_model
     from kidney_seg.predict.engines import Job
-    from kidney_seg.predict.inputs import find_scans
     from kidney_seg.predict.outputs import outputs_of
     from kidney_seg.predict.scans import process_scan
 

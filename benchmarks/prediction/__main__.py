@@ -168,9 +168,9 @@ def remembered(folder: str, engine: str, long: int, edge: int) -> Callable[[], P
     import scipy.sparse  # noqa: F401
     import SimpleITK  # noqa: F401
 
+    from data_prep.scans import Scan
     from kidney_seg.model.model_file import find_source
     from kidney_seg.predict.engines import Job
-    from kidney_seg.predict.inputs import Scan
     from kidney_seg.predict.outputs import outputs_of
     from kidney_seg.predict.scans import process_scan
 

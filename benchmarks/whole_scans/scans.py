@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +10,12 @@ from pathlib import Path
 
 from data_prep.datasets.kits import find_cases
 from data_prep.datasets.label_files import find_label_files
+from data_prep.dicom import archives
+from data_prep.dicom.archives import ZIP
 from data_prep.dicom.headers import holds_dicom
 from data_prep.errors import InputError
 from data_prep.files.names import printable, safe_name
 from data_prep.formats.image_source import FILE_ENDINGS, stem_of
-
-ZIP = ".zip"
 
 
 @dataclass(frozen=True)
@@ -95,13 +92,8 @@ def unpacked(image: Path) -> Iterator[Path]:
     if image.suffix != ZIP or image.is_dir():
         yield image
         return
-    with tempfile.TemporaryDirectory(prefix="whole-scan-") as folder:
+    with archives.unpacked(image) as folder:
         try:
-            with zipfile.ZipFile(image) as archive:
-                archive.extractall(folder)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-            raise InputError(f"cannot be unzipped ({error}); restore the file", path=image) from None
-        try:
-            yield Path(folder)
+            yield folder
         except InputError as error:
             raise InputError(error.detail, path=image, code=error.code) from None

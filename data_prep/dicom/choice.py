@@ -1,4 +1,4 @@
-"""The choice of the CT series to read: what can be stacked, axial before others, original before derived, thin."""
+"""The choice of the CT series to read: what can be stacked, axial, original, with contrast agent, thin."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.dicom.headers import CAPTURE, CT, LOCALIZER, MULTI_FRAME, FolderScan
+from data_prep.dicom.phases import PLAIN, PREFERRED
 from data_prep.dicom.pixels import problem_of_values
 from data_prep.dicom.series import Series, series_of
 from data_prep.dicom.stacking import stack
@@ -36,7 +37,9 @@ class _Candidate:
             -first.derived,
             self.extent_mm >= _COVERED * longest_mm,
             not first.other_part,
+            first.phase != PLAIN,
             -round(self.spacing_mm, 1),
+            -PREFERRED.index(first.phase),
             len(self.series.images),
         )
 
@@ -47,6 +50,7 @@ class _Candidate:
                 (
                     str(self.series),
                     f"{self.spacing_mm:.3g} mm apart" if self.problem is None else "",
+                    self.series.images[0].phase,
                     _DERIVED[self.series.images[0].derived],
                     "of another body part" if self.series.images[0].other_part else "",
                     "" if self.problem is None else f"not read: {self.problem.detail.partition(';')[0]}",
@@ -60,8 +64,9 @@ def choose_series(scan: FolderScan, wanted: str | int | None) -> tuple[Series, t
 
     wanted: a number or (at least the first four digits of) a key. None: of the CT series that can be stacked an axial
     one before others, then original before DERIVED, PRIMARY before SECONDARY, one that is half as long as the longest,
-    not of a body part without kidneys, with thin slices, with many. InputError unless one CT series fits, with what is
-    wrong with the others.
+    not of a body part without kidneys, not described as without contrast agent, with thin slices, of the phase that
+    comes first in `PREFERRED`, with many slices. InputError unless one CT series fits, with what is wrong with the
+    others.
     """
     series = series_of(scan)
     readable = [one for one in series if one.kind == CT]
@@ -88,7 +93,7 @@ def choose_series(scan: FolderScan, wanted: str | int | None) -> tuple[Series, t
     if wanted is None and others:
         notes.append(f"{len(found)} CT series found: read {chosen}; predict --series N chooses another: {listed}")
         if (studies := len({one.images[0].study for one in readable})) > 1:
-            notes[0] += f"; they are of {studies} studies: for a folder for each patient give --images '{{case}}'"
+            notes[0] += f"; they are of {studies} studies, of which one is read; predict takes each by itself"
     skipped = Counter(image.kind for image in scan.images if image.kind in (LOCALIZER, CAPTURE, MULTI_FRAME))
     notes += [f"{count} {kind} skipped" for kind, count in sorted(skipped.items())]
     if scan.unread:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_prep.dicom.phases import phase_of
 from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.quiet import silent
 from data_prep.formats.image_source import opened
@@ -20,11 +21,11 @@ from data_prep.formats.image_source import opened
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-TAGS = (  # SeriesInstanceUID is kept as a hash, Modality only if it is a known one
+TAGS = (  # UIDs and PatientID are kept as hashes, Modality only if it is a known one, descriptions as a phase
     "SOPClassUID", "ImageType", "Modality", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "RescaleIntercept",
     "RescaleSlope", "RescaleType", "PhotometricInterpretation", "ModalityLUTSequence", "BodyPartExamined",
-    "StudyInstanceUID",
+    "StudyInstanceUID", "SOPInstanceUID", "PatientID", "SeriesDescription", "ProtocolName",
 )  # fmt: skip
 _MODALITIES = (
     "CR", "CT", "DX", "KO", "MG", "MR", "NM", "OT", "PR", "PT", "REG", "RTDOSE", "RTPLAN", "RTSTRUCT", "SC", "SEG",
@@ -69,6 +70,9 @@ class SliceHeader:
     photometric: str
     has_table: bool  # a Modality LUT in place of slope and intercept
     other_part: bool  # of a body part without kidneys, by BodyPartExamined
+    phase: str = ""  # `phase_of` its description
+    instance: str = ""  # `series_key` of its own UID, empty if it has none; copies have the same
+    patient: str = ""  # likewise, of PatientID
     data: Dataset | None = field(default=None, repr=False, compare=False)  # the whole header, if asked for
 
 
@@ -96,11 +100,18 @@ def scan_folder(folder: str | Path, *, whole: bool = False) -> FolderScan:
 
     whole: keep the whole headers of CT images, which a DICOM SEG repeats; they identify the patient.
     """
-    paths, links = _regular_files(Path(folder))
+    paths, links = regular_files(Path(folder))
+    return scan_files(paths, folder, links=links, whole=whole)
+
+
+def scan_files(paths: Iterable[Path], folder: str | Path, *, links: int = 0, whole: bool = False) -> FolderScan:
+    """Read the headers of files, of which those that are no DICOM are skipped; otherwise as `scan_folder`."""
     images: list[SliceHeader] = []
+    count = 0
     unread: list[tuple[int, str]] = []
     with silent():
         for number, path in enumerate(paths, 1):
+            count = number
             try:
                 images += [_read(path, number, whole)] if _is_image(path) else []
             except _UnreadError as error:
@@ -110,12 +121,12 @@ def scan_folder(folder: str | Path, *, whole: bool = False) -> FolderScan:
             except Exception as error:  # pydicom raises many types, which may quote the header; ours quote a name
                 raise_if_out_of_memory(error, folder)
                 unread.append((number, f"with a header that cannot be read, {type(error).__name__}"))
-    return FolderScan(Path(folder), tuple(images), tuple(unread), len(paths), links)
+    return FolderScan(Path(folder), tuple(images), tuple(unread), count, links)
 
 
 def holds_dicom(folder: str | Path) -> bool:
     """Return whether a folder is one of DICOM files: one is or should be DICOM by its first bytes, or all are links."""
-    paths, links = _regular_files(Path(folder))
+    paths, links = regular_files(Path(folder))
     with silent():
         for path in paths:
             try:
@@ -138,7 +149,9 @@ def series_key(uid: Any) -> str:
     return hashlib.sha256(str(uid or "").encode()).hexdigest()[:8]
 
 
-def _regular_files(folder: Path) -> tuple[list[Path], int]:
+def regular_files(folder: Path) -> tuple[list[Path], int]:
+    """Return the files in and below a folder in the order of their paths' bytes, and how many links there are."""
+
     def fail(error: OSError) -> None:
         raise InputError(f"a folder in it cannot be read ({error.strerror}); allow it to be read", folder)
 
@@ -207,6 +220,9 @@ def _read(path: Path, number: int, whole: bool) -> SliceHeader:
         photometric=str(data.get("PhotometricInterpretation") or "MONOCHROME2").upper(),
         has_table="ModalityLUTSequence" in data,
         other_part=str(data.get("BodyPartExamined") or "").upper() in _OTHER_PARTS,
+        phase=phase_of(*(str(data.get(name) or "") for name in ("SeriesDescription", "ProtocolName"))),
+        instance=series_key(uid) if (uid := data.get("SOPInstanceUID")) else "",
+        patient=series_key(patient) if (patient := str(data.get("PatientID") or "").strip()) else "",
         data=data if whole and kind == CT else None,
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.dicom.choice import choose_series
-from data_prep.dicom.headers import SliceHeader, files_named, scan_folder
+from data_prep.dicom.headers import FolderScan, SliceHeader, files_named, scan_folder
 from data_prep.dicom.pixels import PixelError, problem_of_values, read_hu
 from data_prep.dicom.stacking import stack
 from data_prep.errors import InputError
@@ -43,7 +43,11 @@ def open_series(folder: str | Path, series: str | int | None = None, *, for_seg:
         InputError: no DICOM image (code `no_dicom`), missing slices (`missing_slices`), two slices in one place, uneven
             spacing, gantry tilt, mixed sizes, spacings or orientations, values that are not HU.
     """
-    scan = scan_folder(folder, whole=for_seg)
+    return series_in(scan_folder(folder, whole=for_seg), series)
+
+
+def series_in(scan: FolderScan, series: str | int | None = None) -> DicomSeries:
+    """Return one CT series of headers that are read, as `open_series` does; errors as there."""
     chosen, notes = choose_series(scan, series)
     name = f"series {chosen.number} ({chosen.key})"
     if scan.unread:

@@ -21,6 +21,7 @@ from data_prep.files.checksums import sha256_of
 from data_prep.files.locks import locked
 from data_prep.files.outputs import check_folder
 from data_prep.formats.nifti import open_nifti
+from data_prep.geometry.types import triple
 from data_prep.parallel.tasks import check_jobs
 
 VERSIONS = 3  # of a file that fail their verification, before it is given up
@@ -163,7 +164,7 @@ def _whole(path: Path, address: str) -> Known:
     source = open_nifti(path)
     for _ in source.slabs():
         pass
-    return Known(path.stat().st_size, sha256_of(path), source.grid.size, address)
+    return Known(path.stat().st_size, sha256_of(path), triple(source.grid.size), address)
 
 
 def _few_words(error: InputError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,11 +24,30 @@ def quiet_stderr() -> Iterator[None]:
 
     Decoders write lines on every slice, which may quote names and identifiers.
     """
-    _enter()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    _enter(nowhere)
+    os.close(nowhere)
     try:
         yield
     finally:
         _leave()
+
+
+@contextmanager
+def captured_stderr() -> Iterator[list[str]]:
+    """Keep what the process writes to file descriptor 2 inside the block: the list has its lines afterwards.
+
+    It stays empty inside another block of this module.
+    """
+    lines: list[str] = []
+    with tempfile.TemporaryFile() as file:
+        _enter(file.fileno())
+        try:
+            yield lines
+        finally:
+            _leave()
+            file.seek(0)
+            lines += file.read().decode(errors="replace").splitlines()
 
 
 @contextmanager
@@ -59,7 +79,7 @@ def _silence() -> None:
         logger.setLevel(logging.CRITICAL + 1)
 
 
-def _enter() -> None:
+def _enter(target: int) -> None:
     global _inside, _kept
     with _lock:
         _inside += 1
@@ -71,9 +91,7 @@ def _enter() -> None:
         except OSError:  # it is closed
             _kept = -1
             return
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
+        os.dup2(target, 2)
 
 
 def _leave() -> None:

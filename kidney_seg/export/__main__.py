@@ -7,8 +7,9 @@ import sys
 
 from data_prep.cli import command
 from kidney_seg.export.exporters import FORMATS, export_onnx, export_saved_model
+from kidney_seg.hardware import add_device_option, start_line, use_device
 from kidney_seg.model.model_file import find_ensemble
-from kidney_seg.model.origin import origin_line
+from kidney_seg.model.origin import describe_model
 from kidney_seg.tensorflow_log import quiet_tensorflow
 
 
@@ -36,6 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ensemble", metavar="MODEL", nargs="+", help="average with these models, as `predict --ensemble` does"
     )
+    add_device_option(parser)
     parser.add_argument("--force", action="store_true", help="replace an existing .onnx file")
     return parser
 
@@ -43,8 +45,11 @@ def make_parser() -> argparse.ArgumentParser:
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
     """The command; see the module's first line."""
+    use_device(arguments.device)
     quiet_tensorflow()
-    print(origin_line(find_ensemble(arguments.model, arguments.ensemble or [])))
+    sources = find_ensemble(arguments.model, arguments.ensemble or [])
+    precision, model = sources[0].config.model.precision, describe_model(sources)
+    print(start_line(engine="keras", precision=precision, model=model, device=arguments.device), file=sys.stderr)
     if arguments.format == "onnx":
         print(export_onnx(arguments.model, arguments.out, arguments.force, arguments.ensemble or []))
     else:

@@ -16,6 +16,7 @@ from data_prep.labels import CLASS_NAMES
 from kidney_seg.config.model import STRIDES
 from kidney_seg.config.prediction import PredictionConfig
 from kidney_seg.model.origin import origin_record
+from kidney_seg.weights import About
 
 if TYPE_CHECKING:
     from kidney_seg.model.model_file import ModelFile
@@ -92,6 +93,7 @@ class Contract:
     """The parts of a contract that a client needs.
 
     input_slices: how many neighboring slices the network sees; those of one request must be neighbors in order.
+    ensemble_sha256: of the models that are averaged with the first. about: what the model says of itself.
     """
 
     model_sha256: str
@@ -99,6 +101,8 @@ class Contract:
     input_slices: int
     prediction: PredictionConfig
     signatures: dict[str, Signature]
+    ensemble_sha256: tuple[str, ...] = ()
+    about: About | None = None
     trained_on: tuple[str, ...] = ()  # origin of each model; empty in exports of version 0.1
 
 
@@ -125,6 +129,8 @@ def read_contract(content: Any, where: str) -> Contract:
                 name: Signature(tensors(one["inputs"]), tensors(one["outputs"]))
                 for name, one in content["signatures"].items()
             },
+            typed(tuple[str, ...], content.get("ensemble_sha256", ())),
+            typed(About | None, content.get("about", {}).get("model"), "about"),
             tuple(typed(list[str], content.get("about", {}).get("trained_on", []))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -19,6 +19,14 @@ def origin_line(models: Sequence[ModelSource | ModelFile]) -> str:
     return printable("model: " + "; ".join(said), 500)
 
 
+def describe_model(models: Sequence[ModelSource]) -> str:
+    """Return file and folder of a model, what it was trained on, and how many are averaged with it, in one line."""
+    first = models[0]
+    file = "" if first.about else f"{first.path.name} of {first.path.parent.absolute().name}; "
+    others = f"; averaged with {len(models) - 1} more" * (len(models) > 1)
+    return printable(file + "; ".join(dict.fromkeys(text for model in models for text in _texts(model))), 500) + others
+
+
 def origin_record(models: Sequence[ModelSource | ModelFile]) -> dict[str, Any]:
     """Return what a prediction's record says of the models' origin: `trained_on`, and `model` if the file names it."""
     record: dict[str, Any] = {"trained_on": [text for model in models for text in _texts(model)]}

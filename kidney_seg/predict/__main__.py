@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
 from data_prep.cli import command
 from data_prep.errors import InputError
+from data_prep.scans import find_scans
 from data_prep.split.sets import SETS, set_name
 from kidney_seg.config.prediction import FLIPS
 from kidney_seg.config.set_option import add_set_option, prediction_settings
-from kidney_seg.model.origin import origin_line
+from kidney_seg.hardware import add_device_option
 from kidney_seg.postprocess.surfaces import FORMATS as SURFACE_FORMATS
+from kidney_seg.predict.command import add_choice_options, choice_of, outputs_for, predict_and_report
 from kidney_seg.predict.engines import ENGINES, make_job
-from kidney_seg.predict.inputs import Scan, find_scans
-from kidney_seg.predict.outputs import Outputs, outputs_of
-from kidney_seg.predict.scans import predict_scans
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -25,9 +22,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.predict",
         description="Segment kidneys and tumors. Writes a label file (0 background, 1 kidney, 2 tumor) on the grid of "
-        "the input, and a JSON file with volumes, objects, flags for review, models and settings. Run the same command "
-        "again to resume. Exit code 0, or 2 if some scans could not be predicted; the others are written.",
-        epilog="example: python -m kidney_seg.predict RUN scan.nii.gz --out labels.nii.gz",
+        "the input, and a JSON file with volumes, objects, flags for review, models and settings; of a folder of "
+        "scans also a table and a page with pictures. Run the same command again to resume: what is done is skipped. "
+        "Exit code 0, or 2 if some scans could not be predicted; the others are written.",
+        epilog="example: python -m kidney_seg.predict starter PACS_FOLDER --out RESULTS",
     )
     add = parser.add_argument
     add(
@@ -39,14 +37,15 @@ def make_parser() -> argparse.ArgumentParser:
         "inputs",
         metavar="INPUT",
         nargs="+",
-        help="one or more of: file (.nii.gz, .nii, .nrrd, .mha), folder of DICOM files, folder of cases, or @FILE, a "
-        "text file with one of these per line",
+        help="one or more of: file (.nii.gz, .nii, .nrrd, .mha), folder (every DICOM study and image in and below it "
+        "is a scan), zip file of DICOM, or @FILE, a text file with one of these per line",
     )
     add(
         "--out",
         metavar="OUT",
         required=True,
-        help="label file (.nii.gz, ...) for one scan, or folder for several; X.dcm also writes X.nii.gz",
+        help="label file (.nii.gz, ...) for one scan, or folder for one or several, which also gets summary.csv and "
+        "overview.html; X.dcm also writes X.nii.gz",
     )
     add(
         "--ensemble",
@@ -81,7 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--dicom-seg", action="store_true", help="also write a DICOM SEG beside the labels of a DICOM series")
     words = "also write the surfaces of kidney and tumor to surfaces/, in mm, LPS (extra `report`)"
     add("--surfaces", choices=SURFACE_FORMATS, help=words)
-    add("--series", metavar="N", help="number or key of a DICOM series, as python -m data_prep.dicom lists them")
+    add_choice_options(parser)
     add(
         "--images",
         metavar="PATTERN",
@@ -93,7 +92,9 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--scheduler", metavar="ADDRESS", help="predict on the workers of this Dask scheduler, such as tcp://node1:8786"
     )
-    add("--force", action="store_true", help="replace label files that exist")
+    add("--jobs", metavar="N", type=int, default=1, help="scans at once, as far as memory allows (default: 1)")
+    add_device_option(parser)
+    add("--force", action="store_true", help="predict again what is done, and replace label files that exist")
     add("--no-postprocess", action="store_true", help="keep objects far from the kidneys")
     return parser
 
@@ -101,57 +102,29 @@ def make_parser() -> argparse.ArgumentParser:
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
     """Predict all scans; 2 if one failed."""
-    scans, single = find_scans(arguments.inputs, arguments.images, arguments.split, arguments.part, arguments.series)
+    scans, single = find_scans(arguments.inputs, choice_of(arguments))
+    outputs, folder = outputs_for(scans, single, arguments)
     if arguments.shard:
-        if single:
+        if folder is None:
             raise InputError(f"--shard {arguments.shard}: is for a folder of cases or a list, found one scan")
         from data_prep.parallel.shards import parse
 
-        scans = parse(arguments.shard).pick(scans)
-    outputs = _outputs(scans, single, arguments)
+        shard = parse(arguments.shard)
+        scans, outputs = shard.pick(scans), shard.pick(outputs)
     texts = {name: getattr(arguments, name) for name in ("flips", "zooms", "odds")}
     texts["postprocess"] = "false" if arguments.no_postprocess else None
     settings = prediction_settings([*(f"{name}={text}" for name, text in texts.items() if text), *arguments.set])
     job = make_job(
-        arguments.model, arguments.ensemble or [], arguments.engine, settings, on_workers=bool(arguments.scheduler)
+        arguments.model,
+        arguments.ensemble or [],
+        arguments.engine,
+        settings,
+        on_workers=bool(arguments.scheduler),
+        device=arguments.device,
     )
-    print(origin_line(job.sources))
-    failed = predict_scans(
-        job,
-        list(zip(scans, outputs, strict=True)),
-        force=arguments.force,
-        scheduler=arguments.scheduler,
-        log=_above_progress_bar,
+    return predict_and_report(
+        job, scans, outputs, folder, force=arguments.force, jobs=arguments.jobs, scheduler=arguments.scheduler
     )
-    if single and failed:
-        raise failed[0][1]
-    if not single:
-        print(
-            f"{len(scans) - len(failed)} label volumes in {arguments.out}" + (f", {len(failed)} failed" * bool(failed))
-        )
-    for scan, error in failed:
-        print(f"error: {scan.name}: {error}", file=sys.stderr)
-    return 2 if failed else 0
-
-
-def _outputs(scans: Sequence[Scan], single: bool, arguments: argparse.Namespace) -> list[Outputs]:
-    out, seg = Path(arguments.out), arguments.dicom_seg
-    if not single:
-        if out.is_file():
-            raise InputError(f"--out {out}: is a file, expected a folder for the labels of {len(scans)} scans")
-        files = [out / f"{scan.name}.nii.gz" for scan in scans]
-    elif out.suffix == ".dcm":
-        files, seg = [out.with_suffix(".nii.gz")], True
-    else:
-        files = [out]
-    more = {"probabilities": arguments.probabilities, "dicom_seg": seg, "surfaces": arguments.surfaces}
-    return [outputs_of(file, **more) for file in files]
-
-
-def _above_progress_bar(line: str) -> None:
-    from tqdm import tqdm
-
-    tqdm.write(line)
 
 
 if __name__ == "__main__":

@@ -14,26 +14,35 @@ import numpy as np
 
 from data_prep.errors import InputError
 from kidney_seg.config.prediction import PAPER, PredictionConfig
+from kidney_seg.hardware import CPU, start_line, system_has_gpu, use_device
 from kidney_seg.model.model_file import ModelSource, check_alike, find_ensemble
+from kidney_seg.model.origin import describe_model, origin_record
 from kidney_seg.predict.averaging import combined
-from kidney_seg.predict.predictor import Forward, Predictor, keras_forward
+from kidney_seg.predict.field import beyond_field
+from kidney_seg.predict.predictor import Forward, Predictor, Watch, keras_forward, predict_slabs
 
 if TYPE_CHECKING:
     import keras
 
+    from data_prep.geometry.network_grid import GridSettings
+    from data_prep.geometry.volume import Volume
+
 ENGINES = ("keras", "onnx", "auto")
 _used_by: int | None = None  # the process that used a network first
-_NVIDIA = Path("/proc/driver/nvidia/version")  # exists while the driver of an NVIDIA GPU is loaded
 
 
-def choose_engine(name: str) -> str:
-    """Return `keras` or `onnx`; `auto` is `onnx` if it is installed and there is no NVIDIA GPU for TensorFlow.
+def choose_engine(name: str, device: str | None = None) -> str:
+    """Return `keras` or `onnx`; `auto` is `onnx` if it is installed and there is no NVIDIA GPU, or none is wanted.
 
-    InputError for `onnx` if it is not installed.
+    InputError for `onnx` if it is not installed, or on a GPU.
     """
+    on_gpu = device is not None and device != CPU
     missing = [package for package in ("onnx", "onnxruntime") if importlib.util.find_spec(package) is None]
     if name == "auto":
-        return "keras" if missing or _NVIDIA.exists() else "onnx"
+        with_gpu = on_gpu or (system_has_gpu() and device != CPU)
+        return "keras" if missing or with_gpu else "onnx"
+    if name == "onnx" and on_gpu:
+        raise InputError(f"--engine onnx: computes on the processor, found --device {device}; use --engine keras")
     if name == "onnx" and missing:
         raise InputError(
             f"--engine onnx: {' and '.join(missing)} not installed; run: pip install 'kidney_seg[onnx]', or "
@@ -47,38 +56,86 @@ def choose_engine(name: str) -> str:
 class Job:
     """How scans are predicted: by the mean of `sources`, with these settings.
 
-    engine: `keras` or `onnx`; for the workers of a scheduler also `auto`, so that each chooses its own.
+    engine: `keras` or `onnx`; for the workers of a scheduler also `auto`, so that each chooses its own. device: `cpu`,
+    `gpu` or `gpu:N`; None leaves the choice to the engine.
     """
 
     sources: tuple[ModelSource, ...]
     settings: PredictionConfig
     engine: str = "keras"
+    device: str | None = None
 
     @property
     def predictor(self) -> Predictor:
         """The network; loaded when the first scan needs it. InputError as for `check_not_forked`."""
         check_not_forked()
+        if self.engine != "onnx":
+            use_device(self.device)
         return self._predictor
 
     @cached_property
     def _predictor(self) -> Predictor:
         return open_predictor(self.sources, self.settings, self.engine)
 
+    def segment(
+        self, volume: Volume, with_percent: bool = False, watch: Watch = iter
+    ) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
+        """Return labels uint8 [z, y, x], the tumor's percents if wanted, and their description (`review.describe`)."""
+        found = predict_slabs(self.predictor, volume, self.sources[0].grid, with_percent=with_percent, watch=watch)
+        labels, description = finish(found.labels, volume, self.sources[0].grid, self.settings, found.tumor_confidence)
+        return labels, found.tumor_percent, description
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a prediction's record says of the models' origin."""
+        return origin_record(self.sources)
+
+    def __str__(self) -> str:
+        """Return the line that a long command begins with."""
+        return start_line(
+            engine=self.engine,
+            precision="float32" if self.engine == "onnx" else self.sources[0].config.model.precision,
+            model=describe_model(self.sources),
+            device=self.device,
+        )
+
     @property
     def made_by(self) -> dict[str, Any]:
         """What the labels depend on besides the image. The engine is not part of it: engines agree."""
-        lists = {name: list(getattr(self.settings, name)) for name in ("odds", "zooms")}  # as JSON has them
-        settings = {**asdict(self.settings), **lists}
-        del settings["slices_per_batch"]
-        if not settings["smooth_z_mm"]:  # as in records from before this setting, and from before `rule`
-            del settings["smooth_z_mm"]
-        if settings["rule"] == PAPER:
-            del settings["rule"], settings["tumor_mm"]
-        return {
-            "models": [source.sha256 for source in self.sources],
-            "grid": asdict(self.sources[0].grid),
-            "settings": settings,
-        }
+        return made_by([source.sha256 for source in self.sources], self.sources[0].grid, self.settings)
+
+
+def made_by(models: Sequence[str], grid: GridSettings, settings: PredictionConfig) -> dict[str, Any]:
+    """Return what labels depend on besides the image, as records hold it; models: checksums of their weights."""
+    lists = {name: list(getattr(settings, name)) for name in ("odds", "zooms")}  # as JSON has them
+    values = {**asdict(settings), **lists}
+    del values["slices_per_batch"]
+    if not values["smooth_z_mm"]:  # as in records from before this setting, and from before `rule`
+        del values["smooth_z_mm"]
+    if values["rule"] == PAPER:
+        del values["rule"], values["tumor_mm"]
+    return {"models": list(models), "grid": asdict(grid), "settings": values}
+
+
+def finish(
+    found: np.ndarray,
+    volume: Volume,
+    grid: GridSettings,
+    settings: PredictionConfig,
+    tumor_confidence: float | None = None,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return a network's labels of a volume, post-processed if the settings say so, and their description."""
+    from kidney_seg.postprocess.distant_objects import apply_rule
+    from kidney_seg.postprocess.review import describe
+
+    spacing_mm, limits = volume.spacing_mm, asdict(settings.rule_settings)
+    labels, objects = found, None
+    if settings.postprocess:
+        labels, objects = apply_rule(found, spacing_mm, **limits)
+    description = describe(found, labels, objects, spacing_mm, volume.voxels, tumor_confidence, **limits)
+    if flag := beyond_field(volume, grid):
+        description["flags"].append(flag)
+    return labels, description
 
 
 def make_job(
@@ -88,14 +145,15 @@ def make_job(
     settings: Mapping[str, Any] | None = None,
     *,
     on_workers: bool = False,
+    device: str | None = None,
 ) -> Job:
     """Return the job of a model or ensemble; `settings`, `ensemble` and `engine` are as for `predict_scan`.
 
     on_workers: each worker chooses its engine, since this host may lack what the workers have.
     """
-    engine = engine if on_workers else choose_engine(engine)
+    engine = engine if on_workers else choose_engine(engine, device)
     sources = tuple(find_ensemble(model, ensemble))
-    return Job(sources, replace(sources[0].config.prediction, **settings or {}), engine)
+    return Job(sources, replace(sources[0].config.prediction, **settings or {}), engine, device)
 
 
 def open_predictor(sources: Sequence[ModelSource], settings: PredictionConfig, engine: str = "keras") -> Predictor:

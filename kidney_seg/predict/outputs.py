@@ -13,19 +13,17 @@ import numpy as np
 from data_prep.errors import InputError, require
 from data_prep.files.atomic import replacing
 from data_prep.files.checksums import sha256_of
-from data_prep.files.json_files import read_json, write_json
+from data_prep.files.json_files import write_json
 from data_prep.files.outputs import check_outputs
-from data_prep.files.typed import typed
 from data_prep.formats.image_source import FILE_ENDINGS, stem_of
 from data_prep.formats.probability_map import write_percent
 from data_prep.version import code_version
 from data_prep.volume import is_label_file, write_labels
 from kidney_seg.postprocess.surfaces import surface_paths, surfaces_of, write_stl
+from kidney_seg.results.record import PICTURES, PROGRAM, read_record, signature
 
 if TYPE_CHECKING:
     from data_prep.geometry.volume import Volume
-
-PROGRAM = "kidney_seg"
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,16 @@ class Outputs:
         files = (self.labels, self.percent, *self.surfaces.values(), self.seg)
         return [path for path in files if path is not None]
 
+    @property
+    def name(self) -> str:
+        """The case."""
+        return stem_of(self.labels)
+
+    @property
+    def picture(self) -> Path:
+        """The scan's picture, which a batch draws for its page; not named in the record."""
+        return self.labels.parent / PICTURES / f"{self.name}.jpg"
+
     def key(self, path: Path) -> str:
         """Return a file's name in the record: its path relative to the labels' folder."""
         return path.relative_to(self.labels.parent).as_posix()
@@ -80,7 +88,7 @@ class Outputs:
         existing = [path for path in (*self.all, self.record) if path.exists()]
         if not existing:
             return Missing()
-        record = _read(self.record)
+        record = read_record(self.record)
         named = () if record is None else (self.record, *(self.labels.parent / key for key in record["files"]))
         if unnamed := [path for path in existing if path not in named]:
             why = "records how it was made" if record is None else "names it"
@@ -137,7 +145,7 @@ def write_outputs(
     cannot be written. The record names every file before it gets its name, so that a killed process leaves nothing that
     looks finished or foreign.
     """
-    record = {"program": f"{PROGRAM} {code_version()}", **content, "files": {}}
+    record = {"program": signature(), **content, "files": {}}
     files: dict[str, str] = record["files"]
 
     def write(path: Path, write_one: Callable[[Path], None]) -> None:
@@ -164,14 +172,3 @@ def write_outputs(
         by = {"algorithm_name": PROGRAM, "algorithm_version": code_version()}
         write(outputs.seg, lambda path: write_dicom_seg(labels, volume, path, **by))
     return record
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        record = read_json(path, "record")
-        ours = record["program"].split()[0] == PROGRAM
-        typed(dict[str, str], record["files"])
-        typed(dict[str, Any], record.get("made_by", {}))
-        return record if ours else None
-    except (InputError, ValueError, KeyError, TypeError, AttributeError, IndexError):
-        return None

@@ -14,6 +14,7 @@ from kidney_seg.config.presets import PRESETS
 from kidney_seg.config.run_config import Config, explanations
 from kidney_seg.config.set_option import add_set_option
 from kidney_seg.config.settings_file import read_settings
+from kidney_seg.hardware import add_device_option, use_device
 from kidney_seg.progressive.demo_data import make_demo_data
 from kidney_seg.progressive.driver import read_data, train
 from kidney_seg.run.recipe import check_recipe, read_recipe
@@ -66,6 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     words = "where curves and pictures are logged, in the run folder (default: %(default)s; the others: extras)"
     parser.add_argument("--logger", choices=LOGGERS, default=LOGGERS[0], help=words)
+    add_device_option(parser)
     add_options(parser)
     parser.add_argument(
         "--show-settings",
@@ -79,6 +81,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> int:
     """Run the command."""
     if arguments.coordinator:
+        if arguments.device:
+            raise InputError(f"--device {arguments.device}: is for one process; omit it or --coordinator")
         check_alone(arguments)
     if arguments.reproduce:
         return _reproduce(arguments)
@@ -96,7 +100,8 @@ def main(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.seed <= last <= LARGEST_SEED:
         raise InputError(f"--seed {arguments.seed}: expected 0 to {LARGEST_SEED}")
     out = Path(arguments.out or Path("runs") / (f"{preset}-seed{arguments.seed}" if arguments.seed else preset))
-    given = {"split_file": arguments.split, "pretrained": arguments.pretrained, "logger": arguments.logger}
+    given = {"split_file": arguments.split, "pretrained": arguments.pretrained}
+    given |= {"logger": arguments.logger, "device": arguments.device}
     if arguments.coordinator:
         manifest = read_data(arguments.data, config)
         quiet_tensorflow()
@@ -182,6 +187,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     data = Path(arguments.data or recipe.data)
     manifest = read_manifest(data)
     split_file = Path(arguments.split) if arguments.split else recipe.split_file(manifest.root)
+    use_device(arguments.device)
     quiet_tensorflow()
     from kidney_seg.run.environment import environment
 
@@ -194,7 +200,14 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     _log("with these differences the results may differ" if differing else same)
     out = Path(arguments.out or Path("runs") / "reproduced")
     return _train(
-        data, out, recipe.config, recipe.seed, split_file=split_file, pretrained=pretrained, logger=arguments.logger
+        data,
+        out,
+        recipe.config,
+        recipe.seed,
+        split_file=split_file,
+        pretrained=pretrained,
+        logger=arguments.logger,
+        device=arguments.device,
     )
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
+from data_prep.files.names import printable
 from kidney_seg.config.run_config import Config
+from kidney_seg.hardware import start_line, use_device
 from kidney_seg.tensorflow_log import quiet_tensorflow
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ def train(
     pretrained: str | Path | None = None,
     *,
     logger: str = "tensorboard",
+    device: str | None = None,
     say: Callable[[str], None] | None = None,
 ) -> dict:
     """Train on a cache folder into the run folder `out`, or resume; score the test set and write `report.html`.
@@ -37,6 +40,7 @@ def train(
         group: the processes that train together, led by this one.
         logger: where curves and pictures are logged: `tensorboard`, `mlflow` or `wandb` (the latter two by extras).
         pretrained: run folder or `.keras` file whose weights initialize every start of round 0; the run keeps a copy.
+        device: `cpu`, `gpu` or `gpu:N`, see `kidney_seg.hardware.use_device`; None for all GPUs that there are.
 
     Returns the content of `evaluation/test/scores.json`; `failed` there says why a training failed. InputError if the
     arguments and the content of the run folder do not fit together; `stop_request.Stopped` after Ctrl-C or SIGTERM,
@@ -66,7 +70,10 @@ def train(
         log(f"warning: {unjudged}: rounds are chosen by the kidney alone")
 
     # TensorFlow loads here, after all checks that do not need it.
+    use_device(device)
     quiet_tensorflow()
+    patients = f"trained now on {len(split['train'])} patients of {printable(manifest.root.absolute().name)}"
+    log(start_line(engine="keras", precision=config.model.precision, model=patients, device=device))
     from kidney_seg.evaluate.held_out import held_out_cases
     from kidney_seg.progressive.final_scores import score_test
     from kidney_seg.progressive.observer import RoundObserver

@@ -6,7 +6,9 @@ import argparse
 import sys
 
 from data_prep.cli import command
-from kidney_seg.report.writer import NAME, write_report
+from data_prep.errors import InputError
+from kidney_seg.report.writer import NAME, is_batch, write_report
+from kidney_seg.results import write_results
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -16,7 +18,8 @@ def make_parser() -> argparse.ArgumentParser:
         description="Write one HTML file about a finished run, an evaluation, or predictions without truth: Table 1 "
         "with intervals, beside published figures where the patients are of the same kind, learning curves, Dice by "
         "patient and by tumor size, detection by size, the best, median and worst patients in 3-D, and every case by "
-        "slice. It opens without a network.",
+        "slice. Of a folder of predictions, without --images: its table and page (summary.csv, overview.html). It "
+        "opens without a network.",
         epilog="example: python -m kidney_seg.report PREDICTIONS/evaluation --truth kits",
     )
     option = parser.add_argument
@@ -34,6 +37,15 @@ def make_parser() -> argparse.ArgumentParser:
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
     """Run the command."""
+    if arguments.images is None and is_batch(arguments.folder):
+        if arguments.out or arguments.truth or arguments.predictions:
+            raise InputError(
+                "--out, --truth and --predictions: are for a run or an evaluation, found a folder of predictions, "
+                "whose table and page lie in it",
+                path=arguments.folder,
+            )
+        print(*write_results(arguments.folder), sep="\n")
+        return 0
     path = write_report(
         arguments.folder,
         arguments.out,

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
-from data_prep.errors import require
 from kidney_seg.figures.score_plots import detection_by_size, dice_by_patient, dice_by_size, volume_agreement
 from kidney_seg.figures.training_curves import learning_curves
 from kidney_seg.metrics.missing import format_score
@@ -17,6 +16,7 @@ from kidney_seg.report.data import ReportData
 from kidney_seg.report.patients import SLICES, patients, worst_first
 from kidney_seg.report.rows import STRUCTURES
 from kidney_seg.report.svg import inline_svg
+from kidney_seg.results.page import templates
 
 COLUMNS = (  # of the table of all cases: heading, key in a row, decimals, factor; left out if no row has the key
     ("Dice tumor", "tumor", 3, 1),
@@ -50,7 +50,7 @@ def page(data: ReportData, log: Callable[[str], None] = lambda line: None, slice
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     columns = COLUMNS if data.scored else COLUMNS_OF_PREDICTIONS
     return (
-        templates()
+        _templates()
         .get_template("page.html")
         .render(
             data=data,
@@ -68,18 +68,9 @@ def page(data: ReportData, log: Callable[[str], None] = lambda line: None, slice
     )
 
 
-def templates() -> Any:
-    """Return Jinja2's environment of the report's templates, which escapes all texts."""
-    jinja2 = require("jinja2", "report")
-    made = jinja2.Environment(
-        loader=jinja2.PackageLoader("kidney_seg.report", "assets"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def _templates() -> Any:
+    made = templates("kidney_seg.report")
     made.filters["score"] = format_score
-    made.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return made
 
 

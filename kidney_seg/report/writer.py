@@ -8,10 +8,18 @@ from pathlib import Path
 from data_prep.errors import InputError
 from data_prep.files.atomic import write_file
 from data_prep.files.outputs import check_outputs, has_text
+from kidney_seg.results import read_rows
 from kidney_seg.run import layout
 
 NAME = layout.REPORT.name
 TITLE = b"kidney-tumor segmentation</title>"  # of the page, which knows a report
+
+
+def is_batch(folder: str | Path) -> bool:
+    """Return whether a folder holds predictions with their records, and is neither a run nor an evaluation."""
+    folder = Path(folder)
+    other = any((folder / name).is_file() for name in (layout.CONFIG, "scores.json"))
+    return folder.is_dir() and not other and bool(read_rows(folder))
 
 
 def write_report(

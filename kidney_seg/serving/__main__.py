@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.files.outputs import check_outputs
-from data_prep.formats.image_source import FILE_ENDINGS
+from data_prep.scans import find_scans
+from data_prep.volume import is_label_file
 from kidney_seg.config.run_config import Config
 from kidney_seg.config.set_option import add_set_option, prediction_settings
+from kidney_seg.predict.command import add_choice_options, choice_of, outputs_for, predict_and_report
+from kidney_seg.predict.outputs import Outputs
 from kidney_seg.serving.client import RetryPolicy
-from kidney_seg.serving.volumes import NAME, connect, segment_file
+from kidney_seg.serving.volumes import NAME, connect, served_job
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m kidney_seg.serving",
-        description="Segment a CT volume with a served model: labels 0 background, 1 kidney, 2 tumor on the input's "
-        "own grid. Or check an exported model.",
+        description="Segment scans with a served model: labels 0 background, 1 kidney, 2 tumor on the input's own "
+        "grid, with the records, the table and the page that predict writes. Or check an exported model.",
         epilog="example: python -m kidney_seg.serving HOST:8500 scan.nii.gz --out labels.nii.gz",
     )
     add, policy = parser.add_argument, RetryPolicy()
     add("server", metavar="SERVER", nargs="?", help="HOST:PORT (gRPC) or http://HOST:PORT (REST)")
-    add("input", metavar="INPUT", nargs="?", help="file (.nii.gz, .nii, .nrrd, .mha) or folder of DICOM files")
-    add("--out", metavar="OUT", help="label file (.nii.gz, ...)")
-    add("--series", metavar="N", help="number or key of a DICOM series, as python -m data_prep.dicom lists them")
-    add("--force", action="store_true", help="replace a label file that exists")
+    add("input", metavar="INPUT", nargs="*", help="one or more of: file, folder, zip file or @FILE, as for predict")
+    add("--out", metavar="OUT", help="label file (.nii.gz, ...) for one scan, or folder for several, as for predict")
+    add_choice_options(parser)
+    add("--force", action="store_true", help="segment again what is done, and replace label files that exist")
     add("--name", default=NAME, help="the model's name on the server (default: %(default)s)")
     add("--config", metavar="FILE", help="config.json with other settings of the post-processing")
     add_set_option(parser, "other settings of prediction, such as distance_mm=10", "prediction")
@@ -59,30 +61,30 @@ def main(arguments: argparse.Namespace) -> int:
 def _segment(arguments: argparse.Namespace) -> int:
     if not (arguments.server and arguments.input and arguments.out) or arguments.model:
         raise InputError("give SERVER INPUT --out OUT, or --check DIR [--model MODEL]; see --help")
-    out = Path(arguments.out)
-    if not out.name.endswith(FILE_ENDINGS):
-        raise InputError(f"--out {out}: expected a name that ends in {', '.join(FILE_ENDINGS)}")
-    if out.exists() and not arguments.force:
-        raise InputError("exists; choose another --out, or replace it with --force", path=out, code="exists")
-    from data_prep.volume import is_label_file
-
-    check_outputs([out], [arguments.input, *filter(None, [arguments.config])], is_label_file)
+    scans, single = find_scans(arguments.input, choice_of(arguments))
+    outputs, folder = outputs_for(scans, single, arguments)
+    if folder is None:
+        _check_file(outputs[0], arguments)
     policy = RetryPolicy(arguments.timeout, arguments.retries)
-    settings = None
-    if arguments.config:
-        settings = Config.read(arguments.config, "settings").prediction
+    settings = Config.read(arguments.config, "settings").prediction if arguments.config else None
     changes = prediction_settings([*["postprocess=false"] * arguments.no_postprocess, *arguments.set])
-    from kidney_seg.tensorflow_log import quiet_tensorflow
-
     if not arguments.server.startswith("http"):
+        from kidney_seg.tensorflow_log import quiet_tensorflow
+
         quiet_tensorflow()  # TF Serving's protos import it
     transport = connect(arguments.server, arguments.name)
     try:
-        segment_file(transport, arguments.input, out, settings, policy, arguments.in_flight, arguments.series, changes)
+        job = served_job(transport, settings, policy, arguments.in_flight, changes)
+        return predict_and_report(job, scans, outputs, folder, force=arguments.force)
     finally:
         transport.close()
-    print(out)
-    return 0
+
+
+def _check_file(outputs: Outputs, arguments: argparse.Namespace) -> None:
+    """Refuse what needs no server to be refused."""
+    check_outputs([outputs.labels], [*arguments.input, *filter(None, [arguments.config])], is_label_file)
+    if outputs.labels.exists() and not (arguments.force or outputs.record.exists()):
+        raise InputError("exists; choose another --out, or replace it with --force", outputs.labels, "exists")
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -32,6 +32,15 @@ def test_a_level_that_the_user_set_is_left_alone():
     assert run(os.environ | {"TF_CPP_MIN_LOG_LEVEL": "0"}) == "mine\n"
 
 
+def test_a_gpu_that_tensorflow_does_not_use_is_said():
+    plain = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    code = f"import pathlib; from kidney_seg import tensorflow_log as log; log.NVIDIA = pathlib.Path('/')\n{CODE}"
+    done = subprocess.run([sys.executable, "-c", code], env=plain, capture_output=True, text=True)
+    first, *lines, last = done.stderr.splitlines()
+    assert first == "warning: this system has an NVIDIA GPU, and TensorFlow does not use it:" and last == "mine"
+    assert any("cuda" in line.lower() or "gpu" in line.lower() for line in lines)  # TensorFlow's own
+
+
 @pytest.mark.parametrize("by", ["KERAS_BACKEND", "keras.json"])
 @pytest.mark.parametrize(("backend", "allowed"), [("torch", False), ("tensorflow", True), ("nonsense", False)])
 def test_another_backend_is_refused_in_one_line(by, backend, allowed, tmp_path, monkeypatch):

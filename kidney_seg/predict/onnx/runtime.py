@@ -6,7 +6,6 @@ import errno
 import glob
 import hashlib
 import io
-import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.atomic import write_file
+from kidney_seg.hardware import threads
 from kidney_seg.model.model_archive import WEIGHTS_MEMBER
 from kidney_seg.model.model_file import ModelSource
 from kidney_seg.predict.onnx.converter import IMAGE, PROBABILITIES, to_onnx
@@ -39,7 +39,7 @@ def onnx_forward(source: ModelSource) -> Forward:
     workers, in several threads.
     """
     content = onnx_file(source)
-    cores = len(os.sched_getaffinity(0))
+    cores = threads()
     workers = min(cores, MOST_WORKERS)
     session = _session(content, source.path, max(1, cores // workers))
     pool = ThreadPoolExecutor(workers)

@@ -7,7 +7,7 @@ from support.helpers import save
 
 from data_prep.datasets.kits import find_cases
 from data_prep.datasets.label_files import find_label_files
-from kidney_seg.predict.inputs import find_scans
+from data_prep.scans import find_scans
 
 
 def test_links_have_their_own_names(tmp_path):

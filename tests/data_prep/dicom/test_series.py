@@ -69,8 +69,8 @@ def test_the_axial_ct_with_most_slices_is_read_and_said(study: Path) -> None:
     assert volume.notes == (
         f"4 CT series found: read series 3 ({key}): 5 axial CT images{apart}; predict --series N chooses another: "
         f"series 2 ({keys[1]}): 3 axial CT images{apart}; series 5 ({keys[4]}): 12 axial CT images{apart}, reformatted "
-        f"or otherwise derived; series 4 ({keys[3]}): 8 coronal CT images{apart}; they are of 4 studies: for a "
-        "folder for each patient give --images '{case}'",
+        f"or otherwise derived; series 4 ({keys[3]}): 8 coronal CT images{apart}; they are of 4 studies, of "
+        "which one is read; predict takes each by itself",
         "1 localizer skipped",
         "1 secondary capture skipped",
     )

@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from support.batches import made_in
 from support.dicom_files import save_slices, slices_of
 from support.helpers import save
 from support.threshold_model import SIZE, striped_hu, write_threshold_model
@@ -20,9 +21,10 @@ from support.threshold_model import SIZE, striped_hu, write_threshold_model
 import kidney_seg
 from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
+from data_prep.scans import Scan
 from data_prep.volume import read_labels, read_volume
 from kidney_seg.model.model_file import find_accepted, find_source, load_model
-from kidney_seg.predict import engines, inputs
+from kidney_seg.predict import engines
 from kidney_seg.predict import scans as predict_scans
 from kidney_seg.predict.__main__ import main
 from kidney_seg.predict.outputs import outputs_of
@@ -103,7 +105,7 @@ def test_every_order_of_axes_gives_labels_on_its_own_grid(model, tmp_path):
             )
             path = save(tmp_path / "image.nii", np.ascontiguousarray(stored), affine)
             outputs = outputs_of(tmp_path / "made.nii")
-            predict_scans.process_scan(job, inputs.Scan("image", path), outputs, force=True)
+            predict_scans.process_scan(job, Scan("image", path), outputs, force=True)
             made = nib.load(outputs.labels)
             np.testing.assert_array_equal(np.asarray(made.dataobj), truth)
             np.testing.assert_allclose(made.affine, affine, atol=1e-6)
@@ -114,10 +116,11 @@ def test_done_is_not_done_again(model, scan, tmp_path, monkeypatch, capsys):
     command = [str(model), str(scan), "--out", str(out)]
     assert main(command) == 0
     with monkeypatch.context() as patched:
-        patched.setattr(predict_scans, "predict_slabs", lambda *args, **options: pytest.fail("predicted again"))
+        patched.setattr(engines, "predict_slabs", lambda *args, **options: pytest.fail("predicted again"))
         assert main(command) == 0
-        assert "exists, complete and made in the same way" in capsys.readouterr().out
-        assert main([*command, "--force"]) == 0  # nothing to replace
+        assert "exists, complete and made in the same way; --force computes it again" in capsys.readouterr().out
+    before = out.stat().st_mtime_ns
+    assert main([*command, "--force"]) == 0 and out.stat().st_mtime_ns > before
     assert main([*command, "--flips", "left_right"]) == 2
     assert errors(capsys) == [
         f"error: {out}: exists, but was made with other settings; choose another --out, or replace it with --force"
@@ -154,16 +157,16 @@ def test_a_bad_case_does_not_stop_the_others(model, tmp_path, capsys):
     (line,) = errors(capsys)
     assert "case_00001" in line and "truncated" in line
     done = ["case_00000", "case_00002", "case_00003"]
-    assert sorted(path.name for path in out.iterdir()) == [
-        f"{name}.{end}" for name in done for end in ("json", "nii.gz")
-    ]
+    files = [f"{name}.{end}" for name in done for end in ("json", "nii.gz")]
+    assert sorted(path.name for path in out.iterdir()) == [*files, "failed", "overview.html", "pictures", "summary.csv"]
+    assert [path.name for path in (out / "failed").iterdir()] == ["case_00001.json"]
     # mended and run again: only what is missing is made
-    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    before = {out / file: (out / file).stat().st_mtime_ns for file in files}
     save(image, striped_hu(4)[::-1])
     assert main([str(model), str(cases), "--out", str(out)]) == 0
     assert "4 label volumes" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert (out / "case_00001.nii.gz").exists()
+    assert (out / "case_00001.nii.gz").exists() and not (out / "failed").exists()
 
 
 @pytest.mark.slow
@@ -180,8 +183,8 @@ def test_three_shards_at_once_make_the_files_of_one_process(model, scan, tmp_pat
     ]
     told = [part.communicate()[0].splitlines()[-1] for part in parts]
     assert [line.split()[0] for line in told] == ["2", "1", "1"] and not any(part.returncode for part in parts)
-    one, many = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "parts"))
-    assert one == many
+    one, many = (made_in(tmp_path / name) for name in ("one", "parts"))
+    assert one == many and {"summary.csv", "case_00000.jpg"} <= set(one)
     capsys.readouterr()
     for arguments, words in (
         ([str(cases), "--shard", "3/3"], "expected I/N"),
@@ -197,7 +200,8 @@ def test_a_list_with_a_file_that_is_gone(model, scan, tmp_path, capsys):
     assert main([str(model), f"@{tmp_path / 'list.txt'}", "--out", str(tmp_path / "out")]) == 2
     (line,) = errors(capsys)
     assert "gone.nii.gz" in line
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scan.json", "scan.nii.gz"]
+    made = sorted(path.name for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert made == ["gone.json", "overview.html", "scan.jpg", "scan.json", "scan.nii.gz", "summary.csv"]
 
 
 def framed(data, k):
@@ -298,9 +302,15 @@ def test_refused_in_one_line(model, scan, tmp_path, arguments, words, monkeypatc
 
 
 def test_a_file_in_place_of_the_folder(model, scan, tmp_path, capsys):
-    shutil.copy(scan, tmp_path / "b.nii.gz")
-    assert main([str(model), str(scan), str(tmp_path / "b.nii.gz"), "--out", str(scan)]) == 2
-    assert "expected a folder for the labels of 2 scans" in errors(capsys)[0]
+    both = [str(shutil.copy(scan, tmp_path / "b.nii.gz")), str(scan)]
+    for out, words in (
+        (scan, "is one file, found 2 scans (b, scan); give a folder, such as --out"),
+        (tmp_path / "new.nii.gz", "is one file, found 2 scans"),
+        (tmp_path / "notes.txt", "is a file, expected a folder for the labels of 2 scans"),
+    ):
+        (tmp_path / "notes.txt").touch()
+        assert main([str(model), *both, "--out", str(out)]) == 2
+        assert words in errors(capsys)[0]
 
 
 def test_each_header_of_a_series_is_read_once(model, tmp_path, monkeypatch):

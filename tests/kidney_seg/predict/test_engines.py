@@ -14,11 +14,11 @@ from support.threshold_model import SIZE, write_threshold_model
 
 from data_prep.errors import InputError
 from data_prep.geometry.network_grid import GridSettings
+from kidney_seg import tensorflow_log
 from kidney_seg.config.prediction import PredictionConfig
 from kidney_seg.config.run_config import Config
 from kidney_seg.model.attention_unet import build_model
 from kidney_seg.model.model_file import find_source, save_model
-from kidney_seg.predict import engines
 from kidney_seg.predict.engines import choose_engine, open_predictor
 from kidney_seg.predict.onnx import runtime as onnx_engine
 from kidney_seg.predict.onnx.runtime import onnx_file, onnx_forward
@@ -134,7 +134,7 @@ def test_half_precision_is_compared_with_single(tmp_path):
 
 def test_auto_and_what_is_not_installed(monkeypatch, tmp_path):
     assert choose_engine("keras") == "keras" and choose_engine("onnx") == "onnx"
-    monkeypatch.setattr(engines, "_NVIDIA", tmp_path / "version")
+    monkeypatch.setattr(tensorflow_log, "NVIDIA", tmp_path / "version")
     assert choose_engine("auto") == "onnx"
     (tmp_path / "version").touch()
     assert choose_engine("auto") == "keras"

@@ -10,11 +10,11 @@ import pytest
 from support.dicom_files import SPACING_MM, save_slices, slices_of
 
 from data_prep.geometry.network_grid import GridSettings, shares_to_network
+from data_prep.scans import Scan
 from data_prep.volume import read_labels, read_volume
 from kidney_seg.config.run_config import Config
 from kidney_seg.model.model_file import ModelSource
 from kidney_seg.predict.engines import Job
-from kidney_seg.predict.inputs import Scan
 from kidney_seg.predict.outputs import outputs_of
 from kidney_seg.predict.predictor import Predictor
 from kidney_seg.predict.scans import process_scan

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import nibabel as nib
 import pytest
+from support.batches import made_in
 from support.helpers import on_a_cluster_that_loses_a_worker, save, second_worker_died
 from support.threshold_model import striped_hu, write_threshold_model
 
 from data_prep.parallel.tasks import absolute
-from kidney_seg.predict import engines, scans
+from kidney_seg.predict import batch, engines
 from kidney_seg.predict.__main__ import main
 
 pytestmark = pytest.mark.network
@@ -36,10 +37,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def test_a_process_opens_the_network_once_and_a_task_that_is_given_up_costs_its_scan_only(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -50,7 +47,7 @@ def test_a_process_opens_the_network_once_and_a_task_that_is_given_up_costs_its_
         return open_predictor(*arguments)
 
     @contextmanager
-    def died(function, tasks, *, scheduler, what):
+    def died(function, tasks, *, jobs, scheduler):
         assert scheduler == "tcp://node1:8786"
         sent = [pickle.loads(pickle.dumps(absolute(task))) for task in tasks]
         monkeypatch.chdir("/")  # a worker's folder is another
@@ -60,7 +57,7 @@ def test_a_process_opens_the_network_once_and_a_task_that_is_given_up_costs_its_
 
     open_predictor = engines.open_predictor
     monkeypatch.setattr(engines, "open_predictor", opening)
-    monkeypatch.setattr(scans, "run", died)
+    monkeypatch.setattr(batch, "run", died)
     monkeypatch.chdir(undisturbed)
     out = Path(os.path.relpath(tmp_path / "parts"))
     command = ["best.keras", "cases", "--out", str(out), "--scheduler", "tcp://node1:8786"]
@@ -74,8 +71,11 @@ def test_a_process_opens_the_network_once_and_a_task_that_is_given_up_costs_its_
     )
     assert "note: case_00000: the header has no orientation" in told.err
     assert len(opened) == 1
-    expected = {name: content for name, content in files_of(undisturbed / "one").items() if "00001" not in name}
-    assert files_of(out) == expected
+    expected = {name: content for name, content in made_in(undisturbed / "one").items() if "00001" not in name}
+    made = {name: content for name, content in made_in(out).items() if "00001" not in name}
+    tables = ("summary.csv", "overview.html")
+    assert all(made.pop(name) != expected.pop(name) for name in tables) and made == expected
+    assert "case_00001,failed" in (out / "summary.csv").read_text()
 
 
 @pytest.mark.slow
@@ -89,4 +89,4 @@ def test_a_cluster_with_a_worker_killed_in_the_middle_makes_the_files_of_one_pro
     assert code == 2, said[-2000:]
     failed = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(failed) == 1 and f"case_{SCANS - 1:05d}" in failed[0] and "truncated" in failed[0]
-    assert files_of(out) == files_of(undisturbed / "one")
+    assert made_in(out) == made_in(undisturbed / "one")

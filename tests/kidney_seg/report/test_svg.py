@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 from kidney_seg.figures.score_plots import dice_by_patient
-from kidney_seg.report.page import templates
 from kidney_seg.report.svg import inline_svg
+from kidney_seg.results.page import templates
 
 EVIL = "</title></svg><script>window.hacked=1</script>"
 

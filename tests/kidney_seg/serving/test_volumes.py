@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -93,6 +93,30 @@ def test_a_volume_has_the_labels_of_predict(server, servable, patient, tmp_path)
     assert serving_command.main([server, str(image), "--out", str(after)]) == 0
     ruled = remove_distant_objects(raw.voxels, raw.spacing_mm, kidney_ml=5)  # as the model's settings say
     np.testing.assert_array_equal(read_labels(after).voxels, ruled)
+
+
+def test_a_batch_has_the_records_and_the_table_of_predict(server, exported, tmp_path, capsys):
+    for number in (1, 2):
+        folder = tmp_path / "cases" / f"case_0000{number}"
+        folder.mkdir(parents=True)
+        save(folder / "imaging.nii.gz", simulate_patient(number, size=48, slices=8).image)
+    (tmp_path / "cases" / "case_00003").mkdir()
+    (tmp_path / "cases" / "case_00003" / "imaging.nii.gz").write_bytes(b"cut off")
+    served, own = tmp_path / "served", tmp_path / "own"
+    assert serving_command.main([server, str(tmp_path / "cases"), "--out", str(served)]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("device: server 127.0.0.1") and "error: case_00003: " in said.err
+    assert "2 label volumes" in said.out and "1 failed; overview.html shows them" in said.out
+    assert predict.main([str(exported[0]), str(tmp_path / "cases"), "--out", str(own)]) == 2
+    assert {str(path.relative_to(own)) for path in own.rglob("*")} == {
+        str(path.relative_to(served)) for path in served.rglob("*")
+    }
+    records = [json.loads((folder / "case_00001.json").read_text()) for folder in (served, own)]
+    assert records[0]["made_by"] == records[1]["made_by"] and records[0].keys() == records[1].keys()
+    assert records[0]["engine"] == "server" and records[0]["image"] == records[1]["image"]
+    capsys.readouterr()
+    assert serving_command.main([server, str(tmp_path / "cases"), "--out", str(served)]) == 2
+    assert capsys.readouterr().out.count("exists, complete and made in the same way") == 2
 
 
 def test_troubles_that_pass(server, servable, patient, tmp_path):
@@ -192,8 +216,13 @@ def test_smoothing_along_z_is_refused_not_left_out(servable, exported, patient, 
     settings = PredictionConfig(smooth_z_mm=6)
     more = []
     if source == "contract":
-        made = (SimpleNamespace(prediction=settings), None)
-        monkeypatch.setattr(serving, "fetch_contract", lambda transport, policy: made)
+        real = serving.fetch_contract
+
+        def smoothing(transport, policy):
+            contract, content = real(transport, policy)
+            return replace(contract, prediction=settings), content
+
+        monkeypatch.setattr(serving, "fetch_contract", smoothing)
     else:
         config = tmp_path / "config.json"
         config.write_text(json.dumps(Config(prediction=settings).to_dict()))
