@@ -90,10 +90,10 @@ requirements:  ## writes requirements*.txt, from the ranges in setup.cfg; needs 
 	echo "tensorflow-cpu>=2.20,<2.22 ; $(LINUX)" > build/cpu.in
 	echo "tensorflow>=2.20,<2.22 ; sys_platform != 'linux' or platform_machine != 'x86_64'" > build/override.in
 	echo "libclang ; python_version < '3'  # TensorFlow names it and imports it nowhere" >> build/override.in
-	$(LOCK) --output-file requirements.txt
+	$(LOCK) --extra report --output-file requirements.txt
 	for extra in test docs notebooks serving; do \
 	  grep -v '^-r' requirements-$$extra.txt > build/$$extra.txt; \
-	  $(LOCK) --constraints requirements.txt --extra $$extra --output-file build/$$extra.txt || exit 1; \
+	  $(LOCK) --constraints requirements.txt --extra report --extra $$extra --output-file build/$$extra.txt || exit 1; \
 	  (echo "-r requirements.txt"; awk 'NR == FNR { have[$$0]; next } /^[a-z]/ { new = !($$0 in have) } new' \
 	    requirements.txt build/$$extra.txt) > requirements-$$extra.txt; \
 	done

@@ -135,9 +135,12 @@ def _is_unread() -> bool:
 def progress(items: Iterable[Item], what: str, *, total: int | None = None) -> Iterable[Item]:
     """Yield `items` with a progress bar (count, rate, time left) on standard error.
 
-    In a log file, where a bar cannot be redrawn, it is printed every ten seconds at most.
+    In a notebook it is a widget. In a log file, where a bar cannot be redrawn, it is printed every ten seconds at most.
     """
-    from tqdm import tqdm
+    if notebook := "ipykernel" in sys.modules:
+        from tqdm.auto import tqdm
+    else:
+        from tqdm import tqdm
 
-    live = sys.stderr.isatty()
+    live = notebook or sys.stderr.isatty()
     return tqdm(items, desc=what, total=total, mininterval=0.2 if live else 10.0, leave=True)

@@ -192,6 +192,16 @@ def test_python_of_the_readme(here):
 
 
 @pytest.mark.slow
+def test_python_of_the_reference(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "tests" / "made_by_0_1" / "case_00002", tmp_path / "scan")
+    (tmp_path / "scan.nii.gz").symlink_to(tmp_path / "scan" / "imaging.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    for block in blocks((ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8"), "python"):
+        exec(block, {})
+    assert (tmp_path / "run" / "report.html").is_file() and len(list((tmp_path / "predictions").glob("*.json"))) == 2
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("words", INLINE, ids=lambda words: "_".join(words[2:]))
 def test_commands_within_sentences_of_the_first_pages(words, here):
     play(list(words))

@@ -81,7 +81,7 @@ def test_no_page_without_an_example(page):
 
 def sentences(text: str) -> list[list[str]]:
     """Return the sentences of Markdown text as words, without code, tables and addresses; an item of a list is one."""
-    text = re.sub(r"^ *```.*?^ *```|^\|.*?$|^#.*?$", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^ *```.*?^ *```|^\|.*?$|^#.*?$|^ {4}\w.*?$", "", text, flags=re.MULTILINE | re.DOTALL)
     text = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", text)
     blocks = re.split(r"\n\s*\n|\n(?=\s*(?:-|\d+\.) )", text)
     found = [part.split() for block in blocks for part in re.split(r"(?<=[.?!])[*)]*\s", block)]
