@@ -30,7 +30,7 @@ test-processors: .venv/test  ## what computes with a network, as other processor
 	done; exit $$failed
 
 test-pythons: .venv/test  ## the wheel, with every supported Python on this machine, or PYTHONS="python3.12 ..."
-	.ci/pythons $(PYTHONS)
+	MARKS="$(MARKS)" .ci/pythons $(PYTHONS)
 
 coverage: .venv/test  ## which lines of both packages the tests run; an hour
 	$(PY) -m pytest $(IN_TWO) --cov --cov-report=term --cov-report=html:build/coverage
@@ -45,6 +45,7 @@ lint: .venv/test  ## code, words, prose, and the files that other programs read
 	.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	.venv/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
 
 bench: .venv/bench  ## speed, beside PyTorch and plain copies
 	$(PY) -m benchmarks
