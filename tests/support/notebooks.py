@@ -40,12 +40,12 @@ class Client(NotebookClient):
             self.kc.shell_channel.socket.get(zmq.EVENTS)
 
 
-def run(path: Path, folder: Path, first: str = "") -> Client:
+def run(path: Path, folder: Path, first: str = "", limit_s: int | None = LIMIT_S) -> Client:
     """Run a notebook in a folder, with `first` as a cell before its own; return its client, `nb` has the outputs."""
     content = nbformat.read(path, as_version=4)
     if first:
         content.cells.insert(0, nbformat.v4.new_code_cell(first))
-    client = Client(content, timeout=LIMIT_S, resources={"metadata": {"path": str(folder)}})
+    client = Client(content, timeout=limit_s, resources={"metadata": {"path": str(folder)}})
     client.execute()
     return client
 
@@ -144,7 +144,7 @@ def main(names: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for path in NOTEBOOKS:
             if not names or path.name in names:
-                nbformat.write(stored(run(path, Path(folder))), path)
+                nbformat.write(stored(run(path, Path(folder), limit_s=None)), path)
                 print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB", flush=True)
     return 0
 
