@@ -191,11 +191,15 @@ def _is_unread() -> bool:
 def progress(items: Iterable[Item], what: str, *, total: int | None = None) -> Iterable[Item]:
     """Yield `items` with a progress bar (count, rate, time left) on standard error.
 
-    Without a terminal, where a bar cannot be redrawn, a line with the clock is printed once a minute.
+    In a notebook it is a widget. Without a terminal, where a bar cannot be redrawn, a line with the clock is printed
+    once a minute.
     """
-    from tqdm import tqdm
+    if notebook := "ipykernel" in sys.modules:
+        from tqdm.auto import tqdm
+    else:
+        from tqdm import tqdm
 
-    if sys.stderr.isatty():
+    if notebook or sys.stderr.isatty():
         return tqdm(items, desc=what, total=total, mininterval=0.2, leave=True)
     return _with_lines(items, what, total if total is not None else _length(items))
 

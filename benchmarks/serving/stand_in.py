@@ -1,7 +1,8 @@
 """A stand-in for TF Serving with one exported model: `python -m benchmarks.serving.stand_in DIR`, on 127.0.0.1.
 
 It implements PredictionService of TF Serving's published protos and the predict call of its REST API, and runs the
-graph in a session, as TF Serving does. For tests and measurements; it has no batching and watches no folder.
+graph in a session, as TF Serving does. For tests and measurements; it batches nothing, refuses what would be too large
+for a batch, and watches no folder.
 """
 
 from __future__ import annotations
@@ -45,14 +46,15 @@ class Servable:
     """A loaded version of a model.
 
     trouble: called before every request; may sleep or raise `Refused`. largest: bytes of the largest message in either
-    direction. asked: number of requests.
+    direction. asked: number of requests. max_batch_size: as in TF Serving's file of batching; None: no limit.
     """
 
-    def __init__(self, folder: str | Path, name: str = "kidney_seg"):
+    def __init__(self, folder: str | Path, name: str = "kidney_seg", max_batch_size: int | None = None):
         import tensorflow as tf
         from tensorflow.core.protobuf import config_pb2
 
         self.name, self.version = name, Path(folder).name
+        self.max_batch_size = max_batch_size
         self.trouble: Callable[[], None] = lambda: None
         self.largest = self.asked = 0
         self._lock = threading.Lock()
@@ -84,6 +86,9 @@ class Servable:
             raise Refused("INVALID_ARGUMENT", f"input must contain {sorted(definition.inputs)}, found {sorted(given)}")
         try:
             arrays = [convert(given[key], definition.inputs[key]) for key in definition.inputs]
+            if self.max_batch_size is not None and (size := max(map(len, arrays))) > self.max_batch_size:
+                text = f"Task size {size} is larger than maximum input batch size {self.max_batch_size}"
+                raise Refused("INVALID_ARGUMENT", text)
             made = self._calls[signature](*arrays)
         except (ValueError, TypeError, MemoryError, binascii.Error) as error:
             raise Refused("INVALID_ARGUMENT", str(error)) from None
@@ -142,6 +147,14 @@ def serve_rest(servable: Servable, port: int = 0) -> tuple[ThreadingHTTPServer, 
 
         def log_message(self, *_: Any) -> None:
             pass
+
+        def do_GET(self) -> None:
+            if self.path != f"/v1/models/{servable.name}":
+                self._answer(404, {"error": f"Could not find any versions of model {self.path}"})
+                return
+            status = {"error_code": "OK", "error_message": ""}
+            state = {"version": servable.version, "state": "AVAILABLE", "status": status}
+            self._answer(200, {"model_version_status": [state]})
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))

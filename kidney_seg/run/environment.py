@@ -19,8 +19,10 @@ def environment() -> dict[str, Any]:
     under_jax = keras.backend.backend() == "jax"
     versions = dict.fromkeys(PACKAGES + (BACKEND_PACKAGES if under_jax else ()), "unknown")
     for package in versions:
-        with suppress(PackageNotFoundError):
-            versions[package] = version(package)
+        for name in (package, f"{package}-cpu"):  # TensorFlow without CUDA is a distribution of its own
+            with suppress(PackageNotFoundError):
+                versions[package] = version(name)
+                break
     if under_jax:
         import jax
 

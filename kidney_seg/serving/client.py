@@ -23,6 +23,7 @@ from kidney_seg.export.slice_png import decode_labels, encode_slice, largest_byt
 
 MESSAGE_BYTES = 4_000_000  # of a message in either direction: gRPC's default limit is 4 MiB
 LONGEST_S = 86_400  # of a request
+SLICES = 32  # of a request: TF Serving refuses more than `max_batch_size` where it batches (compose.yaml)
 _FRAME_BYTES = 10_000  # names and numbers around the slices of a message
 
 
@@ -126,10 +127,13 @@ Request(first=4, last=5, start=3, end=5)]
 
 
 def slices_per_request(shape_yx: tuple[int, int], inflation: float) -> int:
-    """Return how many slices of a shape fit into a message in both directions, whatever their content."""
+    """Return how many slices of a shape fit into a request: into a message in both directions, whatever their content.
+
+    At most 32, which is the largest batch of a server that batches.
+    """
     room = MESSAGE_BYTES - _FRAME_BYTES
     sent, received = (inflation * largest_bytes(shape_yx, bits) for bits in (16, 8))
-    return int(min(room // sent, room // received, MAX_VOXELS // (shape_yx[0] * shape_yx[1])))
+    return int(min(SLICES, room // sent, room // received, MAX_VOXELS // (shape_yx[0] * shape_yx[1])))
 
 
 def segment(

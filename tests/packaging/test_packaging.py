@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import shutil
 import site
 import subprocess
@@ -13,6 +14,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from support.dicom_files import random_hu, save_slices, slices_of
 from support.helpers import SMALLEST
 
@@ -25,21 +29,11 @@ from kidney_seg.report.data import Files
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("data_prep", "kidney_seg", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 SHORT = ["starts=1", "start_steps=4", "max_rounds=0", "retries=0", *SMALLEST]
-EXTRAS = (
-    "completion",
-    "onnx",
-    "serving",
-    "scale",
-    "dicom",
-    "report",
-    "notebooks",
-    "yaml",
-    "mlflow",
-    "wandb",
-    "jax",
-    "docs",
-    "test",
-)
+EXTRAS = {
+    *("gpu", "all", "completion", "onnx", "serving", "scale", "dicom", "report", "notebooks", "jax", "yaml"),
+    *("mlflow", "wandb", "docs", "bench", "test"),
+}
+FILES = sorted(ROOT.glob("requirements*.txt"))
 
 
 @pytest.fixture(scope="module")
@@ -138,12 +132,79 @@ def test_types(tmp_path):
     assert done.returncode == 0, done.stdout
 
 
-def test_every_extra_is_there():
+@pytest.fixture(scope="module")
+def setup():
+    """The settings of setup.cfg."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
-    extras = config["options.extras_require"]
-    assert set(extras) == set(EXTRAS)
-    assert "highdicom" not in config["options"]["install_requires"]
+    return config
+
+
+def ranges(text: str) -> list[Requirement]:
+    """Return the requirements of a list in setup.cfg, without extras of this project."""
+    return [Requirement(line) for line in text.split("\n") if line.strip() and not line.startswith("kidney_seg[")]
+
+
+def test_every_extra_is_there(setup):
+    extras = setup["options.extras_require"]
+    assert set(extras) == EXTRAS
+    assert "highdicom" not in setup["options"]["install_requires"]
+    named = {
+        name for text in extras.values() for part in re.findall(r"kidney_seg\[(.+)]", text) for name in part.split(",")
+    }
+    assert named <= EXTRAS
+
+
+def pinned(path: Path) -> dict[str, list[Requirement]]:
+    """Return the requirements of a file by name, with all of its lines joined."""
+    lines = path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    found: dict[str, list[Requirement]] = {}
+    for line in lines:
+        if line and not line.startswith(("#", "-r ")):
+            one = Requirement(line.partition("--hash")[0])
+            found.setdefault(canonicalize_name(one.name), []).append(one)
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "bench" not in path.name], ids=lambda path: path.stem)
+def test_requirements_are_exact_and_have_hashes(path):
+    lines = path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    assert lines[0] == "-r requirements.txt" or path.name == "requirements.txt"
+    for line in lines[path.name != "requirements.txt" :]:
+        assert re.match(r"[a-z0-9-]+==[^ ]+ (; [^#]+ )?( *--hash=sha256:[0-9a-f]{64})+$", line), line[:100]
+
+
+@pytest.mark.parametrize(
+    ("name", "lists"),
+    [
+        ("requirements.txt", ["options install_requires"]),
+        ("requirements-test.txt", [f"options.extras_require {extra}" for extra in ("test", "onnx", "dicom", "jax")]),
+        ("requirements-docs.txt", ["options.extras_require docs"]),
+        ("requirements-notebooks.txt", ["options.extras_require notebooks"]),
+        ("requirements-serving.txt", ["options.extras_require serving"]),
+        ("requirements-bench.txt", ["options.extras_require bench"]),
+    ],
+)
+def test_exact_versions_are_within_the_ranges(name, lists, setup):
+    exact = {**pinned(ROOT / "requirements.txt"), **pinned(ROOT / name)}
+    for section, option in map(str.split, lists):
+        for wanted in ranges(setup[section][option]):
+            for one in exact[canonicalize_name(wanted.name)]:
+                (version,) = (specifier.version for specifier in one.specifier)
+                assert wanted.specifier.contains(version), f"{wanted} {version}"
+    if name == "requirements.txt":  # without CUDA, the same version
+        (cuda,), (cpu,) = exact["tensorflow"], exact["tensorflow-cpu"]
+        assert cuda.specifier == cpu.specifier
+        assert [one.marker.evaluate() for one in (cuda, cpu)] in ([True, False], [False, True])
+
+
+def test_python_versions_agree(setup):
+    supported = SpecifierSet(setup["options"]["python_requires"])
+    minors = re.findall(r"Python :: (3\.\d+)", setup["metadata"]["classifiers"])
+    assert minors == [f"3.{minor}" for minor in range(30) if f"3.{minor}.0" in supported] == ["3.11", "3.12", "3.13"]
+    for name in ("Makefile", "README.md", "docs/howto/install.md", ".github/workflows/test.yml"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert minors[0] in text and minors[-1] in text, name
 
 
 @pytest.mark.parametrize(

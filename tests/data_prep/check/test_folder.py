@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from support.helpers import save
 
+import data_prep
 from data_prep.check import case as check_case
 from data_prep.check import folder as check
 from data_prep.check.__main__ import main
@@ -246,7 +247,9 @@ def test_the_table_of_codes_is_the_documentation() -> None:
     root = Path(__file__).resolve().parents[3]
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", (root / "docs" / "howto" / "data_check.md").read_text(), re.MULTILINE)
     assert Counter(rows) == Counter((code, kind.severity) for code, kind in KINDS.items())
-    source = "".join(path.read_text() for path in (root / "data_prep").rglob("*.py") if path.name != "findings.py")
+    source = "".join(
+        path.read_text() for path in Path(data_prep.__file__).parent.rglob("*.py") if path.name != "findings.py"
+    )
     assert [code for code in KINDS if f'"{code}"' not in source] == []
     assert {kind.severity for kind in KINDS.values()} == set(SEVERITIES)
     with pytest.raises(KeyError):

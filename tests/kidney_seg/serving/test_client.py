@@ -15,6 +15,7 @@ from data_prep.errors import InputError
 from kidney_seg.export.slice_png import decode_labels, encode_slice, largest_bytes
 from kidney_seg.serving.client import (
     MESSAGE_BYTES,
+    SLICES,
     RetryPolicy,
     TransportError,
     plan_requests,
@@ -45,7 +46,7 @@ def test_messages_of_noise_stay_below_the_limit(shape, inflation):
     noise = encode_slice(rng.integers(-32768, 32768, shape).astype(np.int16))
     assert len(noise) <= largest_bytes(shape, 16)
     count = slices_per_request(shape, inflation)
-    assert count >= 1 and count * len(noise) * inflation < MESSAGE_BYTES
+    assert 1 <= count <= SLICES and count * len(noise) * inflation < MESSAGE_BYTES
     labels = io.BytesIO()
     Image.fromarray(rng.integers(0, 256, shape).astype(np.uint8)).save(labels, "png", compress_level=1)
     assert len(labels.getvalue()) <= largest_bytes(shape, 8)
