@@ -17,6 +17,7 @@ from data_prep.cli import progress
 from data_prep.datasets.cohorts import kind_of_case
 from data_prep.datasets.kits import Case, find_cases
 from data_prep.datasets.pseudonyms import pseudonymous
+from data_prep.download.records import downloaded
 from data_prep.errors import InputError
 from data_prep.files.atomic import remove_leftovers
 from data_prep.files.checksums import checked_sha256
@@ -95,6 +96,8 @@ def build_cache(
     check_jobs(jobs, scheduler)
     cases, found = find_cases(source, images, labels)
     origin = joined((kind_of_case(case.name, case.image, case.labels, case.metadata) for case in cases), cohort)
+    if origin.is_kits and cohort is None:
+        origin = downloaded(source, origin)
     problems = [str(problem) for problem in found]
     cache = Path(cache)
     check_folder(cache)

@@ -10,9 +10,11 @@ from typing import Any
 from data_prep.check.case import CaseReport, Task, check_case
 from data_prep.check.findings import Finding, Report, finding, in_order
 from data_prep.check.published import published_findings
+from data_prep.datasets.cohorts import kind_of_case
 from data_prep.datasets.kits import Layout, find_layout, no_case, patient_of
 from data_prep.files.names import printable
 from data_prep.geometry.network_grid import GridSettings
+from data_prep.origin import SIMULATED
 from data_prep.parallel.tasks import WorkerDied, check_jobs, run
 
 BYTES_PER_PIXEL = 1.3  # of a cached slice: 0.9 to 1.1 measured at 128 and 256 pixels, and a margin for noisy scans
@@ -66,7 +68,8 @@ def check_folder(
     findings += _same_twice(reports)
     drawn = [task.labels for task in tasks if task.labels is not None]
     doubled = {one.case for one in findings if one.code == "second_phase"}
-    findings += published_findings(Path(root), drawn, names, {one.case: one.facts for one in reports}, doubled)
+    if SIMULATED not in {kind_of_case(case.name, case.image, case.labels) for case in layout.cases}:
+        findings += published_findings(Path(root), drawn, names, {one.case: one.facts for one in reports}, doubled)
     summary, short = _disk(Path(root), reports, settings, cache)
     facts = {printable(report.case): report.facts for report in reports if report.facts}
     findings = _few_slices(findings + short, facts)

@@ -11,6 +11,7 @@ from data_prep.check.findings import Finding, finding
 from data_prep.download.records import read_provenance
 from data_prep.download.sources import SOURCES, spans
 
+FEWEST = 20  # cases by which a folder is taken for a data set, unless a download says which it is
 ODD_CASE, ODD_SIDES = "case_00160", [512, 796]  # KiTS19's README; all others have 512 x 512 pixels
 # Voxels of label 0, 1 and 2 that the corrections of December 20, 2019 left (measured on today's files).
 CORRECTED = {"case_00015": [19377949, 271289, 11562], "case_00125": [44651449, 172702, 2473]}
@@ -27,7 +28,7 @@ def published_findings(
     """Return a note on which data set this is, whether it is complete and of which revision, and what contradicts it.
 
     The data set is known by `provenance.json` of a download, or by the names of KiTS' own files (`kits23.json`,
-    `aggregated_MAJ_seg`, `kits.json`). Any other folder gives nothing.
+    `aggregated_MAJ_seg`, `kits.json`) and 20 cases or more. Any other folder gives nothing.
 
     Args:
         labels: label files of the cases.
@@ -43,7 +44,7 @@ def published_findings(
     have = {int(case[5:]) for case in names if re.fullmatch(r"case_\d{5}", case)}
     labelled = {int(case[5:]) for case in facts if re.fullmatch(r"case_\d{5}", case) and "label_voxels" in facts[case]}
     wanted, drawn = set(source.cases), set(source.cases) - source.unlabeled
-    if not have & wanted:
+    if len(have & wanted) < (1 if known else FEWEST):
         return []
     told = f"{source.title}: "
     if wanted <= have and drawn <= labelled:

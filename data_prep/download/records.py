@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.download.sources import Source
+from data_prep.download.sources import SOURCES, Source
 from data_prep.errors import InputError
 from data_prep.files.atomic import write_file
 from data_prep.files.json_files import read_json, write_json
 from data_prep.files.outputs import check_outputs, has_keys, has_text
 from data_prep.files.typed import typed
+from data_prep.origin import Origin
 
 CHECKSUMS, PROVENANCE, LICENSE_FILE = "checksums.json", "provenance.json", "LICENSE.txt"
 _CHECKSUMS_FORMAT, _PROVENANCE_FORMAT = "kidney_seg_checksums", "kidney_seg_provenance"
@@ -96,6 +97,13 @@ def read_provenance(folder: str | Path) -> dict[str, Any] | None:
     return read_json(path, "provenance") if has_keys(_PROVENANCE_FORMAT, "dataset")(path) else None
 
 
-def is_complete(source: Source, names: Sequence[str]) -> bool:
-    """Return whether the cases' names are all those of a data set."""
-    return {f"case_{number:05d}" for number in source.cases} <= set(names)
+def downloaded(folder: str | Path, origin: Origin) -> Origin:
+    """Return the origin of KiTS patients with data set, revision and commit of their labels, as a download knows them.
+
+    A folder that was not downloaded by this project gives `origin` itself.
+    """
+    known = read_provenance(folder)
+    if known is None or known["dataset"] not in SOURCES:
+        return origin
+    text = f"labels: {known.get('labels_revision')}, commit {str(known.get('labels_commit'))[:7]}"
+    return Origin(known["dataset"], text, origin.first_weights)

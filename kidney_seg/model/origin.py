@@ -36,7 +36,7 @@ def origin_record(models: Sequence[ModelSource | ModelFile]) -> dict[str, Any]:
 
 def trained_on(model: ModelSource | ModelFile) -> str:
     """Return what a model was trained on, as words for the origin of one that begins with its weights."""
-    return model.about.data if model.about else f"trained on {model.origin}"
+    return f"{model.about.data} ({model.about.license})" if model.about else f"trained on {model.origin}"
 
 
 def _texts(model: ModelSource | ModelFile) -> list[str]:

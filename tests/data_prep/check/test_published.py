@@ -13,6 +13,8 @@ from data_prep.download.records import PROVENANCE, provenance
 from data_prep.download.sources import SOURCES
 from data_prep.phantom.cohort import write_cohort
 
+NAMES = [f"case_{n:05d}" for n in range(20)]
+
 
 def told(root: Path, labels=(), names=(), facts=None, second_phase=()) -> list[tuple[str, str, str]]:
     found = published_findings(root, labels, names, facts or {}, set(second_phase))
@@ -61,9 +63,10 @@ def test_a_download_knows_itself(tmp_path):
 @pytest.mark.parametrize(("file", "dataset"), [("kits23.json", "KiTS23"), ("kits.json", "KiTS19")])
 def test_known_by_their_own_files(tmp_path, file, dataset):
     (tmp_path / file).write_text("[]")
-    assert told(tmp_path, names=["case_00000"])[0][2].startswith(f"{dataset}: 1 of ")
+    assert told(tmp_path, names=NAMES)[0][2].startswith(f"{dataset}: 20 of ")
+    assert told(tmp_path, names=NAMES[1:]) == []
     labels = [tmp_path / "case_00000" / "aggregated_MAJ_seg.nii.gz"]
-    assert told(tmp_path, labels, ["case_00000"])[0][2].startswith("KiTS21: ")
+    assert told(tmp_path, labels, NAMES)[0][2].startswith("KiTS21: ")
 
 
 def test_other_folders_are_no_data_set(tmp_path):

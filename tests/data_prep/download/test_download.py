@@ -20,9 +20,11 @@ from support.bad_server import serving
 from data_prep.datasets.kits import find_cases
 from data_prep.download.__main__ import main
 from data_prep.download.cases import download_kits
+from data_prep.download.records import downloaded, provenance
 from data_prep.download.sources import IMAGES, SOURCES, choose_cases
 from data_prep.download.transfer import Retry, Stopped
 from data_prep.errors import InputError
+from data_prep.origin import Origin
 from data_prep.phantom.cohort import write_cohort
 
 
@@ -265,3 +267,11 @@ def test_full_disk_ends_it(published, tmp_path, monkeypatch):
     monkeypatch.setattr("data_prep.download.transfer.fetch", full)
     with pytest.raises(OSError, match="No space left"):
         get(published.as_uri(), tmp_path / "KITS")
+
+
+def test_a_cache_knows_which_labels_were_downloaded(tmp_path):
+    source = SOURCES["kits23"]
+    (tmp_path / "provenance.json").write_text(json.dumps({"kidney_seg_provenance": 1} | provenance(source, {})))
+    found = downloaded(tmp_path, Origin("kits19"))  # by their numbers alone they could be KiTS19's
+    assert (found.kind, str(found)) == ("kits23", "KiTS23 patients (labels: version 0.1.3, commit e282208)")
+    assert downloaded(tmp_path / "elsewhere", Origin("kits19")) == Origin("kits19")
