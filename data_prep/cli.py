@@ -45,7 +45,13 @@ def command(
         def main(argv: list[str] | None = None) -> int:
             with _escaped_output():
                 parser = make_parser()
-                parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
+                parser.add_argument(
+                    "--version",
+                    action=_ShowVersion,
+                    nargs=0,
+                    default=argparse.SUPPRESS,
+                    help="show the version and exit",
+                )
                 arguments = parser.parse_args(argv)
                 return run_command(lambda: body(arguments))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import traceback
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -85,7 +86,10 @@ def build_case(task: Task) -> Built | Failed | OSError:
 def _build_case(task: Task) -> Built:
     case, settings = task.case, task.settings
     path = task.cache / f"{case.name}.h5"
-    paths = {"image_path": str(case.image.resolve()), "label_path": str(case.labels.resolve()) if case.labels else None}
+    paths = {
+        "image_path": os.path.realpath(case.image),
+        "label_path": os.path.realpath(case.labels) if case.labels else None,
+    }
     facts: dict[str, Any] = {
         "case": case.name,
         "patient": case.patient,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def _is_newer(path: Path) -> bool:
 
 def _is_another(case: Case, listed: CacheEntry | None) -> bool:
     # an image that was changed in its place, or moved, is of the same case
-    if listed is None or listed.image_path in (None, str(case.image.resolve())):
+    if listed is None or listed.image_path in (None, os.path.realpath(case.image)):
         return False
     try:
         return checked_sha256(case.image) != listed.image_sha256

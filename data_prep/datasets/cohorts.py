@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -28,7 +29,7 @@ def kind_of_case(name: str, image: Path | None, labels: Path | None, metadata: M
     of that challenge, and either the files have the axis order of KiTS, or the case is in the data set's `kits.json`
     (`metadata`). KiTS21 by its majority labels; KiTS23 by its new numbers, or its folder `instances`.
     """
-    files = [path.resolve() for path in (image, labels) if path is not None]
+    files = [Path(os.path.realpath(path)) for path in (image, labels) if path is not None]  # links in a loop stay
     marks = [found for path in files if (found := _marks(path)) is not None]
     if any(SIMULATED_MARK in found.description for found in marks) or any(_has_records(path) for path in files):
         return SIMULATED

@@ -68,10 +68,10 @@ class _Answer:
 
 
 def fetch(address: str, part: Path, retry: Retry, received: Callable[[int], None] = lambda count: None) -> None:
-    """Bring the file at `address` to `part`, going on after the bytes that are there.
+    """Bring the file at `address` to `part`, after the bytes that are there.
 
     A file `part` with `.json` added holds the address and the server's mark of the version (ETag or date). Another
-    version, another address, or a server without ranges or marks starts the file anew.
+    version, another address, or a server without ranges or marks starts the file over.
 
     Args:
         received: gets the number of bytes of every piece; negative if bytes are dropped.
