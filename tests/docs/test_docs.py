@@ -125,6 +125,7 @@ def _in_a_study(data, index) -> None:
     """Set the attributes of a slice that a DICOM Segmentation refers to."""
     data.FrameOfReferenceUID = "1.2.3.4"
     data.SeriesNumber = 4
+    data.StudyInstanceUID = "1.2.3.9"
 
 
 @pytest.fixture(scope="module")

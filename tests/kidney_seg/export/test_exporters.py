@@ -150,7 +150,7 @@ def test_what_lies_beside_the_graph(exported):
     assert Config.from_dict(json.loads((extra / "config.json").read_text())) == load_model(model).config
     assert json.loads((extra / "manifest.json").read_text())["exported_with"]["versions"]["keras"] == keras.__version__
     card = (version / "README.md").read_text()
-    assert "Not for diagnosis" in card and "training data are not recorded" in card
+    assert "Not for diagnosis" in card and "its data are not recorded here" in card
     servable = Servable(version)
     asked = []
     for record in tf.data.TFRecordDataset(str(extra / "tf_serving_warmup_requests")).as_numpy_iterator():
@@ -216,12 +216,12 @@ def test_a_wrong_export_is_not_published(exported, tmp_path, monkeypatch):
     ("arguments", "words"),
     [
         (["absent", "--out", "models"], "absent: no such model"),
-        (["absent", "--out", "model.tflite", "--format", "onnx"], "ends in .onnx"),
+        (["MODEL", "--out", "model.tflite", "--format", "onnx"], "ends in .onnx"),
     ],
 )
-def test_bad_arguments(arguments, words, tmp_path, monkeypatch, capsys):
+def test_bad_arguments(arguments, words, exported, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert export_command.main(arguments) == 2
+    assert export_command.main([str(exported[0]) if word == "MODEL" else word for word in arguments]) == 2
     assert words in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

@@ -41,6 +41,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = {"slices": np.random.default_rng(0).integers(-999, 999, (40, 64, 64))}
     monkeypatch.setattr(tensorflow_graph, "build_tensorflow_graph", built)
     monkeypatch.setattr(onnx_pipeline, "build_onnx", lambda *_: bytes(4 * FLOATS))
+    monkeypatch.setattr("kidney_seg.export.__main__.find_ensemble", lambda *_: [loaded])
+    monkeypatch.setattr("kidney_seg.export.__main__.describe_model", lambda _: "of no training")
     monkeypatch.setattr(exporters, "_open", lambda *_: (loaded, {"model_sha256": "0"}, None))
     monkeypatch.setattr(exporters, "write_card", lambda *_: "a card")
     monkeypatch.setattr(examples, "expected_examples", lambda _: {"patient": noise})
