@@ -53,8 +53,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def line_of(words: list[str], capsys: pytest.CaptureFixture[str], size: int) -> str:
     with full_after(size):
         assert export(words) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1
+    first, error = capsys.readouterr().err.splitlines()
+    assert first.startswith("device: ") and error.startswith("error: ")
     return error
 
 

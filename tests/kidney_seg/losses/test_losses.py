@@ -364,11 +364,11 @@ def test_keras_tversky_by_the_documented_settings():
     rng = np.random.default_rng(3)
     truth = one_hot(rng.integers(0, 3, (4, 8, 8)))
     predicted = rng.dirichlet(np.ones(3), (4, 8, 8)).astype(np.float32)
-    theirs = keras.losses.Tversky(alpha=0.3, beta=0.7, smooth=1.0, axis=(0, 1, 2), reduction=None)(truth, predicted)
-    settings = LossConfig(loss_function="tversky", alpha=0.7, smoothing=1.0, background=True)
+    theirs = keras.losses.Tversky(alpha=0.3, beta=0.7, axis=(0, 1, 2), reduction=None)(truth, predicted)
+    settings = LossConfig(loss_function="tversky", alpha=0.7, smoothing=1e-6, background=True)  # Keras has no smoothing
     losses, _ = build_losses(settings, ModelConfig(size=16, deep_supervision=False))
     assert float(losses["head4"](truth, predicted)) == pytest.approx(float(np.mean(theirs)), abs=1e-6)
-    swapped = FocalTversky(alpha=0.3, exponent=1.0, smoothing=1.0, background=True)
+    swapped = FocalTversky(alpha=0.3, exponent=1.0, smoothing=1e-6, background=True)
     assert float(swapped(truth, predicted)) != pytest.approx(float(np.mean(theirs)), abs=1e-3)
 
 
