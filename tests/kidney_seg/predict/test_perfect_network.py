@@ -34,7 +34,7 @@ def oracle_job(truth: np.ndarray, spacing_mm: tuple[float, float, float]) -> Job
         return shares_to_network(truth[place - len(batch) : place], spacing_mm, settings)
 
     job = Job((ModelSource(Path("oracle"), "", Config(), settings),), Config().prediction)
-    job.__dict__["predictor"] = Predictor(forward, 256, 1, 3, 16)
+    job.__dict__["_predictor"] = Predictor(forward, 256, 1, 3, 16)
     return job
 
 
