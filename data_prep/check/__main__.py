@@ -10,6 +10,7 @@ from data_prep.check.cache import check_cache, is_cache
 from data_prep.check.folder import check_folder
 from data_prep.cli import command
 from data_prep.files.json_files import write_json
+from data_prep.files.outputs import check_folder as check_place_of
 from data_prep.files.outputs import check_outputs, has_keys
 
 
@@ -40,6 +41,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> int:
     """Run the command; see `python -m data_prep.check --help`."""
     folder = Path(args.folder)
+    if args.cache:
+        check_place_of(args.cache)
     if args.json:
         check_outputs([args.json], ours=has_keys("schema", "root", "kind", "findings"))
     if args.images is None and args.labels is None and folder.is_dir() and is_cache(folder):

@@ -27,10 +27,7 @@ TAGS = (  # UIDs and PatientID are kept as hashes, Modality only if it is a know
     "RescaleSlope", "RescaleType", "PhotometricInterpretation", "ModalityLUTSequence", "BodyPartExamined",
     "StudyInstanceUID", "SOPInstanceUID", "PatientID", "SeriesDescription", "ProtocolName",
 )  # fmt: skip
-_MODALITIES = (
-    "CR", "CT", "DX", "KO", "MG", "MR", "NM", "OT", "PR", "PT", "REG", "RTDOSE", "RTPLAN", "RTSTRUCT", "SC", "SEG",
-    "SR", "US", "XA",
-)  # fmt: skip
+_MODALITIES = "CR CT DX KO MG MR NM OT PR PT REG RTDOSE RTPLAN RTSTRUCT SC SEG SR US XA".split()
 CT, LOCALIZER, CAPTURE, MULTI_FRAME, OTHER = (
     "CT image", "localizer", "secondary capture", "multi-frame CT", "other image"
 )  # fmt: skip

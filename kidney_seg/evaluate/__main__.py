@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.cli import command
+from data_prep.datasets.label_files import find_label_files
 from data_prep.errors import InputError
 from data_prep.files.names import printable
 from data_prep.origin import Origin
@@ -148,8 +149,10 @@ def _read_others(against: Path | None) -> list[dict[str, Any]] | None:
         return None
     if not against.exists():
         raise InputError(f"--against {against}: no such file or folder", code="no_such_file")
-    scores = find_scores(against)
-    return None if scores is None else read_rows(scores)
+    if (scores := find_scores(against)) is None:
+        find_label_files(against)  # it holds some
+        return None
+    return read_rows(scores)
 
 
 def _tables(result: Evaluation, options: Mapping[str, Any]) -> str:

@@ -47,13 +47,16 @@ def main(arguments: argparse.Namespace) -> int:
     """The command; see the module's first line."""
     use_device(arguments.device)
     quiet_tensorflow()
-    sources = find_ensemble(arguments.model, arguments.ensemble or [])
-    precision, model = sources[0].config.model.precision, describe_model(sources)
-    print(start_line(engine="keras", precision=precision, model=model, device=arguments.device), file=sys.stderr)
+
+    def begin() -> None:
+        sources = find_ensemble(arguments.model, arguments.ensemble or [])
+        precision, model = sources[0].config.model.precision, describe_model(sources)
+        print(start_line(engine="keras", precision=precision, model=model, device=arguments.device), file=sys.stderr)
+
     if arguments.format == "onnx":
-        print(export_onnx(arguments.model, arguments.out, arguments.force, arguments.ensemble or []))
+        print(export_onnx(arguments.model, arguments.out, arguments.force, arguments.ensemble or [], begin=begin))
     else:
-        print(export_saved_model(arguments.model, arguments.out, arguments.ensemble or []))
+        print(export_saved_model(arguments.model, arguments.out, arguments.ensemble or [], begin=begin))
     return 0
 
 

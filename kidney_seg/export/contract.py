@@ -13,6 +13,7 @@ from data_prep.errors import InputError
 from data_prep.files.typed import typed
 from data_prep.geometry.network_grid import GridSettings
 from data_prep.labels import CLASS_NAMES
+from data_prep.origin import Origin
 from kidney_seg.config.model import STRIDES
 from kidney_seg.config.prediction import PredictionConfig
 from kidney_seg.model.origin import origin_record
@@ -103,7 +104,8 @@ class Contract:
     signatures: dict[str, Signature]
     ensemble_sha256: tuple[str, ...] = ()
     about: About | None = None
-    trained_on: tuple[str, ...] = ()  # origin of each model; empty in exports of version 0.1
+    trained_on: tuple[str, ...] = ()  # what each model says of it; empty in exports of version 0.1, as the next one
+    origin: tuple[Origin, ...] = ()
 
 
 def read_contract(content: Any, where: str) -> Contract:
@@ -132,6 +134,7 @@ def read_contract(content: Any, where: str) -> Contract:
             typed(tuple[str, ...], content.get("ensemble_sha256", ())),
             typed(About | None, content.get("about", {}).get("model"), "about"),
             tuple(typed(list[str], content.get("about", {}).get("trained_on", []))),
+            tuple(typed(list[Origin], content.get("about", {}).get("origin", []))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: not the contract of a model exported by kidney_seg ({error!r})") from None

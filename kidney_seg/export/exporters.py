@@ -6,7 +6,7 @@ or not at all, and only if its outputs equal those of the `.keras` model. See do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +29,16 @@ FORMATS = ("saved_model", "onnx")
 EXTRA = "assets.extra"  # TF Serving's name for files that it does not load itself
 
 
-def export_saved_model(model: str | Path, root: str | Path, ensemble: Sequence[str] = ()) -> Path:
+def export_saved_model(
+    model: str | Path, root: str | Path, ensemble: Sequence[str] = (), *, begin: Callable[[], None] = lambda: None
+) -> Path:
     """Export a model as the next version of a served model.
 
     Args:
         model: Run folder (its best model) or `.keras` file.
         root: Folder of the versions.
         ensemble: Models to average with it, or `accepted`, as for `predict --ensemble`.
+        begin: Called when the place is checked, before the model is loaded.
 
     Returns:
         The folder of the version.
@@ -46,6 +49,7 @@ def export_saved_model(model: str | Path, root: str | Path, ensemble: Sequence[s
     check_folder(root)
     if not is_plain(Path(root).resolve()):
         raise InputError("TensorFlow needs a path in UTF-8; choose another --out, or rename the folder", root)
+    begin()
     import tensorflow as tf
 
     from kidney_seg.export import tensorflow_graph
@@ -80,14 +84,21 @@ def export_saved_model(model: str | Path, root: str | Path, ensemble: Sequence[s
     return versions.publish(root, write)
 
 
-def export_onnx(model: str | Path, path: str | Path, force: bool = False, ensemble: Sequence[str] = ()) -> Path:
+def export_onnx(
+    model: str | Path,
+    path: str | Path,
+    force: bool = False,
+    ensemble: Sequence[str] = (),
+    *,
+    begin: Callable[[], None] = lambda: None,
+) -> Path:
     """Export a model as one `.onnx` file, with contract, config and model card in its metadata.
 
     Args:
         model: Run folder (its best model) or `.keras` file.
         path: File to write, whole or not at all.
         force: Replace an existing file.
-        ensemble: As for `export_saved_model`.
+        ensemble, begin: As for `export_saved_model`.
 
     Returns:
         The path.
@@ -105,6 +116,7 @@ def export_onnx(model: str | Path, path: str | Path, force: bool = False, ensemb
     check_outputs([path], ours=has_text(b"contract", b"model_card"))
     if path.exists() and not force:
         raise InputError("exists; choose another --out, or replace it with --force", path, "exists")
+    begin()
     loaded, promise, run = _open(model, ensemble)
     loaded = loaded.in_single_precision()
     metadata = {

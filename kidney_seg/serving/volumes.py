@@ -69,6 +69,7 @@ class ServedJob:
     def origin(self) -> dict[str, Any]:
         """What a prediction's record says of the models' origin."""
         record: dict[str, Any] = {"trained_on": list(self.contract.trained_on)}
+        record["origin"] = [asdict(origin) for origin in self.contract.origin]
         return record | ({"model": asdict(self.contract.about)} if self.contract.about else {})
 
     @property
