@@ -17,6 +17,8 @@ TINY = (
 PATIENT = "patients/case_00000"
 COMMANDS = f"""
 data_prep.phantom --out patients --cases 6 --size 32 --slices 8
+data_prep.download kits23 --out kits --cases 0 --mirror file:///no/such/place --accept-license
+data_prep.label_table itk-snap
 data_prep.check patients
 data_prep.dicom scan
 data_prep.build patients --cache cache --size 32

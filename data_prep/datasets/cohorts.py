@@ -46,7 +46,7 @@ def kind_of_case(name: str, image: Path | None, labels: Path | None, metadata: M
 
 
 def _marks(path: Path) -> Marks | None:
-    with suppress(InputError, OSError):
+    with suppress(InputError, OSError, MemoryError):
         return read_marks(path)
     return None
 

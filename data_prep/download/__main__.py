@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 from data_prep.cli import command
-from data_prep.download.cases import Outcome, download_kits
 from data_prep.download.sources import MEGABYTES_PER_CASE, SOURCES, choose_cases, spans
 
 
@@ -58,6 +57,8 @@ class _Bars:
 @command(make_parser)
 def main(args: argparse.Namespace) -> int:
     """Run the command; see `python -m data_prep.download --help`."""
+    from data_prep.download.cases import download_kits
+
     source = SOURCES[args.dataset]
     numbers = choose_cases(source, args.cases)
     files = sum(len(source.files(number)) for number in numbers)
@@ -69,7 +70,7 @@ def main(args: argparse.Namespace) -> int:
         print(source.license)
     bars = _Bars(files)
     try:
-        outcome: Outcome = download_kits(
+        outcome = download_kits(
             args.dataset,
             args.out,
             numbers,

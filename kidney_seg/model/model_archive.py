@@ -40,15 +40,16 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise InputError(f"incomplete .keras file ({error}); train again or restore it", path=path) from None
 
 
-def check_network(model: Any, config: ModelConfig) -> None:
+def check_network(model: Any, config: ModelConfig, failed: bool = False) -> None:
     """Raise ValueError unless a loaded model takes slices, and answers in its finest head, as its settings say.
 
-    Its weights must be finite: a network with others finds nothing, without a word.
+    Its weights must be finite, because a network with others finds nothing. failed: its file says that its training
+    failed, so every command says so, too.
     """
     found = [tuple(one.shape) for one in (*model.inputs, model.outputs[-1])]
     expected = [(None, config.size, config.size, channels) for channels in (config.input_slices, config.classes)]
     if found != expected:
         raise ValueError(f"its input and finest head are {found}, by its settings {expected}")
-    for weight in model.weights:
+    for weight in () if failed else model.weights:
         if not np.isfinite(np.asarray(weight)).all():
             raise ValueError(f"weights of {weight.path} are NaN or infinite")

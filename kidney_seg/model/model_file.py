@@ -132,7 +132,7 @@ class ModelSource:
         try:
             with warnings.catch_warnings(action="ignore"):  # Keras' of names in its file; what counts is checked
                 model = keras.saving.load_model(self.path, compile=False, safe_mode=True)
-            check_network(model, self.config.model)
+            check_network(model, self.config.model, failed=self.trouble is not None)
             if self.weights is not None:
                 model.load_weights(self.weights)  # as trained, without class odds
         except Exception as error:  # whatever Keras makes of a damaged or hostile file

@@ -94,6 +94,6 @@ def test_the_line_says_what_computes_and_what_the_model_is(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     model = write_threshold_model(run / "best.keras")
-    unknown = "best.keras of run; its file does not say what it was trained on"
+    unknown = "best.keras of run; trained on patients of unknown origin"
     assert str(make_job(model)) == expected.format("keras") + unknown
-    assert str(make_job(model, [str(model)])) == expected.format("keras") + unknown + ", averaged with 1 more"
+    assert str(make_job(model, [str(model)])) == expected.format("keras") + unknown + "; averaged with 1 more"

@@ -359,19 +359,6 @@ def test_the_loss_is_chosen_by_a_setting(name, kind):
         assert own.get("exponent") == {"focal_tversky": 0.75, "tversky": 1.0}.get(name)
 
 
-def test_keras_tversky_by_the_documented_settings():
-    """Its alpha weighs false positives and its beta false negatives: alpha=0.7 here is (0.3, 0.7) there."""
-    rng = np.random.default_rng(3)
-    truth = one_hot(rng.integers(0, 3, (4, 8, 8)))
-    predicted = rng.dirichlet(np.ones(3), (4, 8, 8)).astype(np.float32)
-    theirs = keras.losses.Tversky(alpha=0.3, beta=0.7, axis=(0, 1, 2), reduction=None)(truth, predicted)
-    settings = LossConfig(loss_function="tversky", alpha=0.7, smoothing=1e-6, background=True)  # Keras has no smoothing
-    losses, _ = build_losses(settings, ModelConfig(size=16, deep_supervision=False))
-    assert float(losses["head4"](truth, predicted)) == pytest.approx(float(np.mean(theirs)), abs=1e-6)
-    swapped = FocalTversky(alpha=0.3, exponent=1.0, smoothing=1e-6, background=True)
-    assert float(swapped(truth, predicted)) != pytest.approx(float(np.mean(theirs)), abs=1e-3)
-
-
 @pytest.mark.parametrize("sums", ["sample", "batch"])
 def test_monai_tversky_by_the_documented_settings(sums):
     """Its formula, on [batch, channels, ...]: (TP + nr) / (TP + alpha FP + beta FN + dr), then the mean."""
