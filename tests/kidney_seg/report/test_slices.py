@@ -75,7 +75,6 @@ def test_files_that_are_gone_or_do_not_fit_are_a_reason(tmp_path):
     assert "does not exist any more" in draw_case(None, solid=True)[2]
     files.image.write_bytes(b"no image")
     assert "is unreadable" in draw_case(files, solid=True)[2]
-    files.image.unlink()
-    picture, scenes, reason = draw_case(files, solid=True)
+    picture, scenes, reason = draw_case(replace(files, image=files.image.with_name("gone.nii.gz")), solid=True)
     assert (picture, scenes) == (None, None) and "image does not exist any more" in reason
     assert "does not exist any more" in draw_case(Files(None, None, None), solid=True)[2]
