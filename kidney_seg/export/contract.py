@@ -104,7 +104,7 @@ class Contract:
     signatures: dict[str, Signature]
     ensemble_sha256: tuple[str, ...] = ()
     about: About | None = None
-    trained_on: tuple[str, ...] = ()  # what each model says of it; empty in exports of version 0.1, as the next one
+    trained_on: tuple[str, ...] = ()  # by each model; empty in exports of version 0.1
     origin: tuple[Origin, ...] = ()
 
 

@@ -44,7 +44,7 @@ def check_network(model: Any, config: ModelConfig, failed: bool = False) -> None
     """Raise ValueError unless a loaded model takes slices, and answers in its finest head, as its settings say.
 
     Its weights must be finite, because a network with others finds nothing. failed: its file says that its training
-    failed, so every command says so, too.
+    failed, and every command prints that.
     """
     found = [tuple(one.shape) for one in (*model.inputs, model.outputs[-1])]
     expected = [(None, config.size, config.size, channels) for channels in (config.input_slices, config.classes)]
