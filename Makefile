@@ -60,7 +60,7 @@ kits: .venv/ready  ## from nothing to Table 1 on KiTS; every stage resumes (docs
 	$(PY) -m data_prep.check $(KITS)/data --jobs 2 || [ $$? = 1 ]  # 1: it found something, and says what to do
 	$(PY) -m data_prep.build $(KITS)/data --cache $(KITS)/cache --jobs 2 $(BUILD)
 	[ -e $(KITS)/cache/split.json ] || $(PY) -m data_prep.split $(KITS)/cache
-	$(PY) -m kidney_seg.progressive --data $(KITS)/cache --out $(KITS)/run --preset $(PRESET) $(if $(SET),--set $(SET))
+	$(PY) -m kidney_seg.progressive --data $(KITS)/cache --out $(KITS)/run --preset $(PRESET) $(if $(SET),--set $(SET)) || [ $$? = 1 ]  # 1: it failed, and says why
 	$(PY) -m kidney_seg.predict $(KITS)/run $(KITS)/data --out $(KITS)/predictions --split $(KITS)/cache/split.json --part test
 	$(PY) -m kidney_seg.evaluate $(KITS)/predictions $(KITS)/data --split $(KITS)/cache/split.json --part test --postprocess
 	$(PY) -m kidney_seg.report $(KITS)/predictions/evaluation --truth $(KITS)/data
