@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
         if words[0] in SHORT:
             return load_command(SHORT[words[0]]).main(words[1:])
         near = [SYNONYMS[words[0]]] if words[0] in SYNONYMS else difflib.get_close_matches(words[0], SHORT, n=1)
-        hint = f"did you mean {near[0]}?" if near else "python -m kidney_seg lists all"
+        hint = f"did you mean {near[0]!r}?" if near else "python -m kidney_seg lists all"
         print(f"error: {words[0]}: no such command; {hint}", file=sys.stderr)
         return 2
     return run_command(_list_commands)

@@ -57,7 +57,7 @@ def find_scans(
         inputs: image files, folders, zip files, a DICOMDIR (its folder is taken), or `@FILE`: a text file with one of
             these per line, relative to its folder; empty lines and lines that start with `#` are skipped.
         choice: what to take of them.
-        log: receives a line per decision; standard error by default.
+        log: receives a line per decision, when scans are found; standard error by default.
 
     Raises:
         InputError: no scan, two scans of one name, a name that a file cannot have, or a series that is not in one
@@ -68,19 +68,22 @@ def find_scans(
     paths = [path for given in inputs for path in _listed(str(given))]
     alone = len(paths) == len(inputs) == 1
     found: list[tuple[Scan, str]] = []
+    notes: list[str] = []
     for path in paths:
         if alone and not path.exists():
             raise InputError("no such file or folder", path=path, code="no_such_file")
         path = path.parent if path.name.upper() == "DICOMDIR" and path.is_file() else path
         if path.is_dir() and (choice.images or choice.split):
-            found += [(scan, "") for scan in _cases(path, choice, log)]
+            found += [(scan, "") for scan in _cases(path, choice, notes.append)]
         elif path.is_dir() or (is_packed(path) and path.is_file()):
-            found += _in_tree(path, choice, log)
+            found += _in_tree(path, choice, notes.append)
         else:
             found.append((Scan(_name(path), path, choice.series), ""))
     if choice.series is not None:
         found = _one_of(found, choice.series, len(paths))
     scans = [scan for scan, _ in found]
+    for note in notes:
+        log(note)
     single = alone and len(scans) == 1 and bool(not paths[0].is_dir() or scans[0].study or scans[0].problem)
     return (scans if single else unique(scans, [key for _, key in found])), single
 

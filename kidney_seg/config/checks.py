@@ -33,11 +33,11 @@ class Section:
             value, choices, least = getattr(self, item.name), item.metadata["choices"], item.metadata["least"]
             if choices:
                 check_choice(item.name, value, choices)
+            if least is not None:
+                check(value >= least, item.name, value, f"{least} or more")
             for number in value if isinstance(value, tuple) else (value,):
                 if isinstance(number, float):  # the files of a run hold no larger ones
                     check(abs(number) <= LARGEST, item.name, number, f"a number of at most {LARGEST:g}")
-            if least is not None:
-                check(value >= least, item.name, value, f"{least} or more")
 
 
 def check(valid: bool, name: str, found: Any, expected: str) -> None:

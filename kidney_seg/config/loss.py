@@ -17,7 +17,7 @@ class LossConfig(Section):
     loss_function: str = choice(LOSS_FUNCTIONS, "loss; all but the first are for comparison", "paper")
     alpha: float = setting(
         0.7,
-        "weight of false negatives in the Tversky index (Keras and MONAI call it beta); 1 - alpha: of false positives",
+        "weight of false negatives in the Tversky index (MONAI calls it beta); 1 - alpha: of false positives",
         "C",
     )
     exponent: float = setting(0.75, "power of 1 - TI: 1/gamma with gamma = 4/3 of the Focal Tversky paper", "C")

@@ -111,7 +111,7 @@ SYNONYMS = {  # names that others use, and ours
 }
 _REMARKS = {
     "epochs": "training is counted in steps: start_steps for round 0, steps for each later one",
-    "beta": "alpha weighs false negatives here, which Keras and MONAI call beta",
+    "beta": "alpha weighs false negatives here, which MONAI calls beta",
     "seed": "it is an option of its own",
 }
 
@@ -121,7 +121,7 @@ def setting_owner(name: str) -> str:
 
     >>> setting_owner("lr")
     Traceback (most recent call last):
-    data_prep.errors.InputError: setting lr: unknown; did you mean peak_rate? (--show-settings lists all)
+    data_prep.errors.InputError: setting lr: unknown; did you mean 'peak_rate'? (--show-settings lists all)
     """
     owners = {item.name: section for section, kind in _section_types().items() for item in dataclasses.fields(kind)}
     if name in owners:
@@ -129,7 +129,7 @@ def setting_owner(name: str) -> str:
     short = name.rpartition(".")[2]
     near = [short] if short in owners else difflib.get_close_matches(short.lower(), owners, n=1)
     meant = SYNONYMS.get(short.lower()) or (near[0] if near else None)
-    hint = f"; did you mean {meant}?" if meant else ""
+    hint = f"; did you mean {meant!r}?" if meant else ""
     remark = f" {_REMARKS[short.lower()]}" if short.lower() in _REMARKS else ""
     raise InputError(f"setting {name}: unknown{hint}{remark} (--show-settings lists all)")
 

@@ -29,8 +29,9 @@ def tversky_complement(
     """Return 1 - TI per class, in 0..1: float32 [classes], or [batch, classes] with `sums="sample"`.
 
     TI = (TP + s) / (TP + alpha * FN + (1 - alpha) * FP + s), computed as a ratio of errors, so that nothing cancels
-    near TI = 1. As in the paper, `alpha` weighs false negatives; in `keras.losses.Tversky` and MONAI's `TverskyLoss`
-    `alpha` weighs false positives and `beta` false negatives, so their (alpha, beta) = (0.3, 0.7) is 0.7 here.
+    near TI = 1. As in the paper, `alpha` weighs false negatives. In MONAI's `TverskyLoss`, `alpha` weighs false
+    positives and `beta` false negatives, so its (alpha, beta) = (0.3, 0.7) is 0.7 here. `keras.losses.Tversky` says the
+    same in its docstring, but its code (Keras 3.15) weighs false negatives by `alpha`, as here.
 
     A class absent in both gives 0. `smoothing` is s, above 0; `sums`: over the whole "batch", on all
     devices that share it, or over each "sample".

@@ -105,7 +105,7 @@ def main(arguments: argparse.Namespace) -> int:
     scans, single = find_scans(arguments.inputs, choice_of(arguments))
     outputs, folder = outputs_for(scans, single, arguments)
     if arguments.shard:
-        if folder is None:
+        if single:
             raise InputError(f"--shard {arguments.shard}: is for a folder of cases or a list, found one scan")
         from data_prep.parallel.shards import parse
 

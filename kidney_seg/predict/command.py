@@ -90,6 +90,8 @@ def predict_and_report(
     """Predict, print the results and return the exit code: 2 if a scan failed. folder: of all outputs, None for one."""
     if folder is None:
         scans = [scan.alone() for scan in scans]
+        if scans[0].problem is not None:
+            raise scans[0].problem
 
     def begin() -> None:
         if scheduler is None:  # its workers have devices of their own

@@ -11,7 +11,7 @@ from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
 from data_prep.files.json_files import read_json
 from data_prep.files.typed import typed
-from data_prep.origin import UNSTATED, Origin
+from data_prep.origin import Origin
 from kidney_seg.config.run_config import Config
 from kidney_seg.run import layout
 
@@ -102,11 +102,6 @@ def read_manifest(path: str | Path, *needed: str) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"not a run's manifest ({error}); restore it", path) from None
     return content
-
-
-def origin_of(manifest: Mapping[str, Any]) -> Origin:
-    """Return the origin of what a run was trained on, by its manifest; unknown in runs of version 0.1."""
-    return typed(Origin, manifest["origin"]) if "origin" in manifest else UNSTATED
 
 
 def check_recipe(recipe: Recipe, data_sha256: str, split_sha256: str, versions: dict[str, str]) -> list[str]:

@@ -146,7 +146,7 @@ def test_caches_of_another_schema_or_size_are_refused(patients, tmp_path, capsys
 def test_settings_are_checked_before_anything_is_made(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for arguments, words in (
-        (["--set", "stpes=3"], "did you mean steps?"),
+        (["--set", "stpes=3"], "did you mean 'steps'"),
         (["--set", "size=100"], "multiple of 16"),
         (["--seed", "-1"], "expected 0 to 4000000"),
         (["--seed", "5000000"], "expected 0 to 4000000"),

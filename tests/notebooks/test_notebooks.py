@@ -47,6 +47,8 @@ def test_stored_with_small_outputs(path):
     for cell in cells:
         assert "def " not in cell.source and "class " not in cell.source  # no logic lives in a notebook
         assert cell.execution_count is None and all(one.output_type != "error" for one in cell.outputs)
+        text = " ".join(one.get("text", "") for one in cell.outputs)
+        assert "WARNING" not in text and str(ROOT) not in text  # no message of a library, no folder of one computer
 
 
 def shown(cells) -> list[tuple[str, list[str]]]:

@@ -112,7 +112,7 @@ def _small(output: Any) -> Any:
 
 def _plain(text: str) -> str:
     """Return text without what differs from run to run: addresses of objects, and this computer's folders."""
-    text = re.sub(r" at 0x[0-9a-f]+", "", text)
+    text = re.sub(r" at 0x[0-9a-f]+", "", text).replace(f"{ROOT}/", "")
     return text.replace(f"{Path.home()}/", "~/").replace(tempfile.gettempdir() + "/", "")
 
 

@@ -47,7 +47,7 @@ def test_set_reads_every_type():
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [
-        ("stpes=20", "did you mean steps?"),
+        ("stpes=20", "did you mean 'steps'"),
         ("steps", "key=value"),
         ("steps=many", "an integer"),
         ("alpha=a", "a number"),

@@ -43,8 +43,8 @@ def test_what_every_run_writes_is_such_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("a.json", '{"step": 3}', "did you mean steps"),
-        ("a.json", '{"rounds": {"lr": 3}}', "did you mean peak_rate"),
+        ("a.json", '{"step": 3}', "did you mean 'steps'"),
+        ("a.json", '{"rounds": {"lr": 3}}', "did you mean 'peak_rate'"),
         ("a.json", '{"model": 3}', "expected the settings of model"),
         ("a.json", "[1]", "expected names of settings"),
         ("a.json", '{"steps": "many"}', "found 'many', expected int"),
@@ -77,7 +77,7 @@ def test_a_file_that_is_missing(tmp_path: Path) -> None:
 def test_what_is_probably_meant(name: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--show-settings", "--set", f"{name}=1"]) == 2
     said = capsys.readouterr().err.strip()
-    assert said.startswith(f"error: setting {name}: unknown; did you mean {meant}?") and "\n" not in said
+    assert said.startswith(f"error: setting {name}: unknown; did you mean '{meant}'?") and "\n" not in said
 
 
 def test_every_synonym_means_a_setting() -> None:
@@ -88,7 +88,7 @@ def test_every_synonym_means_a_setting() -> None:
 @pytest.mark.parametrize(("word", "meant"), [("train", "progressive"), ("predcit", "predict"), ("eval", "evaluate")])
 def test_commands_that_are_probably_meant(word: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert commands([word]) == 2
-    assert f"did you mean {meant}?" in capsys.readouterr().err
+    assert f"did you mean '{meant}'?" in capsys.readouterr().err
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -359,6 +359,19 @@ def test_the_loss_is_chosen_by_a_setting(name, kind):
         assert own.get("exponent") == {"focal_tversky": 0.75, "tversky": 1.0}.get(name)
 
 
+def test_keras_tversky_by_the_documented_settings():
+    """Its docstring says that alpha weighs false positives; its code weighs false negatives by it, as here."""
+    rng = np.random.default_rng(3)
+    truth = one_hot(rng.integers(0, 3, (4, 8, 8)))
+    predicted = rng.dirichlet(np.ones(3), (4, 8, 8)).astype(np.float32)
+    theirs = keras.losses.Tversky(alpha=0.7, beta=0.3, axis=(0, 1, 2), reduction=None)(truth, predicted)
+    settings = LossConfig(loss_function="tversky", alpha=0.7, smoothing=1e-6, background=True)
+    losses, _ = build_losses(settings, ModelConfig(size=16, deep_supervision=False))
+    assert float(losses["head4"](truth, predicted)) == pytest.approx(float(np.mean(theirs)), abs=1e-6)
+    swapped = FocalTversky(alpha=0.3, exponent=1.0, smoothing=1e-6, background=True)
+    assert abs(float(swapped(truth, predicted)) - float(np.mean(theirs))) > 1e-4
+
+
 @pytest.mark.parametrize("sums", ["sample", "batch"])
 def test_monai_tversky_by_the_documented_settings(sums):
     """Its formula, on [batch, channels, ...]: (TP + nr) / (TP + alpha FP + beta FN + dr), then the mean."""
