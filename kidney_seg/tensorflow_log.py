@@ -37,7 +37,9 @@ def quiet_tensorflow() -> None:
         gpus = tf.config.list_physical_devices("GPU")  # looks for drivers, with messages
     if NVIDIA.exists() and not gpus:
         print("warning: this system has an NVIDIA GPU, and TensorFlow does not use it:", file=sys.stderr)
-        said = (line.partition("] ")[2] or line for line in lines if _ABOUT_GPU.search(line))
+        said = [line.partition("] ")[2] or line for line in lines if _ABOUT_GPU.search(line)]
+        if not tf.test.is_built_with_cuda():
+            said.append("this TensorFlow has no GPU support; see docs/howto/gpu.md for the one that has")
         print(*dict.fromkeys(said), sep="\n", file=sys.stderr)
 
 

@@ -42,7 +42,10 @@ class ByteStream:
         """Fill `target` (bytes) and return the number of bytes: fewer only at the end of intact data."""
         done = 0
         try:
-            while done < len(target) and (count := self._file.readinto(target[done:])):  # type: ignore[attr-defined]
+            while done < len(target):
+                piece = target[done : done + _READ_BYTES]  # not more: data that do not shrink are as long compressed
+                if not (count := self._file.readinto(piece)):  # type: ignore[attr-defined]
+                    break
                 done += count
                 self._source.idle = 0
         except EOFError:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from data_prep import cli
 from data_prep.cli import command, progress, run_command
 from data_prep.errors import InputError
 
@@ -82,10 +83,19 @@ def test_output_that_cannot_hold_a_name_is_escaped() -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, expected, b"")
 
 
-def test_progress_passes_on_every_item(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("terminal", "seconds"), [(True, 60), (False, 60), (False, 0)])
+def test_progress_passes_on_every_item(
+    terminal: bool, seconds: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setattr(cli, "LINE_SECONDS", seconds)
     assert list(progress(iter("abc"), "letters", total=3)) == ["a", "b", "c"]
     captured = capsys.readouterr()
-    assert captured.out == "" and "letters" in captured.err
+    assert captured.out == ""
+    if terminal:
+        assert "letters: 100%" in captured.err and "3/3" in captured.err
+    else:  # a line of the clock, from the second item on, when its time has come
+        assert captured.err.count("letters: ") == (2 if seconds == 0 else 0)
 
 
 @pytest.mark.parametrize(("lines", "fault", "code"), [(1, "", 141), (10000, "", 141), (1, "raise BrokenPipeError", 1)])

@@ -116,6 +116,14 @@ def test_megabytes_without_data_are_refused_at_once(tmp_path: Path) -> None:
     assert not read_image(path).values.any()
 
 
+def test_megabytes_of_data_that_do_not_shrink_are_read(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(-(2**15), 2**15, (4000, 2000, 2)).astype(np.int16)
+    content = gzip.compress(save(tmp_path / "a.nii", noise).read_bytes(), 1)
+    assert len(content) > 30e6
+    (tmp_path / "a.nii.gz").write_bytes(content)
+    assert np.array_equal(read_image(tmp_path / "a.nii.gz").values, noise.transpose(2, 1, 0))
+
+
 def test_every_flipped_byte_of_a_compressed_file_is_found(tmp_path: Path) -> None:
     content = save(tmp_path / "a.nii.gz", np.arange(60, dtype=np.int16).reshape(3, 4, 5)).read_bytes()
     expected = read_image(tmp_path / "a.nii.gz").values
