@@ -38,7 +38,7 @@ def test_a_gpu_that_tensorflow_does_not_use_is_said():
     done = subprocess.run([sys.executable, "-c", code], env=plain, capture_output=True, text=True)
     first, *lines, last = done.stderr.splitlines()
     assert first == "warning: this system has an NVIDIA GPU, and TensorFlow does not use it:" and last == "mine"
-    assert any("cuda" in line.lower() or "gpu" in line.lower() for line in lines)  # TensorFlow's own, or that it has none
+    assert any("cuda" in line.lower() or "gpu" in line.lower() for line in lines)  # TensorFlow's or our words
 
 
 @pytest.mark.parametrize("by", ["KERAS_BACKEND", "keras.json"])
