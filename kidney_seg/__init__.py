@@ -36,7 +36,7 @@ redirect(
         "kidney_seg.notebook": ("kidney_seg.figures.notebook",),
         "kidney_seg.predictor": ("kidney_seg.predict.predictor", "kidney_seg.predict.averaging"),
         "kidney_seg.quiet": ("kidney_seg.tensorflow_log",),
-        "kidney_seg.report_data": ("kidney_seg.report.data",),
+        "kidney_seg.report_data": ("kidney_seg.report.sources", "kidney_seg.report.data"),
         "kidney_seg.review": ("kidney_seg.postprocess.review",),
         "kidney_seg.score_figures": ("kidney_seg.figures.score_plots",),
         "kidney_seg.sections": ("kidney_seg.config",),

@@ -1,2 +1,2 @@
-from .data import gather as gather
+from .sources import gather as gather
 from .writer import write_report as write_report

@@ -44,9 +44,9 @@ def write_report(
     Raises:
         InputError: the folder is neither, or the run is not finished. Missing scans and labels are noted in the report.
     """
-    from kidney_seg.report.data import gather
     from kidney_seg.report.page import page
     from kidney_seg.report.patients import SLICES
+    from kidney_seg.report.sources import gather
 
     out = Path(out) if out is not None else Path(folder) / NAME
     if out.suffix not in (".html", ".htm"):

@@ -24,7 +24,7 @@ from data_prep.errors import InputError, require
 from data_prep.phantom.cohort import write_cohort
 from kidney_seg.predict import __main__ as predict
 from kidney_seg.report import slices as report_pictures
-from kidney_seg.report.data import Files
+from kidney_seg.report.files import Files
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("data_prep", "kidney_seg", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")

@@ -11,7 +11,8 @@ from support.report_runs import NAMES, SCRIPT, make_run
 
 from data_prep.errors import InputError
 from kidney_seg.evaluate.__main__ import main as evaluate
-from kidney_seg.report.data import ball_diameter_mm, detection_of_cases, gather
+from kidney_seg.report.rows import ball_diameter_mm, detection_of_cases
+from kidney_seg.report.sources import gather
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from support.report_runs import NAMES, SCRIPT, make_run
 from kidney_seg.progressive import driver as progressive
 from kidney_seg.report import __main__ as report_command
 from kidney_seg.report import writer as report
-from kidney_seg.report.data import gather
 from kidney_seg.report.page import page as page_text
+from kidney_seg.report.sources import gather
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; install the system's package chromium")

@@ -13,10 +13,10 @@ from support.report_runs import SPACING_MM, make_run, patient, stored
 
 from data_prep.errors import InputError
 from kidney_seg.postprocess.review import describe
-from kidney_seg.report.data import gather
 from kidney_seg.report.files import find_images
 from kidney_seg.report.page import page
 from kidney_seg.report.pages import draw_pages, short_outline
+from kidney_seg.report.sources import gather
 
 SIMULATED = "trained on simulated patients: not for real scans"
 

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 from support.report_runs import SPACING_MM, make_run, patient
 
-from kidney_seg.report.data import Files, gather
+from kidney_seg.report.files import Files
 from kidney_seg.report.patients import choose, missed
 from kidney_seg.report.slices import draw_case, draw_slice, outline
+from kidney_seg.report.sources import gather
 
 
 def row(case, tumor, tumor_ml=10.0):
