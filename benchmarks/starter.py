@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import io
 import json
 import sys
@@ -12,12 +13,14 @@ from pathlib import Path
 
 from data_prep.cli import command
 from data_prep.errors import InputError
-from data_prep.files.atomic import replacing
+from data_prep.files.atomic import replacing, write_file
 from data_prep.files.checksums import sha256_of
 from data_prep.files.outputs import check_outputs
 from kidney_seg.config.run_config import Config
 from kidney_seg.model.model_archive import SETTINGS_MEMBER, WEIGHTS_MEMBER
 from kidney_seg.model.model_file import find_source
+from kidney_seg.predict.onnx.files import onnx_name
+from kidney_seg.predict.onnx.runtime import make_onnx
 from kidney_seg.weights import STARTER, About
 
 MOST_MB = 12
@@ -33,7 +36,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.starter",
         description="Pack a trained model as the one that ships: kernels in half precision, prediction settings for "
-        "whole scans, and what it was trained on. Trained by `python -m benchmarks.real_slices ... --arms whole`.",
+        "whole scans, and what it was trained on. Its ONNX file is written beside it. Trained by "
+        "`python -m benchmarks.real_slices ... --arms whole`.",
         epilog="example: python -m benchmarks.starter OUT/full/whole/fold0-seed0 --out starter.keras",
     )
     parser.add_argument("model", metavar="MODEL", help="run folder or .keras file")
@@ -76,7 +80,7 @@ def _is_packed(path: Path) -> bool:
 
 
 def pack(model: str | Path, out: str | Path, assignments: list[str]) -> None:
-    """Write the model of a run folder or `.keras` file as the one that ships.
+    """Write the model of a run folder or `.keras` file as the one that ships, and its ONNX file beside it.
 
     InputError if it is too large, or if `out` is the model itself or a file that is no packed model.
     """
@@ -98,6 +102,12 @@ def pack(model: str | Path, out: str | Path, assignments: list[str]) -> None:
                 new.writestr(member, content)
         if (size := temporary.stat().st_size) > MOST_MB * 1e6:
             raise InputError(f"the model takes {size / 1e6:.1f} MB; expected at most {MOST_MB}", path=path)
+    out = Path(out)
+    for earlier in out.parent.glob(f"{glob.escape(out.stem)}-*.onnx"):
+        earlier.unlink()
+    packed = find_source(out)
+    content = make_onnx(packed)
+    write_file(out.with_name(onnx_name(packed, content)), content)
 
 
 @command(make_parser)

@@ -121,7 +121,7 @@ def segment(
     affine: Any = None,
     series: str | None = None,
     ensemble: Sequence[str] = (),
-    engine: str = "keras",
+    engine: str = "auto",
     **settings: Any,
 ) -> Segmentation:
     """Segment kidneys and tumors in one CT scan; the network stays loaded for the next one.

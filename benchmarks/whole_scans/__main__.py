@@ -37,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--model", metavar="MODEL", required=True, help="run folder (its best model) or .keras file")
     add("--ensemble", metavar="MODEL", nargs="+", help="average with these models, as predict --ensemble does")
-    add("--engine", choices=ENGINES, default="keras", help="library that runs the network (default: %(default)s)")
+    add("--engine", choices=ENGINES, default="auto", help="library that runs the network (default: %(default)s)")
     add_set_option(
         parser, "other settings of prediction than the model's, such as smooth_z_mm=6 or rule=anchored", "prediction"
     )

@@ -14,6 +14,7 @@ from kidney_seg.config.model import ModelConfig
 
 SETTINGS_MEMBER = "kidney_seg.json"  # in the zip file; Keras ignores it
 WEIGHTS_MEMBER = "model.weights.h5"  # as Keras calls it
+CONFIG_MEMBER = "config.json"  # the network, as Keras describes it
 # bytes of a member, inflated: a zip file of megabytes may hold gigabytes; the settings have some 5,000
 LARGEST_SETTINGS, LARGEST_TEXT, LARGEST_WEIGHTS = 1 << 20, 1 << 24, 1 << 32
 

@@ -56,8 +56,9 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--engine",
         choices=ENGINES,
-        default="keras",
-        help="library that runs the network; auto: onnx if it is installed and there is no GPU (default: %(default)s)",
+        default="auto",
+        help="library that runs the network; auto: onnx if it is installed, the model's ONNX file exists and there is "
+        "no GPU, else keras (default: %(default)s)",
     )
     add("--flips", choices=FLIPS, help="also predict mirrored slices and average (default: the model's settings)")
     add(

@@ -171,7 +171,7 @@ def process_task_on_worker(task: ScanTask) -> ScanResult:
 @lru_cache(maxsize=1)
 def _job_of_this_worker(job: Job) -> Job:
     # kept between tasks, with the network that the first scan loads
-    return replace(job, engine=choose_engine(job.engine, job.device))
+    return replace(job, engine=choose_engine(job.engine, job.device, job.sources))
 
 
 def _to_stderr(line: str) -> None:

@@ -19,6 +19,7 @@ from kidney_seg.model.model_file import ModelSource, check_alike, find_ensemble
 from kidney_seg.model.origin import describe_model, origin_record
 from kidney_seg.predict.averaging import combined
 from kidney_seg.predict.field import beyond_field
+from kidney_seg.predict.onnx.files import onnx_files
 from kidney_seg.predict.predictor import Forward, Predictor, Watch, keras_forward, predict_slabs
 
 if TYPE_CHECKING:
@@ -27,20 +28,21 @@ if TYPE_CHECKING:
     from data_prep.geometry.network_grid import GridSettings
     from data_prep.geometry.volume import Volume
 
-ENGINES = ("keras", "onnx", "auto")
+ENGINES = ("auto", "keras", "onnx")
 _used_by: int | None = None  # the process that used a network first
 
 
-def choose_engine(name: str, device: str | None = None) -> str:
-    """Return `keras` or `onnx`; `auto` is `onnx` if it is installed and there is no NVIDIA GPU, or none is wanted.
+def choose_engine(name: str, device: str | None = None, sources: Sequence[ModelSource] = ()) -> str:
+    """Return `keras` or `onnx`, which give the same labels up to near ties.
 
-    InputError for `onnx` if it is not installed, or on a GPU.
+    `auto` is `onnx` if it is installed, the ONNX files of all `sources` exist, and there is no NVIDIA GPU, or none is
+    wanted. InputError for `onnx` if it is not installed, or on a GPU.
     """
     on_gpu = device is not None and device != CPU
     missing = [package for package in ("onnx", "onnxruntime") if importlib.util.find_spec(package) is None]
     if name == "auto":
         with_gpu = on_gpu or (system_has_gpu() and device != CPU)
-        return "keras" if missing or with_gpu else "onnx"
+        return "keras" if missing or with_gpu or not all(map(onnx_files, sources)) else "onnx"
     if name == "onnx" and on_gpu:
         raise InputError(f"--engine onnx: computes on the processor, found --device {device}; use --engine keras")
     if name == "onnx" and missing:
@@ -141,7 +143,7 @@ def finish(
 def make_job(
     model: str | Path,
     ensemble: Sequence[str] = (),
-    engine: str = "keras",
+    engine: str = "auto",
     settings: Mapping[str, Any] | None = None,
     *,
     on_workers: bool = False,
@@ -151,8 +153,8 @@ def make_job(
 
     on_workers: each worker chooses its engine, since this host may lack what the workers have.
     """
-    engine = engine if on_workers else choose_engine(engine, device)
     sources = tuple(find_ensemble(model, ensemble))
+    engine = engine if on_workers else choose_engine(engine, device, sources)
     return Job(sources, replace(sources[0].config.prediction, **settings or {}), engine, device)
 
 

@@ -51,7 +51,7 @@ def predict_scan(
     *,
     series: str | None = None,
     ensemble: Sequence[str] = (),
-    engine: str = "keras",
+    engine: str = "auto",
     probabilities: bool = False,
     dicom_seg: bool = False,
     surfaces: str | None = None,
@@ -68,7 +68,8 @@ def predict_scan(
         out: label file to write, such as `labels.nii.gz`: 0 background, 1 kidney, 2 tumor.
         series: number or key of the DICOM series, as `python -m data_prep.dicom` lists them.
         ensemble: further models to average, or `["accepted"]`: all accepted rounds of the run `model`.
-        engine: `keras`, `onnx` or `auto`.
+        engine: `keras`, `onnx`, or `auto`: `onnx` if it is installed, the model's ONNX file exists and there is no
+            GPU, else `keras`.
         probabilities: also write `tumor_probability/` with the tumor's probability.
         dicom_seg: also write a DICOM SEG, if `image` is a DICOM series.
         surfaces: `stl`: also write the surfaces of kidney and tumor to `surfaces/`, in mm, LPS.

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import errno
-import glob
-import hashlib
-import io
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +13,10 @@ import numpy as np
 from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.atomic import write_file
 from kidney_seg.hardware import threads
-from kidney_seg.model.model_archive import WEIGHTS_MEMBER
 from kidney_seg.model.model_file import ModelSource
 from kidney_seg.predict.onnx.converter import IMAGE, PROBABILITIES, to_onnx
+from kidney_seg.predict.onnx.files import onnx_files, onnx_name
+from kidney_seg.predict.onnx.stored_weights import has_weights_of
 from kidney_seg.predict.predictor import Forward, keras_forward
 from kidney_seg.weights import STARTER_FILE
 
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 LARGEST_DIFFERENCE = 1e-4  # between the engines' probabilities on the slices of `_trial`
 MOST_WORKERS = 8  # each takes up to .2 GB at 256 x 256 pixels
 _PIXELS_AT_ONCE = 1 << 16  # per worker: larger pieces exceed the processor's cache and are slower
-_LARGE = 64  # numbers; constants of a network beside its weights are smaller
-_DIGITS = 16  # of the checksums in names
 
 
 def onnx_forward(source: ModelSource) -> Forward:
@@ -59,69 +55,29 @@ def onnx_file(source: ModelSource) -> bytes:
 
     Its name holds the checksums of the model's weights and of its own bytes, so that no damaged file is used, and its
     weights are compared with the model's, whoever named it. A new file is compared with Keras; InputError if
-    probabilities differ by more than 1e-4. In a read-only folder, and for the model that ships, it is made again each
-    time.
+    probabilities differ by more than 1e-4. In a read-only folder it is made again each time. The model that ships has
+    its own; if that is damaged, it is made again each time, too.
     """
-    start = f"{source.path.stem}-{source.sha256[:_DIGITS]}-"
-    for path in sorted(source.path.parent.glob(f"{glob.escape(start)}*.onnx")):
+    for path in onnx_files(source):
         content = path.read_bytes()
-        if path.stem == start + _digest(content) and _has_weights_of(content, source):
+        if path.name == onnx_name(source, content) and has_weights_of(content, source):
             return content
-        path.unlink()  # damaged, or of another network
-    content = _make(source)
+        if source.path != STARTER_FILE:  # the package's folder stays as it was installed
+            with suppress(OSError):  # in a read-only folder
+                path.unlink()  # damaged, or of another network
+    content = make_onnx(source)
     if source.path == STARTER_FILE:
-        return content  # the package's folder stays as it was installed
+        return content
     try:
-        write_file(source.path.with_name(f"{start}{_digest(content)}.onnx"), content)
+        write_file(source.path.with_name(onnx_name(source, content)), content)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EROFS):
             raise
     return content
 
 
-def _has_weights_of(content: bytes, source: ModelSource) -> bool:
-    import onnx
-
-    try:
-        constants = [onnx.numpy_helper.to_array(one) for one in onnx.load_from_string(content).graph.initializer]
-        weights = _stored_weights(source)
-    except Exception as error:  # h5py's and protobuf's have no common base; loading the model says what is wrong
-        raise_if_out_of_memory(error, source.path)
-        return False
-    held = {values.tobytes() for values in constants}
-    large = {values.tobytes() for values in constants if values.size >= _LARGE}
-    stored: set[bytes] = set()
-    free: set[bytes] = set()  # moved by class odds
-    for values in weights:
-        with_odds = source.weights is not None and values.shape == (source.config.model.classes,)
-        (free if with_odds else stored).add(values.tobytes())
-    return stored <= held and large <= stored | free
-
-
-def _stored_weights(source: ModelSource) -> list[np.ndarray]:
-    """Return the weights of the layers as float32, kernels in the order of ONNX, without loading Keras."""
-    import h5py
-
-    if source.weights is None:
-        with zipfile.ZipFile(source.path) as archive:
-            content = archive.read(WEIGHTS_MEMBER)
-    else:
-        content = source.weights.read_bytes()
-    found: list[np.ndarray] = []
-
-    def add(_: str, item: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(item, h5py.Dataset):
-            if item.is_virtual or item.external or item.nbytes > len(content):
-                raise ValueError("weights that are not in the file")
-            values = np.asarray(item[...], np.float32)
-            found.append(np.ascontiguousarray(values.transpose(3, 2, 0, 1) if values.ndim == 4 else values))
-
-    with h5py.File(io.BytesIO(content), "r") as file:
-        file["layers"].visititems(add)
-    return found
-
-
-def _make(source: ModelSource) -> bytes:
+def make_onnx(source: ModelSource) -> bytes:
+    """Return the model as an ONNX file, compared with Keras: InputError if probabilities differ by more than 1e-4."""
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     quiet_tensorflow()
@@ -162,7 +118,3 @@ def _session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceS
         raise_if_out_of_memory(error, path)
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: ONNX Runtime refuses its network ({first}); use --engine keras") from None
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:_DIGITS]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from kidney_seg.model.model_archive import SETTINGS_MEMBER
 from kidney_seg.model.model_file import find_model, find_source, load_model
 from kidney_seg.predict import __main__ as predict
 from kidney_seg.predict.onnx import runtime as onnx_runtime
+from kidney_seg.predict.onnx.files import onnx_files
 from kidney_seg.weights import STARTER, STARTER_FILE
 
 pytestmark = pytest.mark.network
@@ -94,23 +98,38 @@ def test_what_a_file_says_of_itself_is_of_the_declared_form(about, tmp_path):
 
 
 def test_the_package_stays_as_it_was_installed(monkeypatch):
-    monkeypatch.setattr(onnx_runtime, "_make", lambda source: b"made")
-    assert onnx_runtime.onnx_file(find_source(STARTER)) == b"made"
-    assert {path.name for path in STARTER_FILE.parent.iterdir()} - {"__pycache__"} == {
-        "CARD.md",
-        "LICENSE",
-        "__init__.py",
-        "starter.keras",
+    whole = {path.name for path in STARTER_FILE.parent.iterdir()} - {"__pycache__"}
+    (name,) = {path.name for path in onnx_files(find_source(STARTER))}
+    assert whole == {"CARD.md", "LICENSE", "__init__.py", "starter.keras", name}
+    monkeypatch.setattr(onnx_runtime, "make_onnx", lambda source: pytest.fail("its file is there"))
+    content = onnx_runtime.onnx_file(find_source(STARTER))
+    monkeypatch.setattr(onnx_runtime, "make_onnx", lambda source: b"made")
+    monkeypatch.setattr(onnx_runtime, "has_weights_of", lambda content, source: False)  # as if it were damaged
+    assert onnx_runtime.onnx_file(find_source(STARTER)) == b"made" != content
+    assert {path.name for path in STARTER_FILE.parent.iterdir()} - {"__pycache__"} == whole
+
+
+def test_it_needs_no_tensorflow():
+    code = (
+        "import sys, numpy as np, kidney_seg\n"
+        "hu = np.random.default_rng(0).normal(40, 90, (3, 64, 64)).astype(np.int16)\n"
+        "found = kidney_seg.segment(hu, affine=np.diag([-2.0, -2.0, 5.0, 1.0]))\n"
+        "print({'tensorflow', 'keras'} & set(sys.modules))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
+        "PYTHONPATH": str(ROOT)
     }
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout == "set()\n", done.stderr[-2000:]
 
 
 @pytest.mark.slow
 def test_a_real_scan_without_tumor(shared_data, tmp_path, capsys):
-    """No contrast agent, 3 mm: hard for it, and it says so; the kidneys are found, and no tumor over 1 mL."""
+    """No contrast agent, 3 mm: hard for it, and it says so."""
     case = shared_data / "real_ct" / "case_90000"
     assert predict.main([STARTER, str(case / "imaging.nii.gz"), "--out", str(tmp_path / "labels.nii.gz")]) == 0
     printed = capsys.readouterr()
-    assert printed.out.startswith("model: starter; trained on ") and "CC BY-NC-SA 4.0" in printed.out
+    assert "model: starter; trained on " in printed.err and "CC BY-NC-SA 4.0" in printed.err
     assert "without contrast agent" in printed.err
 
 

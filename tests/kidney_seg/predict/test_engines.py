@@ -19,9 +19,11 @@ from kidney_seg.config.prediction import PredictionConfig
 from kidney_seg.config.run_config import Config
 from kidney_seg.model.attention_unet import build_model
 from kidney_seg.model.model_file import find_source, save_model
-from kidney_seg.predict.engines import choose_engine, open_predictor
+from kidney_seg.predict.engines import choose_engine, make_job, open_predictor
 from kidney_seg.predict.onnx import runtime as onnx_engine
+from kidney_seg.predict.onnx.files import onnx_name
 from kidney_seg.predict.onnx.runtime import onnx_file, onnx_forward
+from kidney_seg.weights import STARTER
 
 pytestmark = pytest.mark.network
 
@@ -51,8 +53,26 @@ def test_the_file_is_made_once(model, monkeypatch):
     first = onnx_file(find_source(model))
     (name,) = files(model.parent)
     assert name.startswith(f"best-{find_source(model).sha256[:16]}-")
-    monkeypatch.setattr(onnx_engine, "_make", lambda source: pytest.fail("made twice"))
+    monkeypatch.setattr(onnx_engine, "make_onnx", lambda source: pytest.fail("made twice"))
     assert onnx_file(find_source(model)) == first == (model.parent / name).read_bytes()
+
+
+def test_the_file_of_a_network_with_coarse_heads_is_made_once(tmp_path, monkeypatch):
+    config = Config().with_settings(["size=16", "width_factor=0.1"])
+    network = build_model(config.model)
+    for layer in network.layers:  # trained: all weights differ
+        layer.set_weights([np.random.default_rng(one.size).uniform(0.1, 1, one.shape) for one in layer.get_weights()])
+    save_model(network, config, GridSettings(16), tmp_path / "best.keras")
+    content = onnx_file(find_source(tmp_path))
+    monkeypatch.setattr(onnx_engine, "make_onnx", lambda source: pytest.fail("made twice"))
+    assert onnx_file(find_source(tmp_path)) == content
+    head = network.get_layer("head4_logits")
+    head.set_weights([one + 1 for one in head.get_weights()])
+    save_model(network, config, GridSettings(16), tmp_path / "other.keras")
+    source = find_source(tmp_path / "other.keras")
+    (tmp_path / onnx_name(source, content)).write_bytes(content)
+    monkeypatch.setattr(onnx_engine, "make_onnx", lambda source: b"made")
+    assert onnx_file(source) == b"made"  # only the finest head differs
 
 
 def test_another_model_gets_its_own_file(model):
@@ -144,6 +164,16 @@ def test_auto_and_what_is_not_installed(monkeypatch, tmp_path):
     with pytest.raises(InputError, match=r"onnxruntime not installed; run: pip install 'kidney_seg\[onnx\]'") as caught:
         choose_engine("onnx")
     one_line(caught)
+
+
+def test_auto_is_onnx_once_its_file_is_there(model, monkeypatch, tmp_path):
+    monkeypatch.setattr(tensorflow_log, "NVIDIA", tmp_path / "version")
+    assert make_job(model).engine == "keras"
+    onnx_file(find_source(model))
+    assert make_job(model).engine == "onnx"
+    other = write_threshold_model(tmp_path / "other.keras", kidney_hu=60.0)
+    assert make_job(model, [str(other)]).engine == "keras"  # one of the two has no file
+    assert make_job(STARTER).engine == "onnx"
 
 
 def test_onnx_needs_no_tensorflow(model):
