@@ -26,7 +26,7 @@ from kidney_seg.run.journal import AttemptTrained, ModelWritten, RoundPlayed
 from kidney_seg.run.recipe import is_whole
 from kidney_seg.training.progress import Progress
 from kidney_seg.training.stop_request import Stopped, StopRequest
-from kidney_seg.training.trainer import Trainer
+from kidney_seg.training.trainer import Trainer, keep_trainer, take_trainer
 
 if TYPE_CHECKING:
     from kidney_seg.training.process_group import ProcessGroup
@@ -68,7 +68,7 @@ class Rounds:
         """The network; made for the first round that is not played yet."""
         context, group = self.context, self.context.group
         if group is None:
-            return Trainer(context.config)
+            return take_trainer(context.config)
         with group.together(context.stop):  # making it takes collectives
             group.share(patients=context.split["train"])
             return Trainer(context.config, group)
@@ -100,6 +100,8 @@ class Rounds:
         if written is None or not is_whole(model, written.sha256):
             log(f"{model}: missing or damaged; written again from the weights of round {best.round}")
             self._save_best(best)
+        if "trainer" in self.__dict__:  # made
+            keep_trainer(self.__dict__.pop("trainer"))
         return best
 
     def _play_round(self, number: int, best: RoundPlayed | None, last: RoundPlayed | None) -> RoundPlayed:

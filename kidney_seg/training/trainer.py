@@ -146,6 +146,38 @@ class Trainer:
                 self.devices.assign(variable, given[f"{kind}{index}"])
 
 
+_kept: list[Trainer] = []  # the last one that nobody uses: at most one
+
+
+def take_trainer(config: Config) -> Trainer:
+    """Return a Trainer of these settings: the one that `keep_trainer` got last, if its training step is the same.
+
+    So a second training in one process does not trace the step again, which takes many seconds. Its weights and
+    optimizer are set before every round, so results do not depend on it.
+    """
+    try:
+        kept = _kept.pop()
+    except IndexError:
+        return Trainer(config)
+    if _step(kept.config) != _step(config):
+        return Trainer(config)
+    kept.config = config
+    return kept
+
+
+def keep_trainer(trainer: Trainer) -> None:
+    """Keep a Trainer whose round ended as it should, and which is not used any more, for `take_trainer`."""
+    if trainer.group is None:
+        _kept[:] = [trainer]
+
+
+def _step(config: Config) -> tuple[Any, ...]:
+    """Return the settings that the compiled network depends on."""
+    rounds = config.rounds
+    ways = (rounds.optimizer, rounds.clipnorm, rounds.jit_compile, rounds.devices, config.prediction.slices_per_batch)
+    return (config.model, config.loss, config.data.batch_size, ways)
+
+
 class _Watcher(keras.callbacks.Callback):
     """Sets the rate before each step, sums up epochs, saves; ends the round on request or when the loss is NaN."""
 

@@ -12,7 +12,7 @@ from kidney_seg.config.run_config import Config
 from kidney_seg.pipeline.sampling import draw_samples
 from kidney_seg.pipeline.slice_store import SliceStore
 from kidney_seg.training.schedule import rate_at
-from kidney_seg.training.trainer import Trainer
+from kidney_seg.training.trainer import Trainer, keep_trainer, take_trainer
 
 pytestmark = pytest.mark.network
 
@@ -98,3 +98,28 @@ def test_a_round_that_was_stopped_after_its_last_step_has_its_whole_state_again(
     assert trainer.fit_round(store, epochs, 1e-2, start=progress) == progress.rows
     for name, value in trainer.state().items():  # the optimizer's, too: it is saved with the weights
         np.testing.assert_array_equal(value, state[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_the_next_training_takes_the_traced_step_and_nothing_else(trainer_and_store):
+    trainer, store = trainer_and_store
+    other = CONFIG.with_settings(["max_rounds=3", "peak_rate=0.02", "rotation_deg=0"])
+    samples = [draw_samples(store, ["case_00000"], 3, other, 1, 0, 0, 0)]
+
+    def trained(one: Trainer) -> list[np.ndarray]:
+        one.initialize(6)
+        one.fit_round(store, samples, 1e-2)
+        return one.model.get_weights()
+
+    traced = trainer.model.train_function
+    keep_trainer(trainer)
+    taken = take_trainer(other)
+    assert taken is trainer and taken.config == other
+    assert take_trainer(other) is not trainer  # it is in use
+    for used, new in zip(trained(taken), trained(Trainer(other)), strict=True):
+        np.testing.assert_array_equal(used, new)
+    assert taken.model.train_function is traced
+    for change in ("alpha=0.6", "width_factor=0.2", "batch_size=2", "clipnorm=2", "slices_per_batch=3"):
+        keep_trainer(taken)
+        assert take_trainer(other.with_settings([change])) is not taken
+    assert take_trainer(other) is not taken  # one of other settings drops it
