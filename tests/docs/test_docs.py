@@ -279,4 +279,4 @@ def test_commands_are_listed(capsys):
         assert f"python -m {name}" in shown and what in shown
         assert f"| `{name}` | {what} |" in page
     assert main(["predcit"]) == 2
-    assert "did you mean predict?" in capsys.readouterr().err
+    assert "did you mean 'predict'?" in capsys.readouterr().err
