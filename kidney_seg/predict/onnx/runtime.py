@@ -56,7 +56,7 @@ def onnx_file(source: ModelSource) -> bytes:
     Its name holds the checksums of the model's weights and of its own bytes, so that no damaged file is used, and its
     weights are compared with the model's, whoever named it. A new file is compared with Keras; InputError if
     probabilities differ by more than 1e-4. In a read-only folder it is made again each time. The model that ships has
-    its own; if that is damaged, it is made again each time, too.
+    its own; if that is damaged, it is made again each time.
     """
     for path in onnx_files(source):
         content = path.read_bytes()
