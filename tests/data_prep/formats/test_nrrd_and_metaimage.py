@@ -322,6 +322,8 @@ def test_lengths_that_are_none_are_refused(tmp_path: Path, ending: str, spacing:
     image.SetSpacing((1, 1, spacing))
     image.SetOrigin((0, origin, 0))
     sitk.WriteImage(image, str(path := tmp_path / f"a.{ending}"))
-    with pytest.raises(InputError, match=r"expected that of a CT; correct|or huge; expected numbers|is inf mm|expected positive") as caught:
+    with pytest.raises(
+        InputError, match=r"expected that of a CT; correct|or huge; expected numbers|is inf mm|expected positive"
+    ) as caught:
         read_image(path)
     assert one_line(caught)
