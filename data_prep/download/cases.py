@@ -61,7 +61,7 @@ class Outcome:
 class _Task:
     name: str  # below the folder
     addresses: tuple[str, ...]
-    listed: Known | None  # what a table of checksums says of it
+    listed: Known | None  # in a table of checksums: what the file must be
     labels_commit: str
 
 
