@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from support.helpers import save
 from data_prep.build.__main__ import main as build
 from data_prep.check.__main__ import main as check
 from data_prep.dicom.__main__ import main as dicom
+from data_prep.download.__main__ import main as download
 from data_prep.phantom.__main__ import main as phantom
 from data_prep.split.__main__ import main as split
 from kidney_seg.compare import main as compare
@@ -54,6 +56,8 @@ OUTPUTS: dict[str, tuple[Main, str, str]] = {
     "progressive --out": (progressive, "--data {root}/cache --out {bad} --set size=32", ""),
     "export --out": (export, "{root}/run --out {bad}", ""),
     "export --out .onnx": (export, "{root}/run --format onnx --out {bad} --force", ".onnx"),
+    "download --out": (download, "kits23 --cases 0 --accept-license --mirror file://{root}/kits --out {bad}", ""),
+    "predict --out folder": (predict, "{root}/run {root}/kits --out {bad}", ""),
     "serving --out": (serving, "localhost:1 {root}/scan.nii.gz --out {bad} --force", ".nii.gz"),
 }
 INPUTS: dict[str, tuple[Main, str, str]] = {
@@ -98,10 +102,17 @@ INPUTS: dict[str, tuple[Main, str, str]] = {
     "serving --check": (serving, "--check {bad}", ""),
     "serving --check .onnx": (serving, "--check {bad} --model {root}/run", ".onnx"),
     "serving --model": (serving, "--check {root}/mine.onnx --model {bad}", ".keras"),
+    "serving --ensemble": (serving, "--check {root}/mine.onnx --model {root}/run --ensemble {bad}", ".keras"),
+    "download --mirror": (download, "kits23 --cases 0 --accept-license --out {root}/new --mirror file://{bad}", ""),
+    "progressive --config": (progressive, "--data {root}/cache --out {root}/new --config {bad}", ".json"),
+    "report --images": (report, "{root}/run --truth {root}/kits --images {bad} --out {root}/new.html", ""),
     "serving --config": (serving, "localhost:1 {root}/scan.nii.gz --out {root}/new.nii --config {bad}", ".json"),
 }
 KINDS = ("dead link", "loop", "file as folder", "long name", "long folder", "folder", "input", "foreign")
-IS_FOLDER = ("build --cache", "phantom --out", "evaluate --out", "check --cache", "progressive --out", "export --out")
+IS_FOLDER = (
+    *("build --cache", "phantom --out", "evaluate --out", "check --cache", "progressive --out", "export --out"),
+    *("download --out", "predict --out folder"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -173,20 +184,31 @@ def test_outputs(root: Path, command: str, kind: str, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("command", INPUTS)
 def test_inputs(root: Path, command: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     main, words, ending = INPUTS[command]
-    if kind == "folder" and command in ("check --images",):
-        pytest.skip("an empty folder holds no case")
+    if kind == "folder" and command in ("check --images", "download --mirror"):
+        pytest.skip("an empty folder holds no case: exit code 1")
     before = content(root)
     refused(main, words.format(root=root, bad=bad_path(root, kind, ending)), capsys)
     assert content(root) == before
 
 
-@pytest.mark.parametrize("command", ["check --json", "phantom --out", "postprocess --out .nii", "evaluate --out"])
+WRITES_ON = {  # what stays of a full disk: whole files that were written before, a download's part to go on with
+    "postprocess --surfaces": {"x.nii.gz"},  # labels come first
+    "phantom --out": {"phantom.json"},
+    "evaluate --out": {"cases.csv"},
+    "build --cache": {".lock"},
+    "download --out": {".lock", ".part-imaging.nii.gz", ".part-imaging.nii.gz.json", "segmentation.nii.gz"},
+}
+UNPACKS = ("predict --out", "predict --out folder", "export --out", "export --out .onnx")  # a model, before all else
+FULL = ("check --json", "postprocess --out .nii", "model --figure", *WRITES_ON, *UNPACKS)
+
+
+@pytest.mark.parametrize("command", FULL)
 def test_a_full_disk(root: Path, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main, words, ending = OUTPUTS[command]
     place = tmp_path / "new"
-    with full_after(700):
+    with full_after(200 if command == "download --out" else 700):
         assert main(words.format(root=root, bad=place / f"x{ending}").split()) == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert os.strerror(27) in line and "free some space" in line and str(place) in line
-    # whole files that were written before: the cohort's settings, one of two tables
-    assert {path.name for path in place.rglob("*") if path.is_file()} <= {"phantom.json", "cases.csv"}
+    (line,) = [part for part in capsys.readouterr().err.splitlines() if "error: " in part]
+    assert os.strerror(27) in line and "free some space" in line
+    assert (tempfile.gettempdir() if command in UNPACKS else str(place)) in line
+    assert {path.name for path in place.rglob("*") if path.is_file()} <= WRITES_ON.get(command, set())

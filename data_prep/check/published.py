@@ -53,7 +53,7 @@ def published_findings(
         told += f"{len(have & wanted)} of {len(wanted)} cases, {len(labelled & drawn)} of {len(drawn)} with labels"
         if lacking := sorted(drawn - labelled):
             told += f"; missing {spans(lacking)}"
-    revision = source.revision if known else None
+    revision = known.get("labels_revision") if known else None
     found = []
     if name == "kits19":
         seen = {case: facts[case]["label_voxels"] for case in CORRECTED if case in labelled_names(labelled)}

@@ -215,7 +215,7 @@ def _read(path: Path, number: int, whole: bool) -> SliceHeader:
         intercept=_number(data, "RescaleIntercept", None),
         units=str(data.get("RescaleType") or "").upper(),
         photometric=str(data.get("PhotometricInterpretation") or "MONOCHROME2").upper(),
-        has_table="ModalityLUTSequence" in data,
+        has_table=bool(data.get("ModalityLUTSequence")),  # an empty sequence is none
         other_part=str(data.get("BodyPartExamined") or "").upper() in _OTHER_PARTS,
         phase=phase_of(*(str(data.get(name) or "") for name in ("SeriesDescription", "ProtocolName"))),
         instance=series_key(uid) if (uid := data.get("SOPInstanceUID")) else "",

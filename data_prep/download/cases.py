@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from data_prep.download import transfer
-from data_prep.download.records import Known, Records
-from data_prep.download.sources import MEGABYTES_PER_CASE, REPOSITORY, SOURCES, Source
-from data_prep.download.transfer import Refused, Retry
+from data_prep.download.answers import Refused
+from data_prep.download.mirrors import Mirror, open_mirror
+from data_prep.download.records import CHECKSUMS, Known, Records
+from data_prep.download.room import refuse_small_disk
+from data_prep.download.sources import SOURCES, Source
+from data_prep.download.transfer import Retry
 from data_prep.errors import NO_ROOM, InputError
 from data_prep.files.atomic import write_file
 from data_prep.files.checksums import sha256_of
@@ -59,6 +61,8 @@ class Outcome:
 class _Task:
     name: str  # below the folder
     addresses: tuple[str, ...]
+    listed: Known | None  # in a table of checksums: what the file must be
+    labels_commit: str
 
 
 def download_kits(
@@ -74,8 +78,9 @@ def download_kits(
 ) -> Outcome:
     """Download images and labels into `out/case_NNNNN/`; what is there and verified is kept.
 
-    Every file is read to its end before it gets its name: length, gzip's checksum, the header, and labels of the size
-    of their image. A file that is no whole image is never replaced: it is named among the missing.
+    Every file is read to its end before it gets its name: length, gzip's checksum, the header, and the SHA-256 where a
+    table (`checksums.json` here or of the mirror) or the server names it. Labels must have the size of their image. A
+    file that is no whole image is never replaced: it is named among the missing.
 
     Args:
         dataset: `kits19`, `kits21` or `kits23`.
@@ -86,8 +91,8 @@ def download_kits(
         jobs: files at a time.
 
     Raises:
-        InputError: another data set or a foreign file is in `out`, or the license was not accepted (code `license`), or
-            the disk is too small (code `disk_space`).
+        InputError: another data set or a foreign file is in `out`, the license was not accepted (code `license`), the
+            disk is too small (code `disk_space`), or the mirror is none.
         OSError: the disk is full or refuses.
     """
     check_jobs(jobs)
@@ -99,15 +104,14 @@ def download_kits(
     records = Records(out, source)
     if not (accept_license or records.accepted):
         raise InputError(f"{source.license.strip()} To accept this, add --accept-license", code="license")
+    other = open_mirror(mirror, source, retry) if mirror is not None else None
+    tasks = _tasks(source, numbers, other, records)
+    refuse_small_disk(out, [task.name for task in tasks], other)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "wait until it has ended"):
         outcome = Outcome(source)
-        tasks = _tasks(source, numbers, mirror)
-        absent = [task for task in tasks if not (out / task.name).exists()]
-        if not mirror:
-            _refuse_small_disk(out, {task.name.partition("/")[0] for task in absent})
         records.accept()
-        _metadata(source, out, mirror, retry)
+        _bring_extras(source, out, mirror, retry)
         with _stopping(ThreadPoolExecutor(jobs), retry) as pool:
             waiting = {pool.submit(_bring, task, records, retry, bar): task for task in tasks}
             for future in as_completed(waiting):
@@ -117,12 +121,16 @@ def download_kits(
         return outcome
 
 
-def _tasks(source: Source, numbers: Sequence[int], mirror: str | None) -> list[_Task]:
-    return [
-        _Task(f"case_{number:05d}/{name}", addresses)
-        for number in numbers
-        for name, addresses in source.files(number, mirror).items()
-    ]
+def _tasks(source: Source, numbers: Sequence[int], mirror: Mirror | None, records: Records) -> list[_Task]:
+    tasks = []
+    for number in numbers:
+        for file, addresses in source.files(number, mirror.address if mirror else None).items():
+            name = f"case_{number:05d}/{file}"
+            there = mirror.files.get(name) if mirror else None
+            commit = there.labels_commit if there else "" if mirror else source.commit
+            commit = commit if file == source.label_file else ""
+            tasks.append(_Task(name, addresses, records.files.get(name) or there, commit))
+    return tasks
 
 
 def _bring(task: _Task, records: Records, retry: Retry, bar: Bar) -> bool:
@@ -143,8 +151,10 @@ def _bring(task: _Task, records: Records, retry: Retry, bar: Bar) -> bool:
     for address in task.addresses:
         for _ in range(VERSIONS):
             try:
-                transfer.fetch(address, part, retry, bar.received)
-                made = _whole(part, address)
+                announced = transfer.fetch(address, part, retry, bar.received)
+                made = replace(_whole(part, address), labels_commit=task.labels_commit)
+                if announced and made.sha256 != announced:
+                    raise InputError("its SHA-256 is not the one that the server names")
             except Refused as error:
                 reasons.append(str(error))
                 break
@@ -152,6 +162,10 @@ def _bring(task: _Task, records: Records, retry: Retry, bar: Bar) -> bool:
                 transfer.forget(part, bar.received)
                 reasons.append(f"what the server sends is no whole image ({_few_words(error)})")
                 continue
+            if task.listed and made.sha256 != task.listed.sha256:
+                transfer.forget(part, bar.received)
+                reasons.append(_other_sha256(made, task.listed))
+                break
             part.replace(path)
             transfer.forget(part)
             records.add(task.name, made)
@@ -165,6 +179,13 @@ def _whole(path: Path, address: str) -> Known:
     for _ in source.slabs():
         pass
     return Known(path.stat().st_size, sha256_of(path), triple(source.grid.size), address)
+
+
+def _other_sha256(made: Known, listed: Known) -> str:
+    return (
+        f"another version than {CHECKSUMS} lists (SHA-256 {made.sha256[:12]}, expected {listed.sha256[:12]}); "
+        "to take it, remove its entry there"
+    )
 
 
 def _few_words(error: InputError) -> str:
@@ -196,29 +217,22 @@ def _unlike(records: Records, source: Source, numbers: Sequence[int]) -> list[st
         if image and labels and image.voxels != labels.voxels:
             sizes = " and ".join(" x ".join(map(str, known.voxels)) for known in (image, labels))
             lines.append(f"{case}: image and labels have {sizes} voxels; remove both and run this again")
+            records.drop(f"{case}/imaging.nii.gz", f"{case}/{source.label_file}")
     return lines
 
 
-def _metadata(source: Source, out: Path, mirror: str | None, retry: Retry) -> None:
-    """Bring the table of patients, which splits and tables of results can use; it may be missing."""
-    if source.metadata is None or (out / source.metadata[1]).exists():
-        return
-    place, name = source.metadata
-    address = f"{mirror.rstrip('/')}/{name}" if mirror else place.format(repository=REPOSITORY, commit=source.commit)
-    part = out / f".part-{name}"
-    try:
-        transfer.fetch(address, part, Retry(min(retry.tries, 3), retry.pause_s, retry.stop))
-        write_file(out / name, part.read_bytes())
-    except Refused:
-        pass
-    transfer.forget(part)
-
-
-def _refuse_small_disk(out: Path, absent: set[str]) -> None:
-    needed, free = len(absent) * MEGABYTES_PER_CASE * 10**6, shutil.disk_usage(out).free
-    if needed > free:
-        detail = f"{len(absent)} cases need about {needed / 1e9:.0f} GB, {free / 1e9:.0f} GB are free"
-        raise InputError(f"{detail}; free some space, or choose fewer by --cases", out, "disk_space")
+def _bring_extras(source: Source, out: Path, mirror: str | None, retry: Retry) -> None:
+    """Bring the table of patients, for splits and tables of results, and the labels' changelog; both may be missing."""
+    for name, address in source.extra_files(mirror).items():
+        if os.path.lexists(out / name):
+            continue
+        part = out / f".part-{name}"
+        try:
+            transfer.fetch(address, part, Retry(min(retry.tries, 3), retry.pause_s, retry.stop))
+            write_file(out / name, part.read_bytes())
+        except Refused:
+            pass
+        transfer.forget(part)
 
 
 @contextmanager

@@ -39,7 +39,8 @@ class Source:
     """One data set.
 
     labels: address of a case's labels below the pinned `commit` of the challenge's repository. cases: all published
-    numbers; unlabeled: those without labels. metadata: address of the table of patients, and its name here.
+    numbers; unlabeled: those without labels. extras: addresses of the table of patients and of the labels' changelog,
+    and their names here.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Source:
     label_file: str
     cases: tuple[int, ...]
     unlabeled: frozenset[int]
-    metadata: tuple[str, str] | None
+    extras: tuple[tuple[str, str], ...]
     citation: str
 
     @property
@@ -71,6 +72,16 @@ class Source:
         labels = self.labels.format(repository=REPOSITORY, commit=self.commit, case=case)
         return {name: images if name == "imaging.nii.gz" else (labels,) for name in names}
 
+    def extra_files(self, mirror: str | None = None) -> dict[str, str]:
+        """Return the addresses of the other files that a download brings if they can be had, by their names here."""
+        if mirror:
+            return {name: f"{mirror.rstrip('/')}/{name}" for _, name in self.extras}
+        return {name: place.format(repository=REPOSITORY, commit=self.commit) for place, name in self.extras}
+
+
+def _changelog(name: str) -> tuple[str, str]:
+    return f"{{repository}}/{name}/{{commit}}/changelog.md", "changelog.md"
+
 
 SOURCES = {
     "kits19": Source(
@@ -82,7 +93,7 @@ SOURCES = {
         "segmentation.nii.gz",
         tuple(range(300)),
         frozenset(range(210, 300)),
-        ("{repository}/kits19/{commit}/data/kits.json", "kits.json"),
+        (("{repository}/kits19/{commit}/data/kits.json", "kits.json"), _changelog("kits19")),
         _KITS19_PAPER,
     ),
     "kits21": Source(
@@ -94,7 +105,7 @@ SOURCES = {
         "aggregated_MAJ_seg.nii.gz",
         tuple(range(300)),
         frozenset(),
-        None,
+        (_changelog("kits21"),),
         _KITS21_PAPER,
     ),
     "kits23": Source(
@@ -106,7 +117,7 @@ SOURCES = {
         "segmentation.nii.gz",
         (*range(300), *range(400, 589)),
         frozenset(),
-        ("{repository}/kits23/{commit}/dataset/kits23.json", "kits23.json"),
+        (("{repository}/kits23/{commit}/dataset/kits23.json", "kits23.json"), _changelog("kits23")),
         _KITS21_PAPER,
     ),
 }

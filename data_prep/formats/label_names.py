@@ -53,13 +53,18 @@ def nrrd_fields(stored: np.ndarray) -> bytes:
 
 
 def nrrd_segments(header: bytes) -> tuple[Segment, ...]:
-    """Return what 3D Slicer writes of the segments of a label map, in lines such as `Segment0_Name:=kidney`."""
+    """Return what 3D Slicer writes of the segments of a label map, in lines such as `Segment0_Name:=kidney`.
+
+    ValueError if one is in another layer than the first, which a single label map does not hold.
+    """
     found: dict[str, dict[str, str]] = {}
     for line in header.decode("utf-8", "replace").splitlines():
-        if match := re.match(r"Segment(\d+)_(LabelValue|Name|Tags):=(.*)", line):
+        if match := re.match(r"Segment(\d+)_(LabelValue|Name|Tags|Layer):=(.*)", line):
             found.setdefault(match[1], {})[match[2]] = match[3].strip()
     segments = []
     for texts in found.values():
+        if texts.get("Layer", "0") != "0":
+            raise ValueError("a segment in another layer")
         terms = re.search(r"TerminologyEntry:([^|]*)", texts.get("Tags", ""))
         parts = [(part.split("^") + [""] * 3)[:3] for part in (terms[1] if terms else "").split("~")] + [[""] * 3] * 6
         if re.fullmatch(r"\d{1,5}", texts.get("LabelValue", "")):

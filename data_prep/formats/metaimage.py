@@ -46,7 +46,7 @@ def open_metaimage(path: Path) -> VoxelSource:
     Further axes of length 1 are dropped. The header is read here: ITK 5.4 crashes at some numbers of axes, and reads
     altered compressed data without an error; here the zlib stream's checksum is compared.
     """
-    header = read_text_header(path, re.compile(rb"\w+ *= "), re.compile(rb"ElementDataFile *="))
+    header = read_text_header(path, re.compile(rb"\w+ *="), re.compile(rb"ElementDataFile *="))
     fields = fields_of(header, "=", path)
     if fields["elementdatafile"].upper() != "LOCAL":
         raise InputError(DETACHED, path)

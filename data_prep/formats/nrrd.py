@@ -65,7 +65,12 @@ def open_nrrd(path: Path) -> VoxelSource:
     if any(fields.get(name, "0") != "0" for name in ("lineskip", "byteskip")):
         raise InputError("skips lines or bytes before its voxels; expected neither; save the file without them", path)
     size = size_of(fields, "sizes", "dimension", path)
-    segments = nrrd_segments(header)
+    try:
+        segments = nrrd_segments(header)
+    except ValueError:
+        raise InputError(
+            "holds overlapping segments in layers; expected one label map; export it as such", path
+        ) from None
     axes = _axes(fields, size, path)
     kind = _TYPES.get(fields.get("type", "").lower())
     if kind is None or len(axes) != 3 or math.prod(size) != math.prod(size[axis] for axis in axes):
@@ -123,8 +128,8 @@ def _grid(fields: dict[str, str], size: tuple[int, int, int], axes: list[int], p
     if len(origin) != 3:
         raise not_a_geometry(fields, "spaceorigin", path)
     steps_mm = np.array(columns, float).T * signs[:, None] * to_mm
-    spacing = np.linalg.norm(steps_mm, axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):  # an axis without length is refused by its spacing
+    with np.errstate(all="ignore"):  # an axis without length, or a huge one, is refused by its spacing
+        spacing = np.linalg.norm(steps_mm, axis=0)
         direction = steps_mm / spacing
     place = np.array(origin) * signs * to_mm
     return SourceGrid(size, tuple(spacing.tolist()), tuple(place.tolist()), tuple(direction.ravel().tolist()))

@@ -45,6 +45,8 @@ class LabelReader:
         self._step = source.step if source.step < _LARGEST_STEP else 0.0
         self._scaled = bool(source.step)
         self._labels = _labels_by_number(source)
+        self._unnamed = _unnamed(source)
+        self._taken: set[int] = set()
         self._bad: list[float] = []  # the smallest six
         self._rounded = False
 
@@ -59,6 +61,7 @@ class LabelReader:
         else:
             valid = np.ones(values.shape, bool)
         valid &= (whole >= 0) & (whole < len(self._labels))
+        self._taken |= {number for number in self._unnamed - self._taken if (whole == number).any()}
         labels = self._labels[np.where(valid, whole, 0).astype(np.intp)]
         valid &= labels != _BAD
         if valid.all():
@@ -80,6 +83,8 @@ class LabelReader:
         notes = []
         if renamed := [f"{n} is {_NAMES[label]}" for n, label in enumerate(self._labels) if label not in (n, _BAD)]:
             notes.append(Note(f"numbers of labels by the names of their segments: {', '.join(renamed[:6])}"))
+        if taken := [f"{n} is {_NAMES[n]}" for n in sorted(self._taken)]:
+            notes.append(Note(f"numbers of labels without a name, beside named ones, as usual: {', '.join(taken)}"))
         if self._rounded:
             notes.append(Note("labels were saved with a slope (scl_slope) and are rounded to whole numbers"))
         elif self._dtype.kind == "f" and not self._scaled:
@@ -88,12 +93,26 @@ class LabelReader:
         return tuple(notes)
 
 
+def _unnamed(source: VoxelSource) -> set[int]:
+    """Return the numbers of labels that have no name though others have one; none if none has."""
+    named = {segment.number for segment in source.segments if is_named(segment)}
+    return set(range(1, LARGEST_LABEL + 1)) - named if named else set()
+
+
 def _labels_by_number(source: VoxelSource) -> np.ndarray:
-    """Return the label of each number, by the names of segments where there are any; `_BAD` for one that is none."""
+    """Return the label of each number, by the names of segments where there are any; `_BAD` for one that is none.
+
+    InputError if a number has the names of two structures.
+    """
     named = {segment.number: segment for segment in source.segments if is_named(segment)}
     table = np.full(max([LARGEST_LABEL, *named]) + 1, _BAD, np.uint8)
     table[: LARGEST_LABEL + 1] = np.arange(LARGEST_LABEL + 1)
     for number, segment in named.items():
         label = label_of(segment)
+        for other in source.segments:
+            if other.number == number and is_named(other) and label_of(other) != label:
+                found = f"number {number} is named {other.name[:40]!a} and {segment.name[:40]!a}"
+                expected = "expected one structure for each number; overlapping segments: export one label map"
+                raise InputError(f"{found}; {expected}", source.path, "label_values")
         table[number] = _BAD if label is None else label
     return table

@@ -13,6 +13,7 @@ from data_prep.errors import InputError
 from data_prep.geometry.types import triple
 
 GRID_TOLERANCE = 0.1  # of the smallest voxel edge
+_SMALLEST_MM, _LARGEST_MM = 1e-6, 1e9  # what is beyond is no length, and no volume can be computed of it
 _RIGHT_ANGLE_TOLERANCE = 1e-4  # of a direction's dot products; text headers round to about 1e-6
 
 
@@ -87,12 +88,14 @@ def corners_apart_mm(a: SourceGrid, b: SourceGrid) -> float:
 
 
 def check_grid(grid: SourceGrid, path: Path) -> None:
-    """Raise InputError unless spacing and origin are numbers, spacing is positive and the axes are at right angles."""
+    """Raise InputError unless spacing and origin are lengths, spacing is positive and the axes are at right angles."""
+    found = " x ".join(f"{mm:g}" for mm in grid.spacing)
     if not all(np.isfinite(mm) and mm > 0 for mm in grid.spacing):
-        found = " x ".join(f"{mm:g}" for mm in grid.spacing)
         raise InputError(f"the voxel spacing is {found} mm; expected positive numbers; correct the header", path)
-    if not np.isfinite([*grid.origin, *grid.direction]).all():
-        raise InputError("origin or direction is NaN or infinite; expected numbers; correct the header", path)
+    if not all(_SMALLEST_MM <= mm <= _LARGEST_MM for mm in grid.spacing):
+        raise InputError(f"the voxel spacing is {found} mm; expected that of a CT; correct the header", path)
+    if not np.isfinite([*grid.origin, *grid.direction]).all() or np.abs(grid.origin).max() > _LARGEST_MM:
+        raise InputError("origin or direction is NaN, infinite or huge; expected numbers; correct the header", path)
     axes = np.reshape(grid.direction, (3, 3))
     if np.abs(axes.T @ axes - np.eye(3)).max() > _RIGHT_ANGLE_TOLERANCE:
         problem = "the axes are sheared or not of unit length (gantry tilt?); expected axes at right angles"

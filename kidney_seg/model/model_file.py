@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.errors import InputError, raise_if_out_of_memory
+from data_prep.errors import NO_ROOM, InputError, raise_if_out_of_memory
 from data_prep.files.atomic import replacing
 from data_prep.files.checksums import sha256_of
 from data_prep.files.typed import typed
@@ -137,6 +138,8 @@ class ModelSource:
                 model.load_weights(self.weights)  # as trained, without class odds
         except Exception as error:  # whatever Keras makes of a damaged or hostile file
             raise_if_out_of_memory(error, self.path)
+            if isinstance(error, OSError) and error.errno in NO_ROOM:  # Keras unpacks the weights to a temporary file
+                raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None
             why = (str(error).splitlines() or [""])[0][:200]
             detail = f"Keras cannot load this model ({type(error).__name__}: {why}); train again or restore it"
             raise InputError(detail, self.weights or self.path, "damaged") from None

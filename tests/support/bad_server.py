@@ -16,7 +16,9 @@ class Orders:
 
     Moods: a number (that status), `cut` (half of what is left, then the end), `long` (announces more than it sends),
     `garbage` (other bytes of the same number), `no_ranges`, `no_mark`, `slow`, `later` (429 with Retry-After),
-    `redirect`, `liar` (206 with the range of another version), `drop` (no answer at all).
+    `busy` (429 with Retry-After of a second), `redirect`, `linked` (redirect that names the file's SHA-256, as Hugging
+    Face does), `mislinked` (another SHA-256), `liar` (206 with the range of another version), `drop` (no answer),
+    `trickle` (a few bytes at a time).
     """
 
     def __init__(self) -> None:
@@ -44,11 +46,14 @@ def serving(folder: Path):
             if mood == "drop":
                 self.close_connection = True
                 return
-            if isinstance(mood, int) or mood == "later":
-                self._end(429 if mood == "later" else mood, **({"Retry-After": "0"} if mood == "later" else {}))
+            if isinstance(mood, int) or mood in ("later", "busy"):
+                pause = {"later": {"Retry-After": "0"}, "busy": {"Retry-After": "1"}}.get(mood, {})
+                self._end(429 if pause else mood, **pause)
                 return
-            if mood == "redirect":
-                self._end(302, Location=f"/moved{path}")
+            if mood in ("redirect", "linked", "mislinked"):
+                names = {"linked": file.read_bytes(), "mislinked": b""} if file.is_file() else {}
+                sha256 = hashlib.sha256(names[mood]).hexdigest() if mood in names else None
+                self._end(302, Location=f"/moved{path}", **({"X-Linked-ETag": f'"{sha256}"'} if sha256 else {}))
                 return
             if not file.is_file():
                 self._end(404)
@@ -75,6 +80,10 @@ def serving(folder: Path):
             if mood in ("cut", "long"):
                 self.wfile.write(body[: max(1, len(body) // 2)] if mood == "cut" else body)
                 self.close_connection = True
+            elif mood == "trickle":
+                for begin in range(0, len(body), 8):
+                    self.wfile.write(body[begin : begin + 8])
+                    time.sleep(0.05)
             elif mood == "slow":
                 for begin in range(0, len(body), 50_000):
                     self.wfile.write(body[begin : begin + 50_000])

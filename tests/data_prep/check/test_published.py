@@ -9,7 +9,7 @@ import pytest
 
 from data_prep.check.folder import check_folder
 from data_prep.check.published import APPENDED, CORRECTED, published_findings
-from data_prep.download.records import PROVENANCE, provenance
+from data_prep.download.records import PROVENANCE, Known, provenance
 from data_prep.download.sources import SOURCES
 from data_prep.phantom.cohort import write_cohort
 
@@ -53,11 +53,16 @@ def test_what_is_missing_and_what_is_old(tmp_path):
 
 def test_a_download_knows_itself(tmp_path):
     source = SOURCES["kits23"]
-    (tmp_path / PROVENANCE).write_text(json.dumps({"kidney_seg_provenance": 1} | provenance(source, {})))
     names = [f"case_{n:05d}" for n in (0, 1, 588)]
+    files = {f"{name}/segmentation.nii.gz": Known(1, "", (1, 1, 1), "", source.commit) for name in names}
+    (tmp_path / PROVENANCE).write_text(json.dumps({"kidney_seg_provenance": 1} | provenance(source, files)))
     facts = {name: {"label_voxels": {}} for name in names}
     ((_, _, what),) = told(tmp_path, names=names, facts=facts)
     assert what.startswith("KiTS23: 3 of 489 cases, 3 of 489 with labels; missing 2-299,400-587; version 0.1.3")
+    files["case_00000/segmentation.nii.gz"] = Known(1, "", (1, 1, 1), "")  # of a mirror that has no records
+    (tmp_path / PROVENANCE).write_text(json.dumps({"kidney_seg_provenance": 1} | provenance(source, files)))
+    ((_, _, what),) = told(tmp_path, names=names, facts=facts)
+    assert what.endswith("missing 2-299,400-587; revision of the labels unknown")
 
 
 @pytest.mark.parametrize(("file", "dataset"), [("kits23.json", "KiTS23"), ("kits.json", "KiTS19")])

@@ -105,8 +105,10 @@ REFUSED = {
     "slope inf": (put(RescaleSlope="inf"), "RescaleSlope is inf"),
     "intercept nan": (put(RescaleIntercept="nan"), "RescaleIntercept is nan"),
     "palette": (put(PhotometricInterpretation="PALETTE COLOR"), "6 slices are in color"),
-    "table": (put(ModalityLUTSequence=[]), r"6 slices have a table of values \(Modality LUT\)"),
+    "table": (put(ModalityLUTSequence=[Dataset()]), r"6 slices have a table of values \(Modality LUT\)"),
     "no HU": (put(RescaleType="Z_EFF"), "values are not HU"),
+    "spacing 1e308": (put(PixelSpacing=["1e308", "1"]), r"spacing is 1 x 1e\+308 x 2.5 mm; expected that of a CT"),
+    "position 1e200": (lambda data, k: setattr(data, "ImagePositionPatient", ["1e200", 0, 2.5 * k]), "or huge"),
     "terabytes": (put(Rows=65535, Columns=65535), "claims 65535 x 65535 pixels of 16 bits"),
     "no rows": (put(Rows=0), "expected 1 or more along each axis"),
 }
@@ -170,3 +172,9 @@ def test_a_missing_slice_among_whole_millimeters_is_missing(tmp_path: Path) -> N
     with pytest.raises(InputError, match="1 slices are missing") as caught:
         read_volume(save_slices(tmp_path, slices_of(random_hu(40, 2, 2), change=change)))
     assert caught.value.code == "missing_slices"
+
+
+def test_an_empty_modality_lut_is_none(tmp_path: Path) -> None:
+    hu = random_hu()
+    folder = save_slices(tmp_path / "scan", slices_of(hu, change=put(ModalityLUTSequence=[])))
+    assert np.array_equal(read_volume(folder).voxels, hu)

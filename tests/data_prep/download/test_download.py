@@ -20,7 +20,7 @@ from support.bad_server import serving
 from data_prep.datasets.kits import find_cases
 from data_prep.download.__main__ import main
 from data_prep.download.cases import download_kits
-from data_prep.download.records import downloaded, provenance
+from data_prep.download.records import Known, downloaded, provenance
 from data_prep.download.sources import IMAGES, SOURCES, choose_cases
 from data_prep.download.transfer import Retry, Stopped
 from data_prep.errors import InputError
@@ -59,7 +59,8 @@ def test_equal_files_with_records(published, tmp_path):
     table = json.loads((tmp_path / "KITS" / "checksums.json").read_text())["files"]
     assert table["case_00000/imaging.nii.gz"]["voxels"] == table["case_00000/segmentation.nii.gz"]["voxels"]
     whole = json.loads((tmp_path / "KITS" / "provenance.json").read_text())
-    assert whole["dataset"] == "kits23" and whole["labels_commit"] == SOURCES["kits23"].commit
+    assert whole["dataset"] == "kits23"
+    assert whole["labels_commit"] is whole["labels_revision"] is None  # this mirror has no records of its own
     assert whole["cases"]["case_00001"]["imaging.nii.gz"] == f"{address}/case_00001/imaging.nii.gz"
     assert "CC BY-NC-SA 4.0" in (tmp_path / "KITS" / "LICENSE.txt").read_text()
     assert [case.name for case in find_cases(tmp_path / "KITS")[0]] == ["case_00000", "case_00001", "case_00002"]
@@ -72,6 +73,9 @@ def test_equal_files_with_records(published, tmp_path):
         [500, 503, "drop"],
         ["later", "later"],
         ["redirect"],
+        ["linked"],
+        ["mislinked"],
+        ["trickle"],
         ["garbage"],
         ["cut", "garbage"],
         ["long"],
@@ -82,7 +86,8 @@ def test_equal_files_with_records(published, tmp_path):
     ],
     ids=str,
 )
-def test_troubles_that_pass(published, tmp_path, moods):
+def test_troubles_that_pass(published, tmp_path, moods, monkeypatch):
+    monkeypatch.setattr("data_prep.download.transfer.STALL_S", 0.3)
     with serving(published) as (address, orders):
         orders.moods["/case_00001/imaging.nii.gz"] += moods
         outcome = get(address, tmp_path / "KITS", jobs=2)
@@ -206,12 +211,24 @@ def test_command(published, tmp_path, capsys):
     assert "CC BY-NC-SA 4.0" in (told := capsys.readouterr().err) and "--accept-license" in told
     assert not (tmp_path / "KITS").exists()
     assert main([*words, "--accept-license"]) == 0
-    assert "4 files made, 0 kept, 0 missing (cases 0-1)" in capsys.readouterr().out
-    assert main(words) == 0  # accepted before
+    told = capsys.readouterr().out
+    assert re.match(
+        r"KiTS23, version 0.1.3: 2 cases, 2 of them to download, about 0.2 GB \(\d+.\d GB are free\) and 1 minute at",
+        told,
+    )
+    assert "Please cite" in told and "4 files made, 0 kept, 0 missing (cases 0-1)" in told
+    assert main([*words, "--accept-license"]) == 0  # accepted before: not shown again
+    told = capsys.readouterr().out
+    assert told.startswith("KiTS23, version 0.1.3: 2 cases, 0 of them to download\n") and "Please cite" not in told
+    assert main(words) == 0
     (tmp_path / "KITS/case_00001/imaging.nii.gz").unlink()
-    assert main([*words[:-1], (tmp_path / "nothing").as_uri()]) == 1
+    capsys.readouterr()
+    assert main([*words[:-1], (tmp_path / "nothing").as_uri()]) == 2
     captured = capsys.readouterr()
-    assert "missing: case_00001/imaging.nii.gz: No such file or directory" in captured.err
+    assert captured.err.startswith(f"error: {tmp_path / 'nothing'}: no such folder; expected an address such as")
+    (tmp_path / "nothing").mkdir()
+    assert main([*words[:-1], (tmp_path / "nothing").as_uri()]) == 1
+    assert "missing: case_00001/imaging.nii.gz: No such file or directory" in capsys.readouterr().err
     assert main(["kits19", *words[1:]]) == 2
     assert "holds kits23; expected kits19" in capsys.readouterr().err
 
@@ -237,7 +254,17 @@ def test_a_small_disk(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: free)
     with pytest.raises(InputError, match="489 cases need about 49 GB, 1 GB are free") as caught:
         download_kits("kits23", tmp_path / "K", accept_license=True)
-    assert caught.value.code == "disk_space" and not list((tmp_path / "K").iterdir())[1:]
+    assert caught.value.code == "disk_space" and not (tmp_path / "K").exists()
+
+
+def test_a_small_disk_and_a_mirror_whose_sizes_are_known(published, tmp_path, monkeypatch):
+    free = shutil.disk_usage(tmp_path)
+    needed = sum(path.stat().st_size for path in published.glob("case_*/*.nii.gz"))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: free._replace(free=needed - 1))
+    with pytest.raises(InputError, match="3 cases need about 0 GB, 0 GB are free"):
+        get(published.as_uri(), tmp_path / "K")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: free._replace(free=needed))
+    assert get(published.as_uri(), tmp_path / "K").made == 6
 
 
 def test_published_facts():
@@ -249,6 +276,9 @@ def test_published_facts():
         assert files["imaging.nii.gz"][0].endswith("/images/case_00160.nii.gz") and len(IMAGES) == 2
         (labels,) = files[source.label_file]
         assert re.fullmatch(rf"https://[\w./-]+/{source.commit}/[\w/]+/case_00160/\w+\.nii\.gz", labels)
+        for name, address in source.extra_files().items():
+            assert re.fullmatch(rf"https://[\w./-]+/{source.name}/{source.commit}/[\w/]*{re.escape(name)}", address)
+        assert "changelog.md" in source.extra_files()
     assert list(SOURCES["kits19"].files(250)) == ["imaging.nii.gz"]
 
 
@@ -271,7 +301,95 @@ def test_full_disk_ends_it(published, tmp_path, monkeypatch):
 
 def test_a_cache_knows_which_labels_were_downloaded(tmp_path):
     source = SOURCES["kits23"]
-    (tmp_path / "provenance.json").write_text(json.dumps({"kidney_seg_provenance": 1} | provenance(source, {})))
-    found = downloaded(tmp_path, Origin("kits19"))  # by their numbers alone they could be KiTS19's
-    assert (found.kind, str(found)) == ("kits23", "KiTS23 patients (labels: version 0.1.3, commit e282208)")
+    labels = {f"case_{number:05d}/segmentation.nii.gz": Known(1, "", (1, 1, 1), "", source.commit) for number in (0, 1)}
+    for files, told in (
+        (labels, "labels: version 0.1.3, commit e282208"),
+        (labels | {"case_00002/segmentation.nii.gz": Known(1, "", (1, 1, 1), "")}, "labels: of an unknown revision"),
+    ):
+        (tmp_path / "provenance.json").write_text(json.dumps({"kidney_seg_provenance": 1} | provenance(source, files)))
+        found = downloaded(tmp_path, Origin("kits19"))  # by their numbers alone they could be KiTS19's
+        assert (found.kind, str(found)) == ("kits23", f"KiTS23 patients ({told})")
     assert downloaded(tmp_path / "elsewhere", Origin("kits19")) == Origin("kits19")
+
+
+def test_a_mirror_that_was_downloaded_proves_its_files(published, tmp_path):
+    shutil.copytree(published, tmp_path / "server")
+    first, commit = tmp_path / "server", SOURCES["kits23"].commit
+    get(first.as_uri(), first)  # makes the records of a folder that has the files
+    for name in ("checksums.json", "provenance.json"):  # as if they were from the challenge's repository
+        content = json.loads((first / name).read_text())
+        for file, known in content.get("files", {}).items():
+            known["labels_commit"] = commit if "segmentation" in file else ""
+        (first / name).write_text(json.dumps(content))
+    (first / "changelog.md").write_text("# KiTS23 Changelog")
+    (first / "case_00001/imaging.nii.gz").write_bytes((first / "case_00002/imaging.nii.gz").read_bytes())
+    outcome = get(first.as_uri(), tmp_path / "K")
+    (line,) = outcome.missing
+    assert re.match(
+        r"case_00001/imaging.nii.gz: another version than checksums.json lists \(SHA-256 [0-9a-f]{12}, ", line
+    )
+    whole = json.loads((tmp_path / "K/provenance.json").read_text())
+    assert (whole["labels_commit"], whole["labels_revision"]) == (commit, "version 0.1.3")
+    assert whole["cases"]["case_00001"]["labels_commit"] == commit
+    assert (tmp_path / "K/changelog.md").read_text() == "# KiTS23 Changelog"
+    with pytest.raises(InputError, match="holds kits23; expected kits19"):
+        download_kits("kits19", tmp_path / "L", [0], accept_license=True, mirror=first.as_uri())
+
+
+def test_a_file_of_another_version_than_was_recorded(published, tmp_path):
+    shutil.copytree(published, tmp_path / "server")
+    path = "case_00001/imaging.nii.gz"
+    get((tmp_path / "server").as_uri(), tmp_path / "K")
+    (tmp_path / "K" / path).unlink()
+    shutil.copy(published / "case_00002/imaging.nii.gz", tmp_path / "server" / path)
+    (line,) = get((tmp_path / "server").as_uri(), tmp_path / "K").missing
+    assert (
+        line.startswith(f"{path}: another version than checksums.json lists") and not (tmp_path / "K" / path).exists()
+    )
+    listed = json.loads((tmp_path / "K/checksums.json").read_text())
+    del listed["files"][path]
+    (tmp_path / "K/checksums.json").write_text(json.dumps(listed))
+    assert get((tmp_path / "server").as_uri(), tmp_path / "K").missing == []
+
+
+@pytest.mark.parametrize("text", ["nonsense", "ftp://a/b", "http://", "file://host/b", "", "/data/KITS"])
+def test_a_mirror_that_is_no_address_is_one_line(tmp_path, text, capsys):
+    words = ["kits23", "--out", str(tmp_path / "K"), "--cases", "0", "--accept-license", "--mirror", text]
+    assert main(words) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: --mirror {text}: expected an address such as")
+    assert not (tmp_path / "K").exists()
+
+
+def test_a_pause_that_the_server_asks_for(published, tmp_path):
+    with serving(published) as (address, orders):
+        orders.moods["/case_00000/imaging.nii.gz"] += ["busy", "busy"]
+        began = time.monotonic()
+        assert get(address, tmp_path / "K").missing == []
+    assert 2 <= time.monotonic() - began < 20
+
+
+def test_a_host_that_is_silent_is_not_waited_for_with_every_file(published, tmp_path, monkeypatch):
+    waits, told = [], []
+    monkeypatch.setattr("data_prep.download.transfer.Retry.wait", lambda self, seconds: waits.append(seconds))
+    with serving(published) as (address, _):
+        pass  # nobody listens there any more
+    retry = Retry(4, 1.0, told=told.append)
+    numbers = range(40)
+    outcome = download_kits("kits23", tmp_path / "K", numbers, accept_license=True, mirror=address, jobs=1, retry=retry)
+    assert len(outcome.missing) == 2 * len(numbers) and set(told) == {"no connection to 127.0.0.1, or it was cut"}
+    assert sum(seconds >= 2 for seconds in waits) < 20  # 3 for the first file, and those of the records
+
+
+@pytest.mark.parametrize(
+    ("proxy", "told"),
+    [
+        ("http://", "the proxy for no.such.host.invalid is no address; see http_proxy, https_proxy and all_proxy"),
+        ("http://127.0.0.1:1", "the proxy does not connect to no.such.host.invalid; see http_proxy"),
+        ("socks5://127.0.0.1:1", "the proxy for no.such.host.invalid is a SOCKS one, which needs the package pysocks"),
+    ],
+)
+def test_a_proxy_that_is_none_is_named(tmp_path, monkeypatch, proxy, told):
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    lines = get("http://no.such.host.invalid/mirror", tmp_path / "KITS").missing
+    assert len(lines) == 6 and all(line.partition(": ")[2].startswith(told) for line in lines), lines

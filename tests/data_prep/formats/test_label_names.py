@@ -152,6 +152,36 @@ def test_names_that_say_nothing_and_broken_tables_leave_the_numbers(tmp_path: Pa
         assert volume.notes == ()
 
 
+def slicer(path: Path, *segments: tuple[int, str], layers: tuple[int, ...] = (0, 0)) -> Path:
+    """Write labels 0, 1, 2 with these numbers and names of segments, as 3D Slicer has them."""
+    head = "NRRD0004\ntype: unsigned char\ndimension: 3\nspace: LPS\nsizes: 2 2 3\nencoding: raw\n"
+    head += "space directions: (1,0,0) (0,1,0) (0,0,5)\nspace origin: (0,0,0)\n"
+    for n, ((number, name), layer) in enumerate(zip(segments, layers, strict=True)):
+        head += f"Segment{n}_Name:={name}\nSegment{n}_LabelValue:={number}\nSegment{n}_Layer:={layer}\n"
+    path.write_bytes(head.encode() + b"\n" + bytes([0] * 4 + [1] * 4 + [2] * 4))
+    return path
+
+
+def test_numbers_with_two_names_or_in_another_layer_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.seg.nrrd"
+    with pytest.raises(InputError, match="number 1 is named 'kidney' and 'tumor'; expected one structure for each"):
+        read_labels(slicer(path, (1, "kidney"), (1, "tumor")))
+    with pytest.raises(InputError, match="overlapping segments in layers; expected one label map"):
+        read_labels(slicer(path, (1, "kidney"), (1, "tumor"), layers=(0, 1)))
+    both = read_labels(slicer(path, (1, "left kidney"), (2, "right kidney")))  # one structure by two numbers
+    assert np.bincount(both.voxels.ravel()).tolist() == [4, 8]
+    twice = read_labels(slicer(path, (1, "kidney"), (1, "right kidney")))  # two names of one structure
+    assert np.bincount(twice.voxels.ravel()).tolist() == [4, 4, 4]
+
+
+def test_a_number_without_a_name_beside_named_ones_is_told(tmp_path: Path) -> None:
+    labels = read_labels(slicer(tmp_path / "a.seg.nrrd", (1, "kidney"), layers=(0,)))
+    assert np.bincount(labels.voxels.ravel()).tolist() == [4, 4, 4]
+    assert [str(note) for note in labels.notes] == [
+        "numbers of labels without a name, beside named ones, as usual: 2 is tumor"
+    ]
+
+
 def block(content: bytes, order: str = "<", size: int | None = None) -> bytes:
     return b"\1\0\0\0" + struct.pack(f"{order}2i", len(content) + 8 if size is None else size, 0) + content
 
