@@ -83,7 +83,7 @@ def test_in_a_line_of_every_command_and_in_records(trained, capsys) -> None:
     assert f"patients: {NAMES[kind]}" in printed and f"predicted by a model: {words}" in printed
     scores = json.loads((root / "e" / "scores.json").read_text())
     assert (scores["cohort"]["kind"], scores["origin"]["kind"]) == (kind, kind)
-    assert words in said(threshold, run, "--out", str(root / "t"))
+    assert words in said(threshold, run)
     again = said(
         progressive, "--data", str(root / "cache"), "--out", str(root / "again"), "--pretrained", run, "--set", *TINY
     )
