@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from html import escape
 from pathlib import Path
@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.dicom.studies import is_packed
 from data_prep.errors import InputError
 from data_prep.formats.voxel_values import HounsfieldReader
 from data_prep.geometry.source_grid import SourceGrid, check_grid
 from data_prep.geometry.volume import Volume
+from data_prep.scans import Choice, find_one, read_scan
 from data_prep.version import code_version
-from data_prep.volume import read_volume, write_labels
+from data_prep.volume import write_labels
 from kidney_seg.predict.engines import Job, check_not_forked, make_job
 from kidney_seg.predict.outputs import PROGRAM
 from kidney_seg.weights import STARTER
@@ -130,8 +132,9 @@ def segment(
     also works in daemonic ones; in a process that was forked after a network was used, it is an InputError.
 
     Args:
-        image: path of a `.nii.gz`, `.nii`, `.nrrd` or `.mha` file or of a folder of DICOM files; or an image in memory
-            in HU: a SimpleITK image, a nibabel image, or an array [i, j, k] with its `affine`.
+        image: path of a `.nii.gz`, `.nii`, `.nrrd` or `.mha` file or of a folder or zip file with the DICOM files of
+            one study; or an image in memory in HU: a SimpleITK image, a nibabel image, or an array [i, j, k] with its
+            `affine`.
         model: `starter` (the model that ships), a run folder, or a `.keras` file.
         affine: 4 x 4, voxel index to mm in RAS, as in nibabel; only with an array. Axes of length 1 after the third are
             dropped.
@@ -142,7 +145,7 @@ def segment(
         Labels in axial order, with volumes, tumors and flags; `.save(path)` writes them on the scan's own grid.
 
     Raises:
-        InputError: the model or the image cannot be used.
+        InputError: the model or the image cannot be used, or a folder holds several scans.
 
     Example:
         found = kidney_seg.segment("scan.nii.gz")
@@ -156,7 +159,7 @@ def segment(
         raise InputError("segment: series= selects in a folder of DICOM files; found an image in memory")
     check_not_forked()  # before the lock, which another thread may have held at the fork
     job = make_job(model, ensemble, engine, settings)
-    volume = read_volume(image, series) if in_a_file else _in_memory(image, affine)
+    volume = _in_a_file(image, series) if in_a_file else _in_memory(image, affine)
     with _ONE_AT_A_TIME:
         job = _with_loaded_network(job)
         labels, _, record = job.segment(volume)
@@ -169,6 +172,13 @@ _ONE_AT_A_TIME = Lock()  # one network, and memory for one scan
 @lru_cache(maxsize=1)
 def _with_loaded_network(job: Job) -> Job:
     return job  # of equal jobs the first: the next scan needs no loading
+
+
+def _in_a_file(path: str | Path, series: str | None) -> Volume:
+    notes: list[str] = []
+    scan = find_one(path, Choice(series=series), notes.append)
+    volume = read_scan(scan, for_seg=is_packed(scan.image))  # for `save`: a zip file is not unpacked any more then
+    return replace(volume, notes=(*(note.removeprefix("note: ") for note in notes), *volume.notes))
 
 
 def _has_geometry(image: Any) -> bool:

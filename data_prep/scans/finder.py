@@ -22,6 +22,7 @@ from data_prep.scans.scan import Scan
 from data_prep.scans.tree import Tree, walk
 
 _NUMBER = 4  # digits of a key; a shorter text is a number of a series
+_MOST_NAMED = 5  # scans in an error
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,19 @@ def find_scans(
         log(note)
     single = alone and len(scans) == 1 and bool(not paths[0].is_dir() or scans[0].study or scans[0].problem)
     return (scans if single else unique(scans, [key for _, key in found])), single
+
+
+def find_one(path: str | Path, choice: Choice | None = None, log: Callable[[str], None] | None = None) -> Scan:
+    """Return the only scan in a file, a folder or a zip file, known as one by itself; otherwise as `find_scans`.
+
+    InputError if there are several, which names them.
+    """
+    scans, _ = find_scans([path], choice, log)
+    if len(scans) > 1:
+        named = ", ".join(printable(scan.name) for scan in scans[:_MOST_NAMED]) + ", ..." * (len(scans) > _MOST_NAMED)
+        detail = f"holds {len(scans)} scans ({named}); expected one: give its file or folder"
+        raise InputError(f"{detail}, or all to python -m kidney_seg.predict", path)
+    return scans[0].alone()
 
 
 def _listed(given: str) -> list[Path]:
@@ -187,10 +201,10 @@ def _of_study(study: Study, root: Path, choice: Choice, alone: bool) -> list[tup
 
     def one(name: str, wanted: str | None) -> Scan:
         try:
-            series, _ = choose_series(study.scan, wanted)
+            series, chosen = choose_series(study.scan, wanted)
             files = tuple(sorted({image.path for image in series.images}))
             if any(map(is_packed, files)):
-                return replace(base, name=name, series=wanted or series.key, files=files)
+                return replace(base, name=name, series=wanted or series.key, files=files, notes=(*chosen, *notes))
             found = series_in(study.scan, wanted)
         except InputError as error:
             return replace(base, name=name, series=wanted, problem=error)

@@ -23,7 +23,8 @@ class Scan:
     """One scan to predict. name: of its case and its output files; image, series: as for `read_volume`.
 
     files: of one series of a study, its DICOM files and zip files; empty for all of `image`. study: `Study.key` of
-    these. found: the series whose headers are read; None for zip files. problem: why it cannot be read.
+    these. found: the series whose headers are read; None for zip files. notes: of how that was chosen, which are not in
+    `found`. problem: why it cannot be read.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Scan:
     files: tuple[Path, ...] = ()
     study: str = ""
     found: DicomSeries | None = field(default=None, repr=False, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
     problem: InputError | None = field(default=None, compare=False)
 
     def alone(self) -> Scan:
@@ -59,6 +61,7 @@ def read_scan(scan: Scan, for_seg: bool = False) -> Volume:
         if series is None:
             return read_volume(scan.image, scan.series)
         volume = read_volume(series)
+    volume = replace(volume, notes=tuple(dict.fromkeys((*scan.notes, *volume.notes))))
     if not for_seg:
         return volume
     from data_prep.dicom.seg_writer import values_to_empty

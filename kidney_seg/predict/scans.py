@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from data_prep.errors import InputError
-from data_prep.scans import Choice, Scan, find_scans, read_scan
+from data_prep.scans import Choice, Scan, find_one, read_scan
 from data_prep.volume import read_labels
 from kidney_seg.predict.engines import make_job
 from kidney_seg.predict.outputs import Done, Foreign, Outputs, check_all, outputs_of, write_outputs
@@ -64,7 +64,7 @@ def predict_scan(
 
     Args:
         model: run folder (its best model) or `.keras` file.
-        image: `.nii.gz`, `.nii`, `.nrrd` or `.mha` file, or folder with the DICOM files of a CT.
+        image: `.nii.gz`, `.nii`, `.nrrd` or `.mha` file, or folder or zip file with the DICOM files of one study.
         out: label file to write, such as `labels.nii.gz`: 0 background, 1 kidney, 2 tumor.
         series: number or key of the DICOM series, as `python -m data_prep.dicom` lists them.
         ensemble: further models to average, or `["accepted"]`: all accepted rounds of the run `model`.
@@ -87,11 +87,9 @@ def predict_scan(
         record = kidney_seg.predict_scan("runs/first", "scan.nii.gz", "labels.nii.gz", flips="left_right")
         record["volumes_ml"]["tumor"]
     """
-    scans, single = find_scans([image], Choice(series=series, for_seg=dicom_seg))
-    if not single:
-        raise InputError(f"holds {len(scans)} cases; expected one scan", path=image)
+    scan = find_one(image, Choice(series=series, for_seg=dicom_seg))
     outputs = outputs_of(Path(out), probabilities=probabilities, dicom_seg=dicom_seg, surfaces=surfaces)
-    return process_scan(make_job(model, ensemble, engine, settings), scans[0].alone(), outputs, force=force).record
+    return process_scan(make_job(model, ensemble, engine, settings), scan, outputs, force=force).record
 
 
 @dataclass(frozen=True)

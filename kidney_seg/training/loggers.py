@@ -33,6 +33,9 @@ def check_logger(kind: str) -> None:
     check_choice("--logger", kind, LOGGERS)
     if kind != "tensorboard":
         require(kind, kind)
+    if kind == "mlflow" and not os.environ.get("MLFLOW_TRACKING_URI"):
+        for name in ("sqlalchemy", "alembic"):  # which MLflow needs for its database in the run folder
+            require(name, kind)
 
 
 def open_logger(kind: str, run: Path, folder: Path, config: Config) -> Logger:

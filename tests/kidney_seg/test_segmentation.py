@@ -14,6 +14,8 @@ import pytest
 import SimpleITK as sitk
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
+from support.dicom_files import write_study, zipped
+from support.threshold_model import striped_hu, write_threshold_model
 
 import kidney_seg
 from data_prep.errors import InputError
@@ -47,6 +49,21 @@ def test_a_file_and_the_command_have_the_same_labels(scan, found, tmp_path):
     assert 0 < np.mean(found.labels > 0) < 1
     assert found.volumes_ml == record["volumes_ml"] and found.flags == record["flags"]
     assert found.kidneys == record["kidneys"] and found.tumors == record["tumors"]
+
+
+def test_one_study_in_a_folder_or_a_zip_file_and_never_one_of_several(tmp_path):
+    model = write_threshold_model(tmp_path / "best.keras")
+    for number in (1, 2):
+        write_study(tmp_path / "tree" / f"p{number}", striped_hu(6), number)
+    expected = kidney_seg.segment(tmp_path / "tree" / "p1", model)
+    assert len([note for note in expected.notes if note.startswith("2 CT series found: read series 3")]) == 1
+    with pytest.raises(InputError, match=r"holds 2 scans \(p1, p2\); expected one: give its file or folder"):
+        kidney_seg.segment(tmp_path / "tree", model)
+    packed = kidney_seg.segment(zipped(tmp_path / "tree" / "p1", tmp_path / "p1.zip"), model)
+    assert packed.notes == expected.notes
+    np.testing.assert_array_equal(packed.labels, expected.labels)
+    packed.save(tmp_path / "p1.dcm")  # from headers that were in the zip file
+    np.testing.assert_array_equal(read_labels(tmp_path / "p1.dcm").voxels, expected.labels)
 
 
 @pytest.mark.parametrize("axes", ["file", "turned"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
-from support.dicom_files import IDENTIFIERS, random_hu, save_slices, slices_of
+from support.dicom_files import IDENTIFIERS, random_hu, save_slices, slices_of, write_study, zipped
 
 from data_prep.dicom.__main__ import main
 from data_prep.dicom.listing import SHOWN, Listed, guess_phase
@@ -85,6 +85,37 @@ def test_a_terminal_obeys_no_description(tmp_path: Path, capsys: pytest.CaptureF
     series(tmp_path, "a", SeriesDescription="a\x1b[2J\u202eb\r\nphase: x" + "y" * 80, SpecificCharacterSet="ISO_IR 192")
     (line,) = listed(tmp_path, capsys)
     assert line.isprintable() and "\\x1b[2J\\u202eb" in line and len(line) < 150
+
+
+def test_studies_are_listed_one_by_one_also_from_zip_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hu, tree = random_hu(), tmp_path / "tree"
+    for number in (1, 2):
+        write_study(tree / f"p{number}", hu, number)
+    write_study(tree / "mr", hu, 3, modality="MR")
+    path = zipped(write_study(tmp_path / "DOE_JANE", hu, 4), tree / "deep" / "a.zip")
+    (tree / "cut.zip").write_bytes(path.read_bytes()[:-100])
+    assert main([str(tree)]) == 0
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    studies = [line for line in lines if "study of" in line]
+    assert studies == ["study of 11 images"] * 3 + ["deep/a.zip: study of 11 images"]
+    assert lines.count("Read without --series: 3") == 3  # as predict reads each of them
+    assert len([line for line in lines if line.startswith("Not read: ") and "found MR" in line]) == 1
+    assert any(line.startswith("cut.zip: not read: cannot be unzipped") for line in lines)
+    assert not [word for word in (*IDENTIFIERS, "MRN") if word in printed]
+    assert main([str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("series 1 (") and "Read without --series: 3" in lines
+    assert main([str(tree / "cut.zip")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tree / 'cut.zip'}: cannot be unzipped")
+
+
+def test_a_zip_file_without_a_ct_is_an_error_that_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = zipped(write_study(tmp_path / "mr", random_hu(), modality="MR"), tmp_path / "mr.zip")
+    assert main([str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {path}: ") and "found MR" in line
 
 
 def test_descriptions_are_on_the_screen_and_nowhere_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

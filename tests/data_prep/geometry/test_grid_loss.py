@@ -1,7 +1,13 @@
-"""What labels lose on a grid: values by hand, and real maps against code that shares nothing with it."""
+"""What labels lose on a grid: values by hand, and real maps against code that shares nothing with it.
+
+`python tests/data_prep/geometry/test_grid_loss.py FOLDER` compares every map of a folder on the default grids by hand,
+which takes some seconds per map.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -12,6 +18,7 @@ from scipy import ndimage
 from data_prep import read_labels
 from data_prep.geometry.grid_loss import GridLoss, grid_loss
 from data_prep.geometry.network_grid import GridSettings
+from kidney_seg.config.presets import PRESETS
 
 
 def test_what_lies_outside_the_field_is_counted_by_voxel() -> None:
@@ -51,12 +58,20 @@ def test_shares_beyond_0_to_1_are_refused() -> None:
 @pytest.mark.parametrize(("size", "pixel_mm"), [(256, None), (64, 4.5)])
 def test_real_labels_against_independent_code(shared_data: Path, size: int, pixel_mm: float | None) -> None:
     path = min((shared_data / "kits19_labels").glob("*/segmentation.nii.gz"), key=lambda path: path.stat().st_size)
+    compare(path, size, pixel_mm, lambda stored: np.flatnonzero((stored == 2).any(axis=(1, 2)))[::3][:8])
+
+
+def compare(
+    path: Path, size: int, pixel_mm: float | None, choose: Callable[[np.ndarray], np.ndarray | slice]
+) -> GridLoss:
+    """Compare both programs on the slices of a map that `choose` picks; return what was found."""
     image, volume = nibabel.load(path), read_labels(path)
     stored = np.asarray(image.dataobj).astype(np.uint8)  # slices from the head, rows, columns
-    some = np.flatnonzero((stored == 2).any(axis=(1, 2)))[::3][:8]
+    some = choose(stored)
     found = grid_loss(volume.voxels[::-1][some], volume.spacing_mm, GridSettings(size, pixel_mm))
     for name, value in lost(stored[some], image.header.get_zooms()[1:3], size, pixel_mm).items():
         assert getattr(found, name) == pytest.approx(value, abs=1e-9), (path, name)
+    return found
 
 
 def lost(
@@ -93,3 +108,19 @@ def lost(
         for what, part in zip(("outside", "vanished"), parts, strict=True)
     }
     return shares
+
+
+def main() -> None:
+    """Compare all maps of a folder, on the default grids of the presets."""
+    maps = sorted(Path(sys.argv[1]).glob("*/segmentation.nii.gz"))
+    for size in sorted({config.model.size for config in PRESETS.values()}):
+        worst = 0.0
+        for path in maps:
+            found = compare(path, size, None, lambda stored: slice(None))
+            worst = max(worst, *(share for share, _, _ in found.lines()), 0.0)
+            print(f"{size}: {path.parent.name}: equal; {[text for _, _, text in found.lines()]}", flush=True)
+        print(f"{size}: {len(maps)} maps: both programs agree; at most {100 * worst:.3g} % is lost", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -93,6 +93,8 @@ def test_a_tree_of_ten_studies_is_stopped_and_resumed(command, monkeypatch, caps
     names = sorted(path.name.removesuffix(".nii.gz") for path in out.glob("*.nii.gz"))
     assert names[:-1] == DONE and names[-1].startswith("study-") and len(names[-1]) == len("study-") + 8
     for name in names:
+        notes = json.loads((out / f"{name}.json").read_text())["notes"]
+        assert len([note for note in notes if note.startswith("2 CT series found: read series 3")]) == 1, name
         labels = read_labels(out / f"{name}.nii.gz")
         assert labels.voxels.shape == (6, 32, 32)
         np.testing.assert_allclose(labels.source.spacing, (0.7, 0.8, 2.5), rtol=1e-6)

@@ -344,10 +344,12 @@ def test_predict_scan_from_python(model, scan, tmp_path):
     assert kidney_seg.predict_scan(model, scan, out, force=True)["rule"]["applied"]
     with pytest.raises(InputError, match="setting flips: found 'sideways'"):
         kidney_seg.predict_scan(model, scan, out, flips="sideways")
-    (tmp_path / "cases" / "a").mkdir(parents=True)
-    shutil.copy(scan, tmp_path / "cases" / "a" / "imaging.nii.gz")
-    with pytest.raises(InputError, match="holds 1 cases; expected one scan"):
+    for name in ("a", "b"):
+        (tmp_path / "cases" / name).mkdir(parents=True)
+        shutil.copy(scan, tmp_path / "cases" / name / "imaging.nii.gz")
+    with pytest.raises(InputError, match=r"holds 2 scans \(a, b\); expected one: give its file or folder"):
         kidney_seg.predict_scan(model, tmp_path / "cases", out)
+    assert kidney_seg.predict_scan(model, tmp_path / "cases" / "a", tmp_path / "a.nii.gz")["labels"] == "a.nii.gz"
 
 
 def test_from_python(model, scan):

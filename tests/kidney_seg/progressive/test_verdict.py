@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
-from support.helpers import SMALLEST, simulated_cache, write_cache
+from support.helpers import SMALLEST, noise_cases, save, simulated_cache, write_cache
 
+from data_prep.build.builder import build
+from data_prep.files.json_files import write_json
+from data_prep.geometry.network_grid import GridSettings
+from data_prep.split.sets import make_split
 from kidney_seg.config.run_config import Config
 from kidney_seg.model.model_file import find_source
 from kidney_seg.model.origin import origin_line
+from kidney_seg.progressive import rounds as rounds_module
 from kidney_seg.progressive.__main__ import main
 from kidney_seg.progressive.acceptance import describe_round, end_round
+from kidney_seg.progressive.driver import train
 from kidney_seg.progressive.verdict import NAN, find_failure, find_unjudged
 from kidney_seg.run.journal import AttemptTrained, Journal, RoundPlayed
+from kidney_seg.training.trainer import Trainer
 
 NO_TUMOR, NOTHING = "almost no tumor is predicted", "nothing but background is predicted"
 SWALLOWS = "tumor swallows kidney (80 % of the foreground is called tumor, 20 % is)"
@@ -95,31 +104,127 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return simulated_cache(tmp_path_factory.mktemp("data"))
 
 
+@pytest.fixture(scope="module")
+def traced() -> Iterator[None]:
+    """Runs of the same network share one: tracing it takes longer than their few steps."""
+
+    made: dict[tuple[object, ...], Trainer] = {}
+
+    def shared(config: Config) -> Trainer:
+        key = (config.model, config.loss, config.data, config.rounds.clipnorm, config.rounds.warmup_share)
+        if key not in made:
+            made[key] = Trainer(config)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rounds_module, "Trainer", shared)
+        yield
+
+
+TINY = ["size=32", "width_factor=0.1", "starts=1", "retries=1", "start_steps=2", "max_rounds=0", "steps=1"]
+TINY += ["batch_size=2", *SMALLEST]
+ALL_KIDNEY, ALL_TUMOR = "odds=1,1e9,1e-9", "odds=1,1e-9,1e9"
+COLLAPSED = "the network has collapsed: "
+TRAIN_LONGER = "to do: train longer: --set start_steps=500"
+
+
+def failed(cache: Path, run: Path, capsys: pytest.CaptureFixture[str], *settings: str) -> list[str]:
+    """Train with settings beside TINY, which must fail; return the last three lines."""
+    assert main(["--data", str(cache), "--out", str(run), "--set", *TINY, *settings]) == 1
+    return capsys.readouterr().out.strip().splitlines()[-3:]
+
+
+@pytest.mark.slow
+@pytest.mark.network
 @pytest.mark.parametrize(
-    ("settings", "happened", "remedy"),
+    ("settings", "happened", "attempts", "remedy"),
     [
-        (["start_steps=4", "peak_rate=1e14", "warmup_share=0", "clipnorm=1e14"], NAN, "peak_rate=1e+13"),
-        (["start_steps=1"], "the network has collapsed", "start_steps=500"),
+        (["start_steps=4", "peak_rate=1e14", "warmup_share=0", "clipnorm=1e14"], NAN, 2, "peak_rate=1e+13"),
+        (["start_steps=1"], "the network has collapsed: ", 2, TRAIN_LONGER),
+        ([ALL_KIDNEY], f"the network has collapsed: {NO_TUMOR}", 2, TRAIN_LONGER),
+        (["odds=1,1e-9,1e-9", "retries=0"], f"the network has collapsed: {NOTHING}", 1, TRAIN_LONGER),
+        ([ALL_TUMOR, "starts=2"], "the network has collapsed: tumor swallows kidney (", 3, TRAIN_LONGER),
+        ([ALL_TUMOR, "max_rounds=1", "retries=0"], f"{COLLAPSED}tumor swallows", 2, "round 1, attempt 1 ("),
+        ([ALL_KIDNEY, "start_steps=100", "retries=0"], COLLAPSED, 1, "another --seed or more starts"),
     ],
-)
-def test_real_trainings_that_fail(cache: Path, tmp_path: Path, capsys, settings, happened, remedy) -> None:
-    tiny = [
-        "size=32",
-        "width_factor=0.1",
-        "starts=1",
-        "retries=1",
-        "max_rounds=0",
-        "steps=1",
-        "batch_size=2",
-        *SMALLEST,
-    ]
-    arguments = ["--data", str(cache), "--out", str(tmp_path / "run"), "--set", *tiny, *settings]
-    assert main(arguments) == 1
-    lines = capsys.readouterr().out.strip().splitlines()[-3:]
-    assert lines[0].startswith(f"training failed: {happened}") and "2 attempts" in lines[0]
-    assert lines[1].startswith("tried: round 0, start 1 (") and remedy in lines[2]
+)  # fmt: skip
+def test_real_trainings_that_fail(traced, cache, tmp_path: Path, capsys, settings, happened, attempts, remedy) -> None:
+    lines = failed(cache, tmp_path / "run", capsys, *settings)
+    assert lines[0].startswith(f"training failed: {happened}") and f"the best of {attempts} attempts)" in lines[0]
+    assert lines[1].startswith("tried: round 0, start 1 (") and lines[1].count("rate") == attempts
+    assert lines[2].startswith("to do: ") and remedy in lines[1] + lines[2]
     source = find_source(tmp_path / "run")
-    assert source.trouble is not None
+    assert source.trouble is not None and source.trouble in lines[0]
     assert origin_line([source]).endswith(f"; its training failed: {source.trouble}")
-    assert main(arguments) == 1  # asked again
-    assert capsys.readouterr().out.strip().splitlines()[-3:] == lines
+    if happened == NAN:
+        assert failed(cache, tmp_path / "run", capsys, *settings) == lines  # asked again
+    assert "training failed" in (tmp_path / "run" / "report.html").read_text().lower()
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_a_failing_run_that_was_killed_between_its_starts(traced, cache, tmp_path: Path, capsys) -> None:
+    settings = [ALL_TUMOR, "starts=2", "retries=0"]
+
+    def killed(line: str) -> None:
+        if line.startswith("round 0, start 2"):
+            raise RuntimeError("killed")
+
+    config = Config().with_settings([*TINY, *settings])
+    with pytest.raises(RuntimeError, match="killed"):
+        train(cache, tmp_path / "run", config, seed=0, say=killed)
+    lines = failed(cache, tmp_path / "run", capsys, *settings)
+    assert "tumor swallows kidney" in lines[0] and "(the best of 2 attempts)" in lines[0]
+    assert lines[1].count("start ") == 2 and lines == failed(cache, tmp_path / "undisturbed", capsys, *settings)
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
+    """A cache of four patients: two with kidney and tumor, one with a kidney alone, one without labels; its split."""
+    root = noise_cases(tmp_path_factory.mktemp("noise") / "patients", 4)
+    for number, most in ((2, 1), (3, 0)):
+        path = root / f"case_{number:05d}" / "segmentation.nii.gz"
+        labels = np.asarray(nibabel.load(path).dataobj)
+        save(path, np.minimum(labels, most).astype(np.uint8))
+    manifest = build(root, root.parent / "cache", GridSettings(32)).manifest
+    return root.parent / "cache", make_split(manifest, (0.5, 0.25, 0.25))
+
+
+def with_sets(noise: tuple[Path, dict[str, object]], path: Path, **sets: list[int]) -> Path:
+    named = {name: [f"case_{number:05d}" for number in numbers] for name, numbers in sets.items()}
+    write_json(path, noise[1] | named)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_no_tumor_to_judge_by_is_said_last(traced, noise, tmp_path: Path, capsys) -> None:
+    split = with_sets(noise, tmp_path / "split.json", train=[0], validation=[2], test=[1])
+    words = ["--data", str(noise[0]), "--split", str(split), "--out", str(tmp_path / "run"), "--set", *TINY, ALL_KIDNEY]
+    assert main(words) == 1
+    printed = capsys.readouterr().out
+    assert "warning: no patient of the validation set has a labeled tumor: rounds are chosen by the kidney" in printed
+    first, tried, to_do = printed.strip().splitlines()[-3:]
+    assert first == (
+        "training failed: there is nothing to judge by: no patient of the validation set has a labeled tumor"
+    )
+    assert tried.startswith("tried: round 0, start 1 (2 steps, rate ") and "python -m data_prep.split" in to_do
+    assert find_source(tmp_path / "run").trouble is None
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        ({"train": [0], "validation": [], "test": [1, 2, 3]}, "validation"),
+        ({"train": [0, 1], "validation": [3], "test": [2]}, "no patient of the validation set has a labeled kidney"),
+        ({"train": [3], "validation": [0], "test": [1, 2]}, "no patient of the train set has a labeled kidney"),
+        ({"train": [], "validation": [0], "test": [1, 2, 3]}, "train"),
+    ],
+)  # fmt: skip
+def test_sets_that_cannot_be_trained_or_judged_by_are_refused(noise, tmp_path: Path, capsys, sets, said) -> None:
+    split = with_sets(noise, tmp_path / "split.json", **sets)
+    words = ["--data", str(noise[0]), "--split", str(split), "--out", str(tmp_path / "run"), "--set", *TINY]
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"error: {split}: ") and said in line
+    assert not (tmp_path / "run" / "best.keras").exists()

@@ -80,11 +80,44 @@ def test_names_are_text_and_nothing_is_loaded(folder):
     assert "DOE" not in text and str(folder) not in text
 
 
-def test_fifty_scans_are_under_5_mb(tmp_path):
-    add_scan(tmp_path, "case_00000", labels_of())
+@pytest.fixture(scope="module")
+def fifty(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fifty")
+    add_scan(folder, "case_00000", labels_of())
     for number in range(1, 50):
-        for file in ("case_00000.json", "pictures/case_00000.jpg"):
-            shutil.copy(tmp_path / file, tmp_path / file.replace("00000", f"{number:05d}"))
-    _, page = write_results(tmp_path)
-    assert page.stat().st_size < 5_000_000
-    assert page.read_text().count("data:image/jpeg") == 50
+        for file in ("case_00000.json", "case_00000.nii.gz", "pictures/case_00000.jpg"):
+            shutil.copy(folder / file, folder / file.replace("00000", f"{number:05d}"))
+        record = folder / f"case_{number:05d}.json"
+        record.write_text(record.read_text().replace("case_00000", f"case_{number:05d}"))
+    write_results(folder)
+    return folder / "overview.html"
+
+
+def test_fifty_scans_are_under_5_mb(fifty):
+    assert fifty.stat().st_size < 5_000_000
+    assert fifty.read_text().count("data:image/jpeg") == 50
+
+
+@in_chromium
+@pytest.mark.parametrize("look", ["desktop", "phone"])
+def test_fifty_scans_fit_and_all_their_pictures_are_drawn(fifty, look):
+    from playwright.sync_api import sync_playwright
+
+    complaints, requests = [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        window = browser.new_context(offline=True, **LOOKS[look]).new_page()
+        window.set_default_timeout(300_000)
+        window.on("console", lambda message: complaints.append(message.text))
+        window.on("pageerror", lambda error: complaints.append(str(error)))
+        window.on("request", lambda request: requests.append(request.url))
+        window.goto(fifty.as_uri(), timeout=300_000)
+        assert window.locator("h2").all_inner_texts() == [f"case_{number:05d}" for number in range(50)]
+        widths = window.evaluate("[...document.images].map((image) => image.naturalWidth)")
+        assert len(widths) == 50 and min(widths) > 300
+        width = LOOKS[look]["viewport"]["width"]
+        assert window.evaluate("document.documentElement.scrollWidth") <= width
+        right = "[...document.querySelectorAll('body *')].map((one) => one.getBoundingClientRect().right)"
+        assert max(window.evaluate(right)) <= width + 0.5
+        browser.close()
+    assert complaints == [] and [url for url in requests if not url.startswith(("file://", "data:"))] == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import struct
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,11 +80,61 @@ def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ]
 
 
-@pytest.mark.parametrize("kind", ["mlflow", "wandb"])
-def test_the_library_itself(kind: str, tmp_path: Path) -> None:
-    pytest.importorskip(kind, reason=f"{kind} is not installed (extra `{kind}`)")
-    logged(kind, tmp_path)
-    assert (tmp_path / ("mlflow.db" if kind == "mlflow" else "wandb")).exists()
+def test_mlflow_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed (extra `mlflow`)")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    check_logger("mlflow")
+    logged("mlflow", tmp_path)
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(str(tmp_path))
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.run_name, run.info.status, run.data.params["alpha"]) == ("round01-attempt1", "FINISHED", "0.7")
+    assert [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, "loss")] == [(10, 0.5)]
+    assert [one.path for one in client.list_artifacts(run.info.run_id)] == ["worst.png"]
+    assert set(run.data.metrics) == {"loss"}
+
+
+def history_of(path: Path) -> list[dict[str, object]]:
+    """Return what an offline run of Weights & Biases holds, by step: protocol buffers in a log of LevelDB's format."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, place, part, rows = path.read_bytes(), 7, b"", []
+    while place + 7 <= len(data):
+        if (1 << 15) - place % (1 << 15) < 7:  # what is left of a block holds no header
+            place += (1 << 15) - place % (1 << 15)
+            continue
+        length, kind = struct.unpack_from("<HB", data, place + 4)
+        part += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            record = wandb_internal_pb2.Record.FromString(part)
+            part = b""
+            if record.history.item:
+                items = record.history.item
+                rows.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items})
+    return rows
+
+
+def test_weights_and_biases_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb", reason="wandb is not installed (extra `wandb`)")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    check_logger("wandb")
+    logged("wandb", tmp_path)
+    (path,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    rows = history_of(path)
+    found = rows[0] | {name: value for row in rows[1:] for name, value in row.items()}
+    assert (found["loss"], found["_step"]) == (0.5, 10) and "Dice tumor" not in found
+    assert any(name.startswith("worst cases") for name in found)
+
+
+def test_mlflow_without_its_database_is_named_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(InputError, match=r"sqlalchemy is not installed; run: pip install 'kidney_seg\[mlflow\]'"):
+        check_logger("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")  # which needs none
+    check_logger("mlflow")
 
 
 @pytest.mark.parametrize("kind", ["mlflow", "wandb"])
