@@ -82,14 +82,17 @@ notebooks: .venv/test  ## runs the notebooks and stores their outputs
 clean:  ## the environment and build products; runs/ holds trained models and stays
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 
-.venv/ready: requirements.txt setup.cfg pyproject.toml
+.venv/packages: requirements.txt
 	$(PYTHON) -m venv --clear .venv
 	$(PIP) --require-hashes --no-deps -r requirements.txt
 	rm -rf .venv/lib/python3.*/site-packages/tensorflow/include  # 300 MB of headers, for operations in C++
+	touch $@
+
+.venv/ready: setup.cfg pyproject.toml .venv/packages
 	$(PIP) --no-index --no-deps --no-build-isolation --editable .
 	touch $@
 
-.venv/test .venv/docs .venv/notebooks: .venv/%: requirements-%.txt .venv/ready
+.venv/test .venv/docs .venv/notebooks: .venv/%: requirements-%.txt .venv/packages | .venv/ready
 	$(PIP) --require-hashes --no-deps -r $<
 	touch $@
 
