@@ -18,14 +18,11 @@ from typing import Any
 import numpy as np
 
 from data_prep.errors import InputError, is_out_of_memory, of_memory_error, of_os_error
-from data_prep.files.json_files import write_json
 from data_prep.formats.image_source import stem_of
-from data_prep.geometry.placement import place_labels
 from data_prep.geometry.volume import Volume
 from data_prep.scans import Choice, Scan, find_scans, read_scan
-from data_prep.volume import read_labels
 from kidney_seg.app.entries import Source
-from kidney_seg.app.findings import findings
+from kidney_seg.app.view_files import ViewFiles, labels_on
 from kidney_seg.predict.outputs import Outputs, outputs_of, write_outputs
 from kidney_seg.predict.scans import Segmenter, process_scan
 from kidney_seg.results.record import read_record
@@ -67,6 +64,11 @@ class Task:
     source: Source
     labels: Path
     view: Path
+
+    @property
+    def view_files(self) -> ViewFiles:
+        """The files of the viewer, not yet written."""
+        return ViewFiles(self.view, self.source.truth)
 
 
 def work(engine: Engine, folder: Path, pipe: Connection) -> None:
@@ -135,7 +137,7 @@ def _process(job: Segmenter | None, task: Task, tell: Tell) -> None:
 
 def _segmented(job: Segmenter, task: Task, tell: Tell) -> tuple[dict[str, Any], Any]:
     scan = _scan_of(task.source, tell)
-    kept = _Kept(job, task, tell)
+    kept = _Kept(job, task.view_files, tell)
     record = process_scan(
         kept,
         scan,
@@ -145,7 +147,7 @@ def _segmented(job: Segmenter, task: Task, tell: Tell) -> tuple[dict[str, Any], 
         log=lambda line: tell("note", line.removeprefix(f"note: {scan.name}: ")) if line.startswith("note") else None,
     ).record
     assert kept.volume is not None and kept.labels is not None  # `process_scan` has called `segment`
-    return _findings(task, kept.volume, kept.labels, record, kept.percent, tell), kept.volume.source
+    return kept.view.write_labels(kept.volume, kept.labels, record, kept.percent), kept.volume.source
 
 
 @dataclass
@@ -153,7 +155,7 @@ class _Kept:
     """A `Segmenter` that hands the viewer the voxels before the network begins, and keeps what it made of them."""
 
     job: Segmenter
-    task: Task
+    view: ViewFiles
     tell: Tell
     volume: Volume | None = None
     labels: np.ndarray | None = None
@@ -175,7 +177,7 @@ class _Kept:
         self, volume: Volume, with_percent: bool = False, watch: Any = iter
     ) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
         self.volume = volume
-        _show_image(self.task, volume, self.tell)
+        self.tell("image", self.view.write_image(volume))
         self.labels, self.percent, description = self.job.segment(volume, True, watch)
         return self.labels, self.percent, description
 
@@ -185,16 +187,18 @@ def _read(task: Task, tell: Tell) -> tuple[dict[str, Any], Any]:
     from kidney_seg.postprocess.review import describe
 
     assert task.source.labels is not None
-    volume = read_scan(_scan_of(task.source, tell))
-    _show_image(task, volume, tell)
-    labels = _labels_on(task.source.labels, volume)
+    volume, view = read_scan(_scan_of(task.source, tell)), task.view_files
+    for note in volume.notes:
+        tell("note", note)
+    tell("image", view.write_image(volume))
+    labels = labels_on(task.source.labels, volume)
     record = read_record(task.source.labels.with_name(f"{stem_of(task.source.labels)}.json"))
     if record is None or "tumors" not in record:
         record = {"made_by": {}, **describe(labels, labels, None, volume.spacing_mm, volume.voxels)}
     outputs: Outputs = outputs_of(task.labels)
     content = {key: value for key, value in record.items() if key not in ("program", "files", "labels")}
     write_outputs(outputs, volume, labels, None, {"labels": outputs.labels.name, **content})
-    return _findings(task, volume, labels, record, None, tell), volume.source
+    return view.write_labels(volume, labels, record), volume.source
 
 
 def _scan_of(source: Source, tell: Tell) -> Scan:
@@ -204,38 +208,6 @@ def _scan_of(source: Source, tell: Tell) -> Scan:
     if scans[0].problem is not None:
         raise scans[0].problem
     return scans[0].alone() if single else scans[0]
-
-
-def _show_image(task: Task, volume: Volume, tell: Tell) -> None:
-    _write(task.view / "voxels.bin", volume.voxels.astype("<i2", copy=False))
-    for note in volume.notes:
-        tell("note", note)
-    tell("image", {"shape": list(volume.voxels.shape), "spacing_mm": list(volume.spacing_mm)})
-
-
-def _labels_on(path: Path, volume: Volume) -> np.ndarray:
-    try:
-        return place_labels(read_labels(path), volume.source, "the scan").voxels
-    except InputError as error:
-        raise InputError(f"the labels do not fit: {error.detail}", code=error.code) from None
-
-
-def _findings(
-    task: Task, volume: Volume, labels: np.ndarray, record: dict[str, Any], percent: np.ndarray | None, tell: Tell
-) -> dict[str, Any]:
-    truth = None if task.source.truth is None else _labels_on(task.source.truth, volume)
-    found = findings(labels, record, volume.spacing_mm, percent, truth)
-    _write(task.view / "labels.bin", labels)
-    if truth is not None:
-        _write(task.view / "truth.bin", truth)
-    write_json(task.view / "findings.json", found)
-    return found
-
-
-def _write(path: Path, voxels: np.ndarray) -> None:
-    with open(path, "wb") as file:
-        for plane in voxels:
-            file.write(np.ascontiguousarray(plane))
 
 
 def _counted(slabs: Iterable[int], tell: Tell) -> Iterator[int]:
