@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.datasets.kits import find_cases
+from data_prep.datasets.kits import Case, find_cases
 from data_prep.dicom.archives import unpacked
 from data_prep.dicom.choice import choose_series
 from data_prep.dicom.headers import holds_dicom, scan_folder
@@ -67,14 +67,21 @@ def _existing(text: str, what: str) -> Path:
 
 
 def _case_in(folder: Path) -> tuple[Path, Path | None]:
-    cases, _ = find_cases(folder)
+    cases = _cases(folder)
     if not cases:  # the folder of one case: its parent holds cases
-        cases = [case for case in find_cases(folder.parent)[0] if case.image.parent == folder]
+        cases = [case for case in _cases(folder.parent) if case.image.parent == folder]
     if len(cases) != 1:
         listed = ", ".join(case.name for case in cases[:5])
-        detail = f"holds {len(cases)} cases ({listed}, ...); give the folder of one" if cases else "holds no scan"
-        raise InputError(detail, folder, "no_scan")
+        detail = f"holds {len(cases)} cases ({listed}, ...)" if cases else "holds no scan"
+        raise InputError(f"{detail}; expected DICOM files, or the folder of one case", folder, "no_scan")
     return cases[0].image, cases[0].labels
+
+
+def _cases(folder: Path) -> list[Case]:
+    try:
+        return find_cases(folder)[0]
+    except InputError:  # there is none
+        return []
 
 
 def _label_file(path: Path | None, names: list[str], what: str) -> Path | None:

@@ -34,8 +34,8 @@ class Upload(Guarded):
         except ValueError:
             raise InputError("expected the header Content-Length", code="no_length") from None
         if not 0 < size <= self.app.limit:
-            found = "is empty" if size <= 0 else f"has {size / 1e9:.1f} GB"
-            detail = f"the file {found}; expected at most {self.app.limit / 1e9:.1f} GB (--max-gb)"
+            found = "is empty" if size <= 0 else f"has {size / 1e9:.3g} GB"
+            detail = f"the file {found}; expected at most {self.app.limit / 1e9:.3g} GB (--max-gb)"
             raise InputError(detail, code="too_large" if size > 0 else "empty_file")
         connection = self.request.connection
         connection.set_max_body_size(size)  # type: ignore[union-attr]

@@ -57,7 +57,7 @@ def running(folder: Path, *words: str, environment: Mapping[str, str] | None = N
     """Run the program with `folder` for temporary files; at the end it is stopped and must leave nothing there."""
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "kidney_seg.app", "--no-browser", *words]
-    env = {**os.environ, "TMPDIR": str(folder), **(environment or {})}
+    env = {**os.environ, "TMPDIR": str(folder), "PYTHONFAULTHANDLER": "1", **(environment or {})}
     log = open(folder.parent / f"{folder.name}.log", "w")  # noqa: SIM115
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=env)
     try:
@@ -66,7 +66,12 @@ def running(folder: Path, *words: str, environment: Mapping[str, str] | None = N
         yield Page(process, line.split()[-1])
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
+            try:
+                assert process.wait(60) == 0
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGABRT)  # prints where its threads are
+                process.wait()
+                raise AssertionError(Path(log.name).read_text()) from None
             assert [path.name for path in folder.iterdir() if path.name.startswith("kidney_seg")] == []
     finally:
         if process.poll() is None:

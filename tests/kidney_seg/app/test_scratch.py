@@ -54,7 +54,7 @@ def test_one_that_runs_stays_and_one_that_was_killed_goes(temporary):
         process.stdout.close()
     assert folder.exists()
     with scratch_folder() as own:
-        assert [path for path in temporary.iterdir()] == [own]
+        assert list(temporary.iterdir()) == [own]
 
 
 def test_what_is_not_ours_stays(temporary):
