@@ -56,8 +56,10 @@ class Page:
 def running(folder: Path, *words: str, environment: Mapping[str, str] | None = None) -> Iterator[Page]:
     """Run the program with `folder` for temporary files; at the end it is stopped and must leave nothing there."""
     folder.mkdir(exist_ok=True)
+    home = folder.parent / f"{folder.name}-home"
+    home.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "kidney_seg.app", "--no-browser", *words]
-    env = {**os.environ, "TMPDIR": str(folder), "PYTHONFAULTHANDLER": "1", **(environment or {})}
+    env = {**os.environ, "TMPDIR": str(folder), "HOME": str(home), "PYTHONFAULTHANDLER": "1", **(environment or {})}
     log = open(folder.parent / f"{folder.name}.log", "w")  # noqa: SIM115
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=env)
     try:
@@ -73,6 +75,7 @@ def running(folder: Path, *words: str, environment: Mapping[str, str] | None = N
                 process.wait()
                 raise AssertionError(Path(log.name).read_text()) from None
             assert [path.name for path in folder.iterdir() if path.name.startswith("kidney_seg")] == []
+            assert list(home.iterdir()) == []
     finally:
         if process.poll() is None:
             process.kill()
