@@ -168,6 +168,7 @@ async function loadLabels(entry) {
   const view = surfacesOf(scenes);
   $("surfaces").replaceChildren(view);
   window.setUpView(view);
+  view.querySelector("[data-step=out]").click(); // the sides of a narrow view would be cut off
 }
 
 function showValue() {
