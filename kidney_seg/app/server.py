@@ -76,7 +76,8 @@ def describe(engine: Engine) -> dict[str, Any]:
     origin = engine.job().origin
     about = origin.get("model") or {"data": "; ".join(origin.get("trained_on", [])), "license": ""}
     where = f"server {engine.server}" if engine.server else engine.model
-    return {"model": {"name": about.get("name") or Path(where).name, **about}, "version": code_version()}
+    model = {**about, "name": about.get("name") or Path(where).name}
+    return {"model": model, "server": engine.server, "version": code_version()}
 
 
 async def _serve(
