@@ -28,6 +28,7 @@ COMMANDS = {
     "kidney_seg.report": "write an HTML page about a run or an evaluation",
     "kidney_seg.compare": "compare finished runs by patient",
     "kidney_seg.threshold": "compare distances of the post-processing on the validation patients",
+    "kidney_seg.app": "a page on this computer: drop a scan, see kidneys and tumors",
     "kidney_seg.predict": "segment scans",
     "kidney_seg.postprocess": "remove objects far from both kidneys from label files",
     "kidney_seg.evaluate": "score label files against the truth: Table 1",
@@ -40,6 +41,7 @@ SYNONYMS = {  # names that others use
     **dict.fromkeys(("eval", "score", "test"), "evaluate"),
     **dict.fromkeys(("simulate", "generate"), "phantom"),
     **dict.fromkeys(("preprocess", "cache", "prepare"), "build"),
+    **dict.fromkeys(("view", "viewer", "gui", "page"), "app"),
     "serve": "serving",
     "doctor": "check",
 }

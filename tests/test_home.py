@@ -41,7 +41,8 @@ looked_up = []
 socket.getaddrinfo = socket.gethostbyname = lambda name, *rest, **more: looked_up.append(name) or []
 from kidney_seg.__main__ import COMMANDS, load_command
 lines = [line.split() for line in open(sys.argv[1]).read().splitlines() if line]
-assert {name for name, *_ in lines} == set(COMMANDS), set(COMMANDS) ^ {name for name, *_ in lines}
+expected = set(COMMANDS) - {"kidney_seg.app"}  # it runs until it is stopped; its own tests look at the home folder
+assert {name for name, *_ in lines} == expected, expected ^ {name for name, *_ in lines}
 for name, *words in lines:
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
         code = load_command(name).main(words)

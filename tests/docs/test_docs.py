@@ -96,6 +96,9 @@ def play(words: list[str], server: str = "", steps: list[str] = FEWER) -> None:
     assert words[:2] == ["python", "-m"], words
     module = "kidney_seg.__main__" if words[2] == "kidney_seg" else words[2]
     arguments = [server if word.startswith("HOST:") else word for word in words[3:]]
+    if module == "kidney_seg.app":  # it runs until it is stopped
+        load_command(module).make_parser().parse_args(arguments)
+        return
     if module == "data_prep.build":
         arguments += ["--size", "32", "--pixel-mm", "9", "--rebuild"]
     if module == "data_prep.phantom":

@@ -25,6 +25,7 @@ COMMANDS = (
     "data_prep.label_table",
     "data_prep.phantom",
     "data_prep.split",
+    "kidney_seg.app",
     "kidney_seg.compare",
     "kidney_seg.evaluate",
     "kidney_seg.export",
