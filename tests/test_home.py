@@ -30,6 +30,8 @@ kidney_seg.report run
 kidney_seg.compare run --figure compare.png
 kidney_seg.threshold run --figure threshold.svg
 kidney_seg.predict run {PATIENT}/imaging.nii.gz --out labels.nii.gz --engine onnx
+kidney_seg.predict run {PATIENT}/imaging.nii.gz --out auto.nii.gz --engine auto
+kidney_seg.predict starter {PATIENT}/imaging.nii.gz --out starter.nii.gz
 kidney_seg.postprocess labels.nii.gz --out clean.nii.gz
 kidney_seg.evaluate labels.nii.gz {PATIENT}/segmentation.nii.gz --out scores
 kidney_seg.export run --format onnx --out model.onnx

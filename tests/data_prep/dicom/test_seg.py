@@ -214,22 +214,29 @@ def lacking(name):
     return change
 
 
+def same_instance(data, k):
+    whole(data, k)
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lacking("FrameOfReferenceUID"), "1 of 8 slices have no FrameOfReferenceUID"),
+        (same_instance, "several slices have the same SOPInstanceUID, so a DICOM SEG cannot tell them apart"),
         (
             lambda data, k: (whole(data, k), setattr(data, "StudyInstanceUID", generate_uid())),
             "cannot be copied to a DICOM SEG",
         ),
     ],
 )
-def test_headers_that_make_no_seg(tmp_path, change, words):
+def test_headers_that_make_no_seg(tmp_path, capfd, change, words):
     volume = series(tmp_path / "ct", change=change)
     with pytest.raises(InputError, match=words) as caught:
         write_dicom_seg(some_labels(volume.voxels.shape), volume, tmp_path / "o" / "s.dcm", **BY)
     assert "nii.gz" in without_identifiers(one_line(caught))
     assert not (tmp_path / "o").exists()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_labels_of_another_shape(tmp_path):
