@@ -17,7 +17,7 @@ TINY = (
 PATIENT = "patients/case_00000"
 COMMANDS = f"""
 data_prep.phantom --out patients --cases 6 --size 32 --slices 8
-data_prep.download kits23 --out kits --cases 0 --mirror file:///no/such/place --accept-license
+data_prep.download kits23 --out kits --cases 0 --mirror file:///patients --accept-license
 data_prep.label_table itk-snap
 data_prep.check patients
 data_prep.dicom scan
@@ -30,6 +30,8 @@ kidney_seg.report run
 kidney_seg.compare run --figure compare.png
 kidney_seg.threshold run --figure threshold.svg
 kidney_seg.predict run {PATIENT}/imaging.nii.gz --out labels.nii.gz --engine onnx
+kidney_seg.predict run {PATIENT}/imaging.nii.gz --out auto.nii.gz --engine auto
+kidney_seg.predict starter {PATIENT}/imaging.nii.gz --out starter.nii.gz
 kidney_seg.postprocess labels.nii.gz --out clean.nii.gz
 kidney_seg.evaluate labels.nii.gz {PATIENT}/segmentation.nii.gz --out scores
 kidney_seg.export run --format onnx --out model.onnx
@@ -58,7 +60,7 @@ def test_every_command_leaves_the_home_folder_empty(tmp_path: Path) -> None:
     for folder in (home, temporary, work):
         folder.mkdir()
     save_slices(work / "scan", slices_of(random_hu(3, 8, 8)))
-    (work / "commands").write_text(COMMANDS)
+    (work / "commands").write_text(COMMANDS.replace("file:///", f"file://{work}/"))
     own = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "KERAS_HOME", "ORT_DISABLE_TELEMETRY")
     environment = {name: value for name, value in os.environ.items() if name not in own}
     environment |= {"HOME": str(home), "TMPDIR": str(temporary), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

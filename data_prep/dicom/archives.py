@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 import zlib
@@ -17,6 +18,9 @@ ZIP = ".zip"
 MOST_FILES = 100_000
 DEEPEST = 3  # zip files in zip files
 _MARK = 4  # bytes that may come before the first file
+_NAMES = re.compile(r"""(['"]).*\1""")  # of files, in zipfile's errors: they may hold a patient's
+_ENCRYPTED = 1  # flag of a file in it
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, UnicodeError)
 
 
@@ -40,6 +44,10 @@ def _unpack(path: Path, folder: Path, named: Path, left: list[int], depth: int) 
             if min((member.header_offset for member in archive.infolist()), default=0) > _MARK:
                 raise zipfile.BadZipFile("only the directory of a zip file in it is whole")
             members = [member for member in archive.infolist() if not member.is_dir()]
+            if any(member.flag_bits & _ENCRYPTED for member in members):
+                raise InputError("is encrypted; expected a zip file without a password; unpack it", named)
+            if any(member.compress_type not in _METHODS for member in members):
+                raise InputError("is compressed in a way that is not read; unpack it", named)
             if len(members) > MOST_FILES:
                 raise InputError(f"holds {len(members)} files; expected at most {MOST_FILES}; unpack it", named)
             for number, member in enumerate(members):
@@ -56,7 +64,7 @@ def _unpack(path: Path, folder: Path, named: Path, left: list[int], depth: int) 
                     _unpack(place, below, named, left, depth - 1)
                     place.unlink()
     except _UNREADABLE as error:
-        why = " ".join(str(error).split())[:200]
+        why = _NAMES.sub("...", " ".join(str(error).split()))[:200]
         raise InputError(f"cannot be unzipped ({ascii(why)[1:-1]}); restore the file", named, "damaged") from None
     except OSError as error:
         if error.filename not in (None, str(path)):  # of the disk that is written to

@@ -16,6 +16,7 @@ from data_prep.formats.gzip_stream import AGAIN
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+    from pydicom.uid import UID
 
 _MOST_PIXELS = 8192 * 8192  # of a slice
 _HU_TYPES = ("", "HU", "US")  # RescaleType: absent, Hounsfield units, unspecified
@@ -23,14 +24,32 @@ _GRAY = ("MONOCHROME1", "MONOCHROME2")  # the first is shown inverted; its value
 _LARGEST_SLOPE, _LARGEST_INTERCEPT = 100.0, 1e5  # of values in HU
 _TAGS = (
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "BitsAllocated", "BitsStored",
-    "HighBit", "PixelRepresentation", "PixelData",
+    "HighBit", "PixelRepresentation", "PixelData", "FloatPixelData", "DoubleFloatPixelData", "PixelDataProviderURL",
 )  # fmt: skip
+_REQUIRED = ("BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation", "SamplesPerPixel")
+_BITS = (8, 16, 32)
+_UNCOMPRESSED = ("1.2.840.10008.1.2", *(f"1.2.840.10008.1.2.{end}" for end in ("1", "2", "5")))  # the last: RLE
+_JPEG = [f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91)]  # JPEG, JPEG-LS, JPEG 2000
 _HU = np.iinfo(np.int16)
+_WHOLE = "export the CT with whole numbers of 16 bits (PixelData)"
+_UNCOMPRESS = "convert the series to uncompressed files (dcmdjpeg, gdcmconv --raw)"
 _END = b"\xff\xd9"  # of a JPEG, JPEG-LS and JPEG 2000 image
 
 
 class PixelError(Exception):
-    """Pixels that cannot be read; its text says why, and quotes nothing of the file."""
+    """Pixels that cannot be read; its text says why, and quotes nothing of the file.
+
+    remedy: what to do; that of a damaged file unless it is whole and the pixels are of a kind that is not read.
+    """
+
+    def __init__(self, problem: str, remedy: str = AGAIN):
+        super().__init__(problem)
+        self.remedy = remedy
+
+    @property
+    def code(self) -> str:
+        """Of the InputError: `truncated` for a damaged file."""
+        return "truncated" if self.remedy == AGAIN else "unreadable"
 
 
 def problem_of_values(images: Sequence[SliceHeader]) -> str:
@@ -48,9 +67,11 @@ def problem_of_values(images: Sequence[SliceHeader]) -> str:
                 wrong = f"Rescale{name.capitalize()} is {number:g}; expected a number"
                 return f"{wrong} up to {limit:g}" + ", not 0" * (name == "slope") + f", which gives HU; {AGAIN}"
     for image in images:
-        if math.prod(image.size) > _MOST_PIXELS or image.bits not in (8, 16, 32):
+        if math.prod(image.size) > _MOST_PIXELS:
             claim = f"{image.size[0]} x {image.size[1]} pixels of {image.bits} bits"
             return f"{files_named([image.file])} claims {claim}; expected a CT slice; {AGAIN}"
+        if image.bits not in _BITS:
+            return f"{files_named([image.file])} has pixels of {image.bits} bits; expected 8, 16 or 32; {_WHOLE}"
     return ""
 
 
@@ -70,10 +91,8 @@ def read_hu(image: SliceHeader) -> np.ndarray:
                 implicit, little = data.original_encoding
                 syntax = pydicom.uid.UID(_native_syntax(implicit, little))
                 data.file_meta.TransferSyntaxUID = syntax
-            if "PixelData" not in data:
-                raise PixelError("it has none")
-            jpeg = syntax.is_encapsulated and syntax != pydicom.uid.RLELossless
-            values = _decoded_by_gdcm(image, data) if jpeg else _decoded(image, data)
+            _check_kind(data, syntax)
+            values = _decoded_by_gdcm(image, data) if syntax in _JPEG else _decoded(image, data)
         except PixelError:
             raise
         except Exception as error:  # pydicom raises many types, which may quote the header
@@ -82,6 +101,25 @@ def read_hu(image: SliceHeader) -> np.ndarray:
     if values.shape != image.size[::-1]:
         raise PixelError("they have another size than the header says")
     return np.clip(np.rint(values), _HU.min, _HU.max).astype(np.int16)
+
+
+def _check_kind(data: Dataset, syntax: UID) -> None:
+    """Raise PixelError if the file may be whole, and its pixels are of a kind that is not read."""
+    if "PixelData" not in data:
+        for name in ("FloatPixelData", "DoubleFloatPixelData"):
+            if name in data:
+                raise PixelError(f"they are fractions ({name}), which are not read", _WHOLE)
+        if "PixelDataProviderURL" in data:
+            raise PixelError("they are on a server (PixelDataProviderURL)", "export the files with their pixels")
+        raise PixelError("it has none")
+    if syntax in _JPEG:
+        return
+    if syntax not in _UNCOMPRESSED:
+        known = not syntax.is_private and syntax.type == "Transfer Syntax"
+        how = f"as {syntax.name}" if known else "in a way that is not known"
+        raise PixelError(f"they are stored {how}, which is not read", _UNCOMPRESS)
+    if lacking := [name for name in _REQUIRED if data.get(name) in (None, "")]:
+        raise PixelError(f"the header lacks {', '.join(lacking)}", "export the series again")
 
 
 def _native_syntax(implicit: bool | None, little: bool | None) -> str:
@@ -94,7 +132,7 @@ def _native_syntax(implicit: bool | None, little: bool | None) -> str:
 
 def _decoded(image: SliceHeader, data: Dataset) -> np.ndarray:
     columns, rows = image.size
-    if not data.file_meta.TransferSyntaxUID.is_encapsulated:
+    if not data.file_meta.TransferSyntaxUID.is_encapsulated:  # not RLE
         found, row = len(data.PixelData), columns * image.bits // 8
         if not rows * row <= found < rows * row + max(row, 2):
             raise PixelError(f"{found} bytes where the header promises {rows * row}; the file is truncated or damaged")
@@ -114,11 +152,13 @@ def _decoded_by_gdcm(image: SliceHeader, data: Dataset) -> np.ndarray:
     from pydicom.encaps import generate_frames
 
     if image.photometric != "MONOCHROME2":  # GDCM inverts the values
-        raise PixelError(f"they are compressed {image.photometric}; convert the series to uncompressed files")
+        raise PixelError(f"they are compressed {image.photometric}, which is not read", _UNCOMPRESS)
     (frame,) = generate_frames(data.PixelData, number_of_frames=1)
     if not frame.rstrip(b"\0\xff").endswith(_END):  # some writers pad with 255
         raise PixelError("the compressed image has no end; the file is truncated or damaged")
-    if (size := _size_of_jpeg(frame)) != image.size:
+    if (size := _size_of_jpeg(frame)) == (0, 0):
+        raise PixelError("the compressed image has no size; the file is damaged")
+    if size != image.size:
         raise PixelError(f"the compressed image has {size[0]} x {size[1]} pixels, the header another number")
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")

@@ -13,7 +13,6 @@ from data_prep.dicom.headers import FolderScan, SliceHeader, files_named, scan_f
 from data_prep.dicom.pixels import PixelError, problem_of_values, read_hu
 from data_prep.dicom.stacking import stack
 from data_prep.errors import InputError
-from data_prep.formats.gzip_stream import AGAIN
 from data_prep.formats.image_source import VoxelSource, check_size
 from data_prep.geometry.source_grid import SourceGrid, check_grid
 
@@ -78,5 +77,5 @@ def _planes(series: DicomSeries) -> Iterator[np.ndarray]:
         try:
             yield read_hu(image)[None]
         except PixelError as error:
-            problem = f"the pixels of {files_named([image.file])} cannot be read: {error}; {AGAIN}"
-            raise InputError(f"{series.name}: {problem}", series.folder, "truncated") from None
+            problem = f"the pixels of {files_named([image.file])} cannot be read: {error}; {error.remedy}"
+            raise InputError(f"{series.name}: {problem}", series.folder, error.code) from None

@@ -10,6 +10,7 @@ import numpy as np
 
 from data_prep.dicom.choice import choose_series
 from data_prep.dicom.headers import scan_folder, series_key
+from data_prep.dicom.seg_pixels import numbers_to_labels, read_frames, undescribed
 from data_prep.dicom.stacking import SAME, stack
 from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.quiet import silent
@@ -57,15 +58,18 @@ def read_dicom_seg(path: str | Path, folder: str | Path | None = None) -> Volume
 def _read(path: Path, folder: Path | None) -> Volume:
     data = _open(path)
     with silent():
+        part = "the description of its segments"
         try:
             labels = _labels_of_segments(data)
+            part = "the position of its frames"
             frames, orientation, pixel_mm, spacing = _frames(data, labels)
+            part = "the slices that it refers to, or its size"
             (series, listed), size = _referenced(data), (int(data.Columns), int(data.Rows))
         except InputError:
             raise
         except Exception as error:  # pydicom raises many types
             raise_if_out_of_memory(error, path)
-            problem = f"the DICOM Segmentation lacks the position of its frames ({type(error).__name__})"
+            problem = f"the DICOM Segmentation lacks {part} ({type(error).__name__})"
             raise InputError(f"{problem}; expected a whole one; export it again") from None
     if folder is None:
         grid, notes = _own_grid(frames, listed, orientation, pixel_mm, spacing, size)
@@ -78,10 +82,10 @@ def _read(path: Path, folder: Path | None) -> Volume:
         raise InputError(f"its frames are not placed like the slices of {folder}; expected the CT it was made from")
     places = _places(frames, grid)
     stored = np.zeros(grid.size[::-1], np.uint8)
-    pixels = _pixels(path, data, (len(frames), *size[::-1]))
+    pixels = read_frames(path, data, (len(frames), *size[::-1]))
     for frame, place in zip(frames, places, strict=True):
         if frame.label is None:
-            stored[place] = _numbers_to_labels(pixels[frame.index], labels)
+            stored[place] = numbers_to_labels(pixels[frame.index], labels)
     for label in _PAINTED:
         for frame, place in zip(frames, places, strict=True):
             if frame.label == label:
@@ -107,7 +111,8 @@ def _open(path: Path) -> Dataset:
         expected = "expected a DICOM Segmentation as labels, or the folder with all slices as image"
         raise InputError(f"is a DICOM file of another kind; {expected}")
     if kind not in (_BINARY, _LABEL_MAP):
-        raise InputError("is a fractional segmentation; expected a binary one or a label map; export it as such")
+        found = "is a fractional segmentation" if kind == "FRACTIONAL" else "has no SegmentationType that is known"
+        raise InputError(f"{found}; expected a binary one or a label map; export it as such")
     return data
 
 
@@ -132,18 +137,6 @@ def _labels_of_segments(data: Dataset) -> dict[int, int]:
     return found
 
 
-def _numbers_to_labels(numbers: np.ndarray, labels: dict[int, int]) -> np.ndarray:
-    table = np.full(int(numbers.max()) + 1, 255, np.uint8)
-    table[0] = 0
-    for number, label in labels.items():
-        table[number : number + 1] = label
-    found: np.ndarray = table[numbers]
-    if (found == 255).any():
-        unknown = int(numbers[found == 255][0])
-        raise InputError(f"pixels of segment {unknown}, which is not described; expected only described segments")
-    return found
-
-
 def _frames(
     data: Dataset, labels: dict[int, int]
 ) -> tuple[list[_Frame], tuple[float, ...], tuple[float, ...], float | None]:
@@ -162,12 +155,16 @@ def _frames(
         derived = frame.get("DerivationImageSequence")
         source = derived[0].get("SourceImageSequence") if derived else None
         uid = str(source[0].ReferencedSOPInstanceUID) if source else ""
+        if number is not None and number not in labels:
+            raise undescribed(number)
         frames.append(_Frame(index, None if number is None else labels[number], position, uid))
         orientations.add(tuple(float(v) for v in of(frame, "PlaneOrientationSequence").ImageOrientationPatient))
         measure = of(frame, "PixelMeasuresSequence")
         spacing = measure.get("SpacingBetweenSlices")
         measures.add((tuple(float(mm) for mm in measure.PixelSpacing), float(spacing) if spacing else None))
-    ((pixel_mm, spacing),), (orientation,) = measures, orientations  # ValueError for several
+    if len(measures) > 1 or len(orientations) > 1:
+        raise InputError("its frames have several orientations or spacings; expected those of one CT series")
+    ((pixel_mm, spacing),), (orientation,) = measures, orientations  # ValueError for none
     return frames, orientation, pixel_mm, spacing
 
 
@@ -232,15 +229,3 @@ def _places(frames: list[_Frame], grid: SourceGrid) -> list[int]:
         problem = f"{bad.size} of {len(frames)} frames are not on a slice of an even grid ({first})"
         raise InputError(f"{problem}; expected the frames of one CT series")
     return places.astype(int).tolist()
-
-
-def _pixels(path: Path, data: Dataset, shape: tuple[int, int, int]) -> np.ndarray:
-    """Return the frames, unsigned integers [frames, rows, columns]."""
-    check_size(path, shape, 1 + int(data.BitsAllocated) // 16)
-    try:
-        with silent():
-            return data.pixel_array.reshape(shape)
-    except Exception as error:  # of many types, as above
-        raise_if_out_of_memory(error, path)
-        problem = "the frames cannot be read; the file is truncated or damaged"
-        raise InputError(f"{problem}; {AGAIN}", code="truncated") from None

@@ -123,6 +123,9 @@ def _source_slices(series: DicomSeries) -> list[Dataset]:
         if lacking := sum(not data.get(name) for data in slices):
             why = f"{lacking} of {len(slices)} slices have no {name}, which a DICOM SEG must refer to"
             raise InputError(f"{why}; export the series again, or write the labels as .nii.gz", series.folder)
+    if len({data.SOPInstanceUID for data in slices}) < len(slices):
+        why = "several slices have the same SOPInstanceUID, so a DICOM SEG cannot tell them apart"
+        raise InputError(f"{why}; export the series again, or write the labels as .nii.gz", series.folder)
     for data in slices:
         for name, source in (("SeriesInstanceUID", "SOPInstanceUID"), ("StudyInstanceUID", "FrameOfReferenceUID")):
             if not data.get(name):

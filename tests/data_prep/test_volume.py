@@ -218,6 +218,18 @@ def test_labels_may_be_stored_as_floats(tmp_path: Path) -> None:
     assert sorted(labels.voxels.ravel()) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16])
+def test_labels_that_nibabel_stored_with_a_slope_are_whole_numbers_again(tmp_path: Path, dtype: type) -> None:
+    voxels = np.arange(24).reshape(2, 3, 4) % 3
+    image = nib.load(save(tmp_path / "a.nii.gz", voxels.astype(dtype), KITS_AFFINE))
+    nib.save(nib.Nifti1Image(image.get_fdata(), image.affine, image.header), tmp_path / "b.nii.gz")
+    again = nib.load(tmp_path / "b.nii.gz").get_fdata()
+    assert again.max() != 2 or (again != np.rint(again)).any()  # the trap
+    expected, labels = (read_labels(tmp_path / name) for name in ("a.nii.gz", "b.nii.gz"))
+    np.testing.assert_array_equal(labels.voxels, expected.voxels)
+    assert expected.notes == () and len(labels.notes) == 1 and "slope" in labels.notes[0]
+
+
 def grid(**changes) -> SourceGrid:
     values = {
         "size": (100, 100, 1),

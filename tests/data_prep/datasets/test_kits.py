@@ -206,6 +206,35 @@ def test_two_images_of_one_case_are_an_error(tmp_path: Path) -> None:
         find_cases(tmp_path, "*/{case}.nii.gz")
 
 
+def test_labels_beside_their_images_are_no_cases_of_their_own(tmp_path: Path) -> None:
+    for images, labels in (("{case}.nii.gz", "{case}_seg.nii.gz"), ("{case}.nrrd", "{case}.seg.nrrd")):
+        files = {f"p{n}": tuple(pattern.format(case=f"p{n}") for pattern in (images, labels)) for n in range(3)}
+        touch(*(tmp_path / name for pair in files.values() for name in pair))
+        assert found(tmp_path, images, labels) == files and find_cases(tmp_path, images, labels)[1] == []
+
+
+def test_a_mask_for_each_structure_is_an_error_that_says_to_merge_them(tmp_path: Path) -> None:
+    masks = [tmp_path / "s0001" / "segmentations" / f"kidney_{side}.nii.gz" for side in ("left", "right")]
+    touch(tmp_path / "s0001" / "ct.nii.gz", *masks)
+    both = "s0001/segmentations/kidney_left.nii.gz and s0001/segmentations/kidney_right.nii.gz"
+    words = rf"^s0001: --labels fits 2 files: {both}; .* merge them \(docs/howto/recipes\.md\)$"
+    with pytest.raises(InputError, match=words):
+        find_cases(tmp_path, "{case}/ct.nii.gz", "{case}/segmentations/kidney_*.nii.gz")
+
+
+def test_dicom_series_with_a_segmentation_in_another_folder_of_the_study(tmp_path: Path) -> None:
+    for name in ("KiTS-00000", "KiTS-00001"):  # as TCIA has C4KC-KiTS
+        study = tmp_path / name / "06-29-2003-threephaseabdomen"
+        touch(study / "2.000000-arterial-39274" / "1-1.dcm", study / "300.000000-Segmentation-99942" / "1-1.dcm")
+    assert found(tmp_path, "{case}/*/*arterial*", "{case}/*/*Segmentation*/1-1.dcm") == {
+        name: (
+            f"{name}/06-29-2003-threephaseabdomen/2.000000-arterial-39274",
+            f"{name}/06-29-2003-threephaseabdomen/300.000000-Segmentation-99942/1-1.dcm",
+        )
+        for name in ("KiTS-00000", "KiTS-00001")
+    }
+
+
 EVIL = (
     "case_00001_<script>",
     "case_00002_\nb",

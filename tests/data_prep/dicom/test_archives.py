@@ -68,14 +68,34 @@ def test_a_cut_off_one_is_not_taken_for_a_zip_file_in_it(tmp_path):
         pytest.fail("cut off")
 
 
-def test_an_encrypted_one_is_refused(tmp_path):
-    path = write(tmp_path / "a.zip", {"a.dcm": b"12345"})
+@pytest.mark.parametrize(
+    ("offsets", "flip", "words"),
+    [
+        ((6, 8), 1, "is encrypted; expected a zip file without a password; unpack it"),
+        ((8, 10), 8 ^ 93, "is compressed in a way that is not read; unpack it"),  # 8: deflated, 93: Zstandard
+    ],
+)
+def test_one_that_is_not_damaged_is_not_called_so(tmp_path, offsets, flip, words):
+    path = write(tmp_path / "a.zip", {"DOE_JANE.dcm": b"12345"})
     data = bytearray(path.read_bytes())
-    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flag of encryption in both headers
-        data[data.index(mark) + offset] |= 1
+    for mark, offset in zip((b"PK\x03\x04", b"PK\x01\x02"), offsets, strict=True):  # a field of both headers
+        data[data.index(mark) + offset] ^= flip
     path.write_bytes(bytes(data))
-    with pytest.raises(InputError, match="encrypted"), unpacked(path):
-        pytest.fail("encrypted")
+    with pytest.raises(InputError) as caught, unpacked(path):
+        pytest.fail(words)
+    assert str(caught.value) == f"{path}: {words}" and caught.value.code == "input"
+
+
+def test_errors_quote_no_name_of_a_file_in_it(tmp_path):
+    path = write(tmp_path / "a.zip", {"DOE_JANE.dcm": b"12345" * 9})
+    whole = path.read_bytes()
+    for place in (b"JANE", bytes.fromhex("504b0102")):  # a name in one of both headers; the checksum
+        data = bytearray(whole)
+        data[whole.index(place) + (1 if place == b"JANE" else 16)] ^= 1
+        path.write_bytes(bytes(data))
+        with pytest.raises(InputError, match=r"cannot be unzipped \(.*\.\.\.") as caught, unpacked(path):
+            pytest.fail("damaged")
+        assert "JANE" not in str(caught.value) and "DOE" not in str(caught.value)
 
 
 def test_what_is_zipped_deeper_than_three_times_stays_zipped(tmp_path):

@@ -10,8 +10,9 @@ import pydicom.data
 import pytest
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, RLELossless, generate_uid
-from support.dicom_files import random_hu, save_slices, slices_of, without_identifiers
+from pydicom.encaps import encapsulate
+from pydicom.uid import HTJ2K, CTImageStorage, ExplicitVRBigEndian, RLELossless, generate_uid
+from support.dicom_files import Change, random_hu, save_slices, slices_of, without_identifiers
 from support.helpers import one_line
 
 from data_prep.dicom.headers import scan_folder
@@ -73,6 +74,63 @@ def test_pixels_longer_than_the_image_are_refused(tmp_path: Path) -> None:
     folder = save_slices(tmp_path, slices_of(random_hu(4), change=lambda data, k: setattr(data, "Rows", 8)))
     with pytest.raises(InputError, match="126 bytes where the header promises 112"):
         read_volume(folder)
+
+
+def of_another_kind(kind: str) -> Change:
+    """Return what makes a CT slice one whose pixels are no whole numbers of a known encoding."""
+
+    def change(data: Dataset, k: int) -> None:
+        count = data.Rows * data.Columns
+        if "Pixel" in kind:
+            del data.PixelData
+        if kind == "FloatPixelData":
+            data.FloatPixelData, data.BitsAllocated = bytes(4 * count), 32
+        elif kind == "DoubleFloatPixelData":
+            data.DoubleFloatPixelData, data.BitsAllocated = bytes(8 * count), 64
+        elif kind == "PixelDataProviderURL":
+            data.PixelDataProviderURL = "https://pacs.example/1?patient=DOE"
+        elif kind == "HTJ2K":
+            data.file_meta.TransferSyntaxUID = HTJ2K
+            data.PixelData = encapsulate([b"\xff\x4f\xff\x51" + bytes(60) + b"\xff\xd9"])
+            data["PixelData"].is_undefined_length = True
+        elif kind == "12 bits allocated":
+            data.BitsAllocated = 12
+        elif kind == "no sign":
+            del data.PixelRepresentation
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "code"),
+    [
+        (
+            "FloatPixelData",
+            r"they are fractions \(FloatPixelData\), which are not read; export the CT with",
+            "unreadable",
+        ),
+        (
+            "DoubleFloatPixelData",
+            "has pixels of 64 bits; expected 8, 16 or 32; export the CT with whole numbers",
+            "input",
+        ),
+        ("PixelDataProviderURL", r"they are on a server \(PixelDataProviderURL\); export the files", "unreadable"),
+        ("no PixelData", "it has none; copy or download it again", "truncated"),
+        ("HTJ2K", r"stored as High-Throughput JPEG 2000 .*, which is not read; convert the series", "unreadable"),
+        ("private", "stored in a way that is not known, which is not read; convert the series", "unreadable"),
+        ("12 bits allocated", "has pixels of 12 bits; expected 8, 16 or 32; export", "input"),
+        ("no sign", "the header lacks PixelRepresentation; export the series again", "unreadable"),
+    ],
+)
+def test_pixels_that_are_not_read_are_not_called_damaged(tmp_path: Path, kind: str, words: str, code: str) -> None:
+    folder = save_slices(tmp_path / "a", slices_of(random_hu(4), change=of_another_kind(kind)))
+    for path in folder.iterdir() if kind == "private" else ():  # of GE, as long as the other one
+        path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.113619.5.2\0\0"))
+    with pytest.raises(InputError, match=words) as caught:
+        read_volume(folder)
+    assert caught.value.code == code
+    assert ("damaged" in str(caught.value) or "again" in str(caught.value)) == (kind in ("no PixelData", "no sign"))
+    without_identifiers(one_line(caught))
 
 
 def jpeg_slices(folder: Path, name: str, **changed: object) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import warnings
 from pathlib import Path
@@ -11,8 +12,9 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate
 from pydicom.sr.codedict import codes
-from pydicom.uid import generate_uid
+from pydicom.uid import HTJ2K, generate_uid
 from support.dicom_files import SPACING_MM, random_hu, save_slices, slices_of, without_identifiers
 from support.helpers import one_line
 
@@ -212,22 +214,29 @@ def lacking(name):
     return change
 
 
+def same_instance(data, k):
+    whole(data, k)
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lacking("FrameOfReferenceUID"), "1 of 8 slices have no FrameOfReferenceUID"),
+        (same_instance, "several slices have the same SOPInstanceUID, so a DICOM SEG cannot tell them apart"),
         (
             lambda data, k: (whole(data, k), setattr(data, "StudyInstanceUID", generate_uid())),
             "cannot be copied to a DICOM SEG",
         ),
     ],
 )
-def test_headers_that_make_no_seg(tmp_path, change, words):
+def test_headers_that_make_no_seg(tmp_path, capfd, change, words):
     volume = series(tmp_path / "ct", change=change)
     with pytest.raises(InputError, match=words) as caught:
         write_dicom_seg(some_labels(volume.voxels.shape), volume, tmp_path / "o" / "s.dcm", **BY)
     assert "nii.gz" in without_identifiers(one_line(caught))
     assert not (tmp_path / "o").exists()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_labels_of_another_shape(tmp_path):
@@ -293,6 +302,20 @@ def spoil(data, name):
     elif name == "liver":
         data.SegmentSequence[0].SegmentLabel = "Liver"
         data.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeValue = codes.SCT.Liver.value
+    elif name == "no type":
+        del data.SegmentationType
+    elif name == "no segments":
+        del data.SegmentSequence
+    elif name == "undescribed":
+        del data.SegmentSequence[1]
+    elif name == "two spacings":
+        other = copy.deepcopy(data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence)
+        other[0].PixelSpacing = [2, 2]
+        frame.PixelMeasuresSequence = other
+    elif name == "compressed":
+        data.file_meta.TransferSyntaxUID = HTJ2K
+        data.PixelData = encapsulate([data.PixelData])
+        data["PixelData"].is_undefined_length = True
     elif name == "no position":
         del frame.PlanePositionSequence
     else:
@@ -319,6 +342,11 @@ def test_files_that_are_no_labels(seg, tmp_path):
     for name, words in (
         ("fractional", "fractional"),
         ("liver", "segment 1 is none of"),
+        ("no type", "has no SegmentationType that is known"),
+        ("no segments", "lacks the description of its segments"),
+        ("undescribed", "pixels of segment 2, which is not described"),
+        ("two spacings", "frames have several orientations or spacings"),
+        ("compressed", "frames are compressed in a way that is not read; convert it"),
         ("no position", "lacks the position of its frames"),
         ("far off", "GiB|are not on a slice"),
         ("sideways", "are not on a slice"),

@@ -204,6 +204,22 @@ def test_mixed_folders_and_what_is_no_scan(tmp_path):
     assert any("3 files or folders of labels skipped" in line for line in lines), lines
 
 
+def test_a_folder_of_which_nothing_is_read_says_why(tmp_path):
+    whole = save_slices(tmp_path / "whole", slices_of(HU))
+    for name in ("links", "bare", "damaged"):
+        (tmp_path / name).mkdir()
+    for path in whole.iterdir():
+        (tmp_path / "links" / path.name).symlink_to(path)
+        (tmp_path / "bare" / path.name).write_bytes(path.read_bytes()[132:])
+        (tmp_path / "damaged" / path.name).write_bytes(path.read_bytes()[:140])
+    with pytest.raises(InputError, match="links: no scan found; 4 links, which are not followed; give their targets"):
+        found([tmp_path / "links"])
+    np.testing.assert_array_equal(read_scan(found([tmp_path / "bare"])[0]["bare"]).voxels, HU)
+    with pytest.raises(InputError, match=r"damaged: no DICOM file can be read: 4 with a header that"):
+        (scan,) = found([tmp_path / "damaged"])[0].values()
+        read_scan(scan)
+
+
 def test_studies_that_cannot_be_read_are_scans_with_a_problem(tmp_path):
     write_study(tmp_path / "mr", HU, 1, modality="MR")
     write_study(tmp_path / "ok", HU, 2)

@@ -351,6 +351,19 @@ def test_dicom_segmentations_are_scored(tmp_path):
     assert (row["case"], row["kidney_dice"], row["tumor_dice"]) == ("a", 1.0, 0.0)
 
 
+def test_numbers_that_mean_something_else_are_not_scored_without_a_word(tmp_path, capsys):
+    both = np.zeros((40, 80, 80), np.uint8)  # kidneys of 173 mL
+    both[10:26, 40:60, 10:30], both[10:26, 40:60, 50:70] = 2, 3  # of TotalSegmentator: right and left kidney
+    write(tmp_path / "found.nii.gz", both, spacing=(3.0, 3.0, 3.0))
+    write(tmp_path / "truth.nii.gz", (both > 0).astype(np.uint8), spacing=(3.0, 3.0, 3.0))
+    scores = score_folders(tmp_path / "found.nii.gz", tmp_path / "truth.nii.gz")
+    (note,) = scores.notes
+    assert "found.nii.gz: no voxel is kidney (1), all are 2 and 3" in note
+    assert main([str(tmp_path / "found.nii.gz"), str(tmp_path / "truth.nii.gz"), "--out", str(tmp_path / "e")]) == 0
+    said = capsys.readouterr()
+    assert "no voxel is kidney (1), all are 2 and 3" in said.out + said.err
+
+
 def test_grids_must_agree(tmp_path, capsys):
     write(tmp_path / "t" / "a.nii.gz", labels(9))
     write(tmp_path / "p" / "a.nii.gz", labels(9), origin=(3.0, -4.0, 9.0))
