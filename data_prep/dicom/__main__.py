@@ -69,7 +69,8 @@ def _studies(root: Path) -> tuple[list[FolderScan], list[InputError]]:
 def _show(scan: FolderScan, place: str, several: bool) -> None:
     """Print one study: its series, and which of them is read. InputError if none can be, unless there are `several`."""
     if several:
-        print(f"{printable(place)}study of {len(scan.images)} images")
+        count = len(scan.images)
+        print(f"{printable(place)}study of {count} {'image' if count == 1 else 'images'}")
     print("\n".join(list_for_screen(scan)))
     try:
         chosen, notes = choose_series(scan, None)

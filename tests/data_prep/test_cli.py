@@ -87,6 +87,7 @@ def test_output_that_cannot_hold_a_name_is_escaped() -> None:
 def test_progress_passes_on_every_item(
     terminal: bool, seconds: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # which other tests import
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     monkeypatch.setattr(cli, "LINE_SECONDS", seconds)
     assert list(progress(iter("abc"), "letters", total=3)) == ["a", "b", "c"]

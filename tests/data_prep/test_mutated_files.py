@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import numpy as np
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
 from support.dicom_files import random_hu, save_slices, slices_of
+from support.helpers import peak_mb
 
 from data_prep.cache.case_file import is_whole, read_facts, write_case
 from data_prep.cache.packed_slices import find_slices
@@ -125,4 +125,4 @@ if __name__ == "__main__":
         faulthandler.dump_traceback_later(max(120, 5 * int(sys.argv[2])), exit=True)
         found = read_mutations(Path(sys.argv[1]), name, int(sys.argv[2]))
         print(f"{name}: {found['refused']} refused, {found['read']} read, slowest {found['ms']} ms", flush=True)
-    print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB")
+    print(f"memory: {peak_mb()} MB")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -170,3 +171,11 @@ def free_port() -> int:
     """Return a TCP port of this machine that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
+
+
+def peak_mb() -> int:
+    """Return the largest memory of this process so far, in MB; without that of the process that started it.
+
+    `ru_maxrss` counts that one, too, where a process is started by fork and exec.
+    """
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) >> 10

@@ -30,6 +30,9 @@ def serving(answer: Callable[[socket.socket], None]) -> Iterator[str]:
         with connection, contextlib.suppress(OSError):
             connection.recv(1 << 16)
             answer(connection)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(1 << 16):  # closed with something unread, it would be reset under the answer
+                pass
 
     def accept() -> None:
         while not ended.is_set():
