@@ -35,7 +35,7 @@ class Engine:
     """How scans are segmented: by a model here, or by a server (`HOST:PORT`, `http://HOST:PORT`)."""
 
     model: str = "starter"
-    engine: str = "keras"
+    engine: str = "auto"
     device: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     server: str | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -136,17 +136,23 @@ def slices_per_request(shape_yx: tuple[int, int], inflation: float) -> int:
     return int(min(SLICES, room // sent, room // received, MAX_VOXELS // (shape_yx[0] * shape_yx[1])))
 
 
+def progress_bar(requests: Sequence[int]) -> Iterable[int]:
+    """Yield the numbers of requests with a progress bar."""
+    return progress(requests, "requests")
+
+
 def segment(
     transport: Transport,
     voxels: np.ndarray,
     spacing_mm: tuple[float, float, float],
     policy: RetryPolicy | None = None,
     concurrent_requests: int = 4,
+    watch: Callable[[Sequence[int]], Iterable[int]] = progress_bar,
 ) -> tuple[np.ndarray, Contract]:
     """Return a volume's labels, uint8 [z, y, x], without post-processing, and the contract of the model.
 
-    voxels: int16 HU [z, y, x] in axial order. InputError, in one line, if a request fails permanently, or if the server
-    changes its model before the last one.
+    voxels: int16 HU [z, y, x] in axial order. watch: yields the numbers that it is given, one per answer. InputError,
+    in one line, if a request fails permanently, or if the server changes its model before the last one.
     """
     check(concurrent_requests >= 1, "in flight", concurrent_requests, "at least 1 request at a time")
     policy = policy or RetryPolicy()
@@ -175,8 +181,9 @@ def segment(
     with ThreadPoolExecutor(concurrent_requests) as pool:
         waiting = [pool.submit(fill, request) for request in plan_requests(len(voxels), most, margin)]
         try:
-            for done in progress(as_completed(waiting), "requests", total=len(waiting)):
-                done.result()
+            answered = as_completed(waiting)
+            for _ in watch(range(len(waiting))):
+                next(answered).result()
         finally:
             for one in waiting:
                 one.cancel()

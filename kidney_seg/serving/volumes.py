@@ -16,7 +16,7 @@ from kidney_seg.config.prediction import PredictionConfig
 from kidney_seg.export.contract import Contract
 from kidney_seg.predict.engines import finish, made_by
 from kidney_seg.predict.predictor import Watch
-from kidney_seg.serving.client import RetryPolicy, Transport, fetch_contract, segment
+from kidney_seg.serving.client import RetryPolicy, Transport, fetch_contract, progress_bar, segment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +85,7 @@ class ServedJob:
         InputError if a request fails permanently, or if the server has another model now.
         """
         found, contract = segment(
-            self.transport, volume.voxels, volume.spacing_mm, self.policy, self.concurrent_requests
+            self.transport, volume.voxels, volume.spacing_mm, self.policy, self.concurrent_requests, watch
         )
         if contract.model_sha256 != self.contract.model_sha256:
             raise InputError(f"{self.transport.address}: the server changed its model meanwhile; run this again")
@@ -154,4 +154,4 @@ def segment_file(
     for note in volume.notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"model: {job.described}")
-    write_labels(job.segment(volume)[0], volume.source, out)
+    write_labels(job.segment(volume, watch=progress_bar)[0], volume.source, out)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,24 @@ class Page:
 
     def wait(self, number: int, *states: str) -> dict[str, Any]:
         """Return an entry as soon as it has one of the states; fails if it gets another final one."""
-        end = time.monotonic() + PATIENCE_S
-        while time.monotonic() < end:
+        entry: dict[str, Any] | None = {}
+
+        def reached() -> bool:
+            nonlocal entry
             entry = self.entry(number)
             assert entry is not None, "the entry is gone"
-            if entry["state"] in states:
-                return entry
-            assert entry["state"] not in ("failed", "done"), entry
+            assert entry["state"] in states or entry["state"] not in ("failed", "done"), entry
+            return entry["state"] in states
+
+        self.until(reached)
+        return entry
+
+    def until(self, condition: Callable[[], Any]) -> None:
+        """Wait until a condition holds."""
+        end = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < end, f"not within {PATIENCE_S:.0f} s; {self.get('state').text}"
             time.sleep(0.1)
-        raise AssertionError(f"never {states}: {entry}")
 
 
 @contextmanager
@@ -69,7 +78,7 @@ def running(folder: Path, *words: str, environment: Mapping[str, str] | None = N
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
-                assert process.wait(60) == 0
+                assert process.wait(PATIENCE_S) == 0
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGABRT)  # prints where its threads are
                 process.wait()

@@ -6,8 +6,11 @@ import base64
 import io
 import json
 import shutil
+import subprocess
+import sys
 import time
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,6 +29,10 @@ pytestmark = [
 ]
 
 SLOW_MS = 240_000
+DRAWN = """() => new Promise((done) => {
+  const look = () => (window.viewer.waiting ? requestAnimationFrame(look) : done());
+  requestAnimationFrame(look);
+})"""  # ends when the planes show what was last asked for
 SIZES = {"phone": (390, 844), "laptop": (1280, 800), "large": (1920, 1080)}
 
 
@@ -37,6 +44,13 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(model, tmp_path_factory):
     with running(tmp_path_factory.mktemp("page") / "temporary", "--model", str(model)) as page:
+        yield page
+
+
+@pytest.fixture
+def starter_page(tmp_path):
+    """The page as users start it, with the model that ships."""
+    with running(tmp_path / "temporary") as page:
         yield page
 
 
@@ -106,7 +120,7 @@ def drop_and_wait(tab, path) -> None:
 
 def colors(tab, plane: str) -> np.ndarray:
     """The RGB of a plane's canvas, [y, x, 3]."""
-    tab.wait_for_timeout(150)
+    tab.evaluate(DRAWN)
     png = tab.evaluate("(id) => document.getElementById(id).toDataURL()", plane)
     picture = Image.open(io.BytesIO(base64.b64decode(png.partition(",")[2])))
     return np.asarray(picture.convert("RGB")).astype(int)
@@ -154,6 +168,21 @@ def test_a_dropped_scan_is_segmented_shown_and_saved(opened, model, scan, tmp_pa
     with tab.context.expect_page() as printed:
         tab.get_by_text("Page to print").click()
     assert printed.value.locator("article").count() == 1
+
+
+@pytest.mark.slow
+def test_a_real_scan_has_the_labels_of_the_command(starter_page, opened, shared_data, tmp_path):
+    whole = nib.load(shared_data / "real_ct" / "case_90000" / "imaging.nii.gz")
+    scan, labels = tmp_path / "scan-1.nii.gz", tmp_path / "out" / "scan-1.nii.gz"
+    nib.save(whole.slicer[:, :, 76:92], scan)  # both kidneys
+    tab = opened(starter_page.address)
+    drop_and_wait(tab, scan)
+    with tab.expect_download() as found:
+        tab.locator("a[data-ending='.nii.gz']").click()
+    command = [sys.executable, "-m", "kidney_seg.predict", "starter", str(scan), "--out", str(labels)]
+    subprocess.run(command, check=True, timeout=SLOW_MS / 1000)
+    assert found.value.path().read_bytes() == labels.read_bytes()
+    assert set(np.unique(nib.load(labels).dataobj)) >= {0, 1}
 
 
 def test_planes_are_linked_and_work_by_keys_wheel_and_mouse(opened, scan):
@@ -276,6 +305,7 @@ def test_axe_finds_nothing_serious_and_nothing_is_cut_off(opened, scan, size, sc
 def test_a_server_that_is_gone_is_said(browser, model, tmp_path):
     with running(tmp_path / "temporary", "--model", str(model)) as page:
         tab = browser.new_page()
+        tab.set_default_timeout(SLOW_MS)
         tab.goto(page.address)
         tab.wait_for_selector("#model:not(:empty)")
         page.process.kill()
@@ -286,9 +316,12 @@ def test_a_server_that_is_gone_is_said(browser, model, tmp_path):
 
 
 def test_scrolling_is_fluent(opened):
-    """Thirty pictures a second are promised for 512 x 512 x 216; a loaded machine gets half of it here."""
+    """Thirty pictures a second are promised for 512 x 512 x 216: so much processor time may each take here.
+
+    How many a second a loaded machine shows is not asked: a picture per step is.
+    """
     tab = opened()
-    code = """async () => {
+    tab.evaluate("""async () => {
       const shape = [216, 512, 512];
       const voxels = new Int16Array(216 * 512 * 512).map((_, i) => (i * 7919) % 400 - 100);
       const labels = new Uint8Array(voxels.length);
@@ -298,13 +331,24 @@ def test_scrolling_is_fluent(opened):
       }
       window.viewer.show({ voxels, shape, spacing: [2, 0.8, 0.8] });
       window.viewer.change({ labels });
+    }""")
+    tab.evaluate(DRAWN)
+    chromium = tab.context.new_cdp_session(tab)
+    chromium.send("Performance.enable")
+    begun = processor_s(chromium)
+    rate, frames = tab.evaluate("""async () => {
       const next = () => new Promise(requestAnimationFrame);
-      await next(); await next();
       const [begun, before] = [performance.now(), window.viewer.frames];
       for (let z = 0; z < 216; z++) { window.viewer.goTo([z, 250, 150]); await next(); }
-      return [(window.viewer.frames - before) / (performance.now() - begun) * 1000, window.viewer.frames - before];
-    }"""
-    begun = time.monotonic()
-    rate, frames = tab.evaluate(code)
-    print(f"{rate:.0f} pictures a second, {frames} of 216, {time.monotonic() - begun:.1f} s in all")
-    assert frames >= 210 and rate > 15
+      const frames = window.viewer.frames - before;
+      return [frames / (performance.now() - begun) * 1000, frames];
+    }""")
+    each_ms = 1000 * (processor_s(chromium) - begun) / frames
+    print(f"{rate:.0f} pictures a second, {frames} of 216, {each_ms:.1f} ms of processor time each")
+    assert frames >= 210 and each_ms < 1000 / 30
+
+
+def processor_s(chromium) -> float:
+    """Seconds that the page's process has computed so far."""
+    metrics = chromium.send("Performance.getMetrics")["metrics"]
+    return next(one["value"] for one in metrics if one["name"] == "ProcessTime")

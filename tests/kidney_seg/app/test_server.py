@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import signal
-import time
 
 import numpy as np
 import pydicom
@@ -217,8 +216,7 @@ def test_queue_and_cancel(tmp_path):
         page.wait(first, "running")
         assert [page.entry(number)["state"] for number in (second, third)] == ["waiting"] * 2
         assert page.get(f"scans/{first}/labels.bin").status_code == 404
-        while not page.wait(first, "running")["progress"][0]:
-            time.sleep(0.1)
+        page.until(lambda: page.wait(first, "running")["progress"][0])
         root = next((tmp_path / "temporary").glob("kidney_seg-app-*"))
         assert page.post(f"scans/{first}/remove").status_code == 200
         assert page.entry(first) is None and not (root / f"scan-{first}").exists()
