@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("data_prep", "kidney_seg", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 SHORT = ["starts=1", "start_steps=4", "max_rounds=0", "retries=0", *SMALLEST]
 EXTRAS = {
-    *("gpu", "all", "completion", "onnx", "serving", "scale", "dicom", "report", "notebooks", "jax", "yaml"),
+    *("gpu", "all", "app", "completion", "onnx", "serving", "scale", "dicom", "report", "notebooks", "jax", "yaml"),
     *("mlflow", "wandb", "docs", "bench", "test"),
 }
 FILES = sorted(ROOT.glob("requirements*.txt"))

@@ -11,7 +11,7 @@ const GONE = "The program has ended. Start it again, and open the address that i
 const $ = (id) => document.getElementById(id);
 const names = new Map(); // number -> the file's name, which stays in this tab
 const uploads = []; // those of this tab that are not finished
-let [state, chosen, loaded, timer] = [{ entries: [] }, null, {}, 0];
+let [state, chosen, loaded, timer, asked] = [{ entries: [] }, null, {}, 0, 0];
 const viewer = new Viewer(showValue);
 window.viewer = viewer; // for those who measure it
 
@@ -25,12 +25,17 @@ async function ask(path, body) {
 
 function tell(text) { $("message").textContent = text; }
 
+// Only the answer to the last question counts: an earlier one may lack the scan that was chosen in between.
 async function refresh() {
   clearTimeout(timer);
+  const turn = ++asked;
   try {
-    state = await (await ask("state")).json();
+    const found = await (await ask("state")).json();
+    if (turn !== asked) return;
+    state = found;
     document.body.classList.remove("ended");
   } catch (error) {
+    if (turn !== asked) return;
     document.body.classList.add("ended");
     tell(error instanceof TypeError ? GONE : error.message);
     timer = setTimeout(refresh, LATER);
@@ -40,7 +45,7 @@ async function refresh() {
   showList();
   await follow();
   const busy = uploads.length || state.entries.some((entry) => BUSY.includes(entry.state));
-  timer = setTimeout(refresh, busy ? SOON : LATER);
+  if (turn === asked) timer = setTimeout(refresh, busy ? SOON : LATER);
 }
 
 function showModel() {

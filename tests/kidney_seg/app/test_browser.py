@@ -170,6 +170,26 @@ def test_a_dropped_scan_is_segmented_shown_and_saved(opened, model, scan, tmp_pa
     assert printed.value.locator("article").count() == 1
 
 
+def test_a_late_answer_that_lacks_the_dropped_scan_does_not_close_it(opened, scan):
+    tab = opened()
+    tab.evaluate("""() => {
+      const [ask, late] = [window.fetch, []];
+      window.fetch = async (...given) => {
+        const answer = await ask(...given);
+        if (!String(given[0]).endsWith("state") || late.length) return answer;
+        late.push(answer);
+        await new Promise((done) => { window.answerNow = done; });
+        return answer;
+      };
+    }""")
+    until(tab, "window.answerNow !== undefined")  # an answer from before the scan is on its way
+    drop_and_wait(tab, scan)
+    tab.evaluate("window.answerNow()")
+    tab.evaluate("fetch('state').then((answer) => answer.text())")
+    assert tab.locator("#list button[aria-pressed='true']").count() == 1
+    assert tab.evaluate("Boolean(window.viewer.scan)")
+
+
 @pytest.mark.slow
 def test_a_real_scan_has_the_labels_of_the_command(starter_page, opened, shared_data, tmp_path):
     whole = nib.load(shared_data / "real_ct" / "case_90000" / "imaging.nii.gz")
