@@ -88,7 +88,8 @@ def opened(browser, page):
     for entry in page.get("state").json()["entries"]:
         page.post(f"scans/{entry['number']}/remove")
     assert complaints == []
-    assert requests and [url for url in requests if not url.startswith(("http://127.0.0.1:", "data:"))] == []
+    assert bool(requests) == bool(contexts)  # none where a test is skipped
+    assert [url for url in requests if not url.startswith(("http://127.0.0.1:", "data:"))] == []
 
 
 def large_stripes() -> np.ndarray:
