@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import glob
 import io
 import json
 import sys
@@ -19,7 +18,7 @@ from data_prep.files.outputs import check_outputs
 from kidney_seg.config.run_config import Config
 from kidney_seg.model.model_archive import SETTINGS_MEMBER, WEIGHTS_MEMBER
 from kidney_seg.model.model_file import find_source
-from kidney_seg.predict.onnx.files import onnx_name
+from kidney_seg.predict.onnx.files import onnx_files, onnx_name
 from kidney_seg.predict.onnx.runtime import make_onnx
 from kidney_seg.weights import STARTER, About
 
@@ -85,7 +84,9 @@ def pack(model: str | Path, out: str | Path, assignments: list[str]) -> None:
     InputError if it is too large, or if `out` is the model itself or a file that is no packed model.
     """
     path = find_source(model).path
+    out = Path(out)
     check_outputs([out], [path], _is_packed)
+    earlier = onnx_files(find_source(out)) if out.exists() else []
     with replacing(out) as temporary:
         with zipfile.ZipFile(path) as old, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as new:
             for name in old.namelist():
@@ -102,9 +103,8 @@ def pack(model: str | Path, out: str | Path, assignments: list[str]) -> None:
                 new.writestr(member, content)
         if (size := temporary.stat().st_size) > MOST_MB * 1e6:
             raise InputError(f"the model takes {size / 1e6:.1f} MB; expected at most {MOST_MB}", path=path)
-    out = Path(out)
-    for earlier in out.parent.glob(f"{glob.escape(out.stem)}-*.onnx"):
-        earlier.unlink()
+    for file in earlier:
+        file.unlink()
     packed = find_source(out)
     content = make_onnx(packed)
     write_file(out.with_name(onnx_name(packed, content)), content)

@@ -7,12 +7,11 @@ import sys
 
 from data_prep.cli import command
 from data_prep.errors import InputError, require
+from kidney_seg.app.entries import MOST_GB
 from kidney_seg.config.set_option import add_set_option, prediction_settings
 from kidney_seg.hardware import add_device_option
 from kidney_seg.predict.engines import ENGINES
 from kidney_seg.weights import STARTER
-
-MOST_GB = 4.0
 
 
 def make_parser() -> argparse.ArgumentParser:

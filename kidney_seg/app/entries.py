@@ -21,6 +21,7 @@ RECEIVING, LOOKING, CHOOSING, WAITING, RUNNING, DONE, FAILED = (
     "done",
     "failed",
 )
+MOST_GB = 4.0  # of one upload, unless the user says otherwise
 MOST_ENTRIES = 20  # their voxels stay on the disk until they are removed
 
 

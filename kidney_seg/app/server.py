@@ -17,7 +17,7 @@ from tornado.web import Application
 
 from data_prep.errors import InputError
 from data_prep.version import code_version
-from kidney_seg.app.entries import Entries, Source
+from kidney_seg.app.entries import MOST_GB, Entries, Source
 from kidney_seg.app.guard import HOST
 from kidney_seg.app.handlers import (
     App,
@@ -39,7 +39,6 @@ from kidney_seg.app.scratch import scratch_folder
 from kidney_seg.app.uploads import Upload
 from kidney_seg.app.worker import Engine
 
-MOST_GB = 4.0
 _BODY = 64 << 10  # bytes of a request that is no upload
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.app_process import running
+from support.browser import in_chromium
 from support.dicom_files import write_study, zipped
 from support.helpers import save
 from support.threshold_model import striped_hu, write_threshold_model
@@ -22,10 +23,9 @@ from support.threshold_model import striped_hu, write_threshold_model
 from kidney_seg.predict.__main__ import main as predict
 
 pytest.importorskip("tornado", reason="no extra `app`")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.network,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; install the system's package chromium"),
+    in_chromium,
 ]
 
 SLOW_MS = 240_000
@@ -52,16 +52,6 @@ def starter_page(tmp_path):
     """The page as users start it, with the model that ships."""
     with running(tmp_path / "temporary") as page:
         yield page
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

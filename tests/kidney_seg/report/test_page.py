@@ -6,7 +6,6 @@ import base64
 import http.server
 import io
 import re
-import shutil
 import sys
 import threading
 from dataclasses import replace
@@ -15,6 +14,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
+from support.browser import in_chromium
 from support.report_runs import NAMES, SCRIPT, make_run
 
 from kidney_seg.progressive import driver as progressive
@@ -23,8 +23,6 @@ from kidney_seg.report import writer as report
 from kidney_seg.report.page import page as page_text
 from kidney_seg.report.sources import gather
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; install the system's package chromium")
 CLOSING = "</script></title><script>window.hacked=1</script>"
 DESKTOP = {"viewport": {"width": 1000, "height": 800}}
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True, "device_scale_factor": 2}
@@ -38,16 +36,6 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def html(run):
     return report.write_report(run)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ from urllib.parse import unquote
 
 import pytest
 from support.batches import add_failure, add_scan, labels_of
+from support.browser import in_chromium
 
 from kidney_seg.results.writer import write_results
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; install the system's package chromium")
 EVIL = "a #1 %3Cb% \u00fc</title>"
 LOOKS = {
     "desktop": {"viewport": {"width": 1280, "height": 800}},
@@ -37,37 +36,34 @@ def folder(tmp_path_factory):
 
 @in_chromium
 @pytest.mark.parametrize("look", LOOKS)
-def test_it_opens_offline_flags_first_and_fits(folder, look, tmp_path):
-    from playwright.sync_api import sync_playwright
-
+def test_it_opens_offline_flags_first_and_fits(browser, folder, look, tmp_path):
     complaints, requests = [], []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        window = browser.new_context(offline=True, **LOOKS[look]).new_page()
-        window.on("console", lambda message: complaints.append(message.text))
-        window.on("pageerror", lambda error: complaints.append(str(error)))
-        window.on("request", lambda request: requests.append(request.url))
-        window.goto((folder / "overview.html").as_uri())
-        assert window.locator("h1").inner_text() == "Kidneys and tumors: 4 scans"
-        names = window.locator("h2").all_inner_texts()
-        assert names[0] == "z broken" and names[1] == NAMES[1] and sorted(names[2:]) == sorted([NAMES[0], NAMES[2]])
-        assert "1 failed, 1 with flags" in window.locator("header").inner_text()
-        assert "One kidney was found" in window.locator(".flags").first.inner_text()
-        pictures = window.locator("img")
-        assert pictures.count() == 3
-        width = LOOKS[look]["viewport"]["width"]
-        for at in range(3):
-            box = pictures.nth(at).bounding_box()
-            assert 0 < box["width"] <= width and box["height"] > 40
-            assert window.evaluate("(at) => document.images[at].naturalWidth", at) > 300
-            assert pictures.nth(at).get_attribute("alt")
-        assert window.evaluate("document.documentElement.scrollWidth") <= width
-        assert window.evaluate("window.hacked") is None
-        background = window.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert background == ("rgb(20, 24, 29)" if look == "dark" else "rgb(255, 255, 255)")
-        links = window.locator(".files a").evaluate_all("all => all.map((one) => one.getAttribute('href'))")
-        window.screenshot(path=tmp_path / f"{look}.png", full_page=True)
-        browser.close()
+    context = browser.new_context(offline=True, **LOOKS[look])
+    window = context.new_page()
+    window.on("console", lambda message: complaints.append(message.text))
+    window.on("pageerror", lambda error: complaints.append(str(error)))
+    window.on("request", lambda request: requests.append(request.url))
+    window.goto((folder / "overview.html").as_uri())
+    assert window.locator("h1").inner_text() == "Kidneys and tumors: 4 scans"
+    names = window.locator("h2").all_inner_texts()
+    assert names[0] == "z broken" and names[1] == NAMES[1] and sorted(names[2:]) == sorted([NAMES[0], NAMES[2]])
+    assert "1 failed, 1 with flags" in window.locator("header").inner_text()
+    assert "One kidney was found" in window.locator(".flags").first.inner_text()
+    pictures = window.locator("img")
+    assert pictures.count() == 3
+    width = LOOKS[look]["viewport"]["width"]
+    for at in range(3):
+        box = pictures.nth(at).bounding_box()
+        assert 0 < box["width"] <= width and box["height"] > 40
+        assert window.evaluate("(at) => document.images[at].naturalWidth", at) > 300
+        assert pictures.nth(at).get_attribute("alt")
+    assert window.evaluate("document.documentElement.scrollWidth") <= width
+    assert window.evaluate("window.hacked") is None
+    background = window.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(20, 24, 29)" if look == "dark" else "rgb(255, 255, 255)")
+    links = window.locator(".files a").evaluate_all("all => all.map((one) => one.getAttribute('href'))")
+    window.screenshot(path=tmp_path / f"{look}.png", full_page=True)
+    context.close()
     assert {unquote(link) for link in links} == {f"{name}{end}" for name in NAMES for end in (".nii.gz", ".json")}
     assert all((folder / unquote(link)).exists() for link in links)
     assert complaints == [] and [url for url in requests if not url.startswith(("file://", "data:"))] == []
@@ -100,24 +96,21 @@ def test_fifty_scans_are_under_5_mb(fifty):
 
 @in_chromium
 @pytest.mark.parametrize("look", ["desktop", "phone"])
-def test_fifty_scans_fit_and_all_their_pictures_are_drawn(fifty, look):
-    from playwright.sync_api import sync_playwright
-
+def test_fifty_scans_fit_and_all_their_pictures_are_drawn(browser, fifty, look):
     complaints, requests = [], []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        window = browser.new_context(offline=True, **LOOKS[look]).new_page()
-        window.set_default_timeout(300_000)
-        window.on("console", lambda message: complaints.append(message.text))
-        window.on("pageerror", lambda error: complaints.append(str(error)))
-        window.on("request", lambda request: requests.append(request.url))
-        window.goto(fifty.as_uri(), timeout=300_000)
-        assert window.locator("h2").all_inner_texts() == [f"case_{number:05d}" for number in range(50)]
-        widths = window.evaluate("[...document.images].map((image) => image.naturalWidth)")
-        assert len(widths) == 50 and min(widths) > 300
-        width = LOOKS[look]["viewport"]["width"]
-        assert window.evaluate("document.documentElement.scrollWidth") <= width
-        right = "[...document.querySelectorAll('body *')].map((one) => one.getBoundingClientRect().right)"
-        assert max(window.evaluate(right)) <= width + 0.5
-        browser.close()
+    context = browser.new_context(offline=True, **LOOKS[look])
+    window = context.new_page()
+    window.set_default_timeout(300_000)
+    window.on("console", lambda message: complaints.append(message.text))
+    window.on("pageerror", lambda error: complaints.append(str(error)))
+    window.on("request", lambda request: requests.append(request.url))
+    window.goto(fifty.as_uri(), timeout=300_000)
+    assert window.locator("h2").all_inner_texts() == [f"case_{number:05d}" for number in range(50)]
+    widths = window.evaluate("[...document.images].map((image) => image.naturalWidth)")
+    assert len(widths) == 50 and min(widths) > 300
+    width = LOOKS[look]["viewport"]["width"]
+    assert window.evaluate("document.documentElement.scrollWidth") <= width
+    right = "[...document.querySelectorAll('body *')].map((one) => one.getBoundingClientRect().right)"
+    assert max(window.evaluate(right)) <= width + 0.5
+    context.close()
     assert complaints == [] and [url for url in requests if not url.startswith(("file://", "data:"))] == []
