@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -116,6 +116,9 @@ def download_kits(
             waiting = {pool.submit(_bring, task, records, retry, bar): task for task in tasks}
             for future in as_completed(waiting):
                 _note(future, waiting[future], outcome, bar)
+        for number in numbers:
+            with suppress(OSError):  # of a case of which something is here, to use or to resume
+                (out / f"case_{number:05d}").rmdir()
         outcome.missing += _unlike(records, source, numbers)
         outcome.missing.sort()
         return outcome

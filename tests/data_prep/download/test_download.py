@@ -145,6 +145,15 @@ def test_what_cannot_be_had_is_one_line(published, tmp_path, mood, told):
     }
 
 
+def test_a_case_of_which_nothing_came_leaves_no_folder(published, tmp_path):
+    out = tmp_path / "KITS"
+    outcome = download_kits(
+        "kits23", out, [2, 7], accept_license=True, mirror=published.as_uri(), retry=Retry(1, 0.001)
+    )
+    assert len(outcome.missing) == 2 and [path.name for path in sorted(out.glob("case_*"))] == ["case_00002"]
+    assert [case.name for case in find_cases(out)[0]] == ["case_00002"]
+
+
 def test_other_sizes_of_image_and_labels(published, tmp_path):
     shutil.copytree(published, tmp_path / "server")
     (other,) = write_cohort(tmp_path / "other", cases=1, size=32, slices=8)
