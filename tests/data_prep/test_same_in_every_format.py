@@ -1,4 +1,4 @@
-"""The table of docs/explanation/geometry.md: every command takes the same formats, with the same result."""
+"""The formats of docs/explanation/geometry.md: every command takes the same formats, with the same result."""
 
 from __future__ import annotations
 

@@ -36,9 +36,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def named(part: str) -> set[str]:
-    """Return what a section of the page names in its tables' first columns, and in the lists between."""
+    """Return what a section of the page names before the colons of its items, and in the lists between."""
     text = PAGE.split(f"\n## {part}")[1].split("\n## ")[0]
-    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("|")]
+    rows = [line.split(":")[0] for line in text.splitlines() if line.startswith("- `")]
     lists = re.findall(r"Each case has (.*?) as above", text, re.DOTALL)
     return set(re.findall(r"`(\w+)`", " ".join(rows + lists)))
 

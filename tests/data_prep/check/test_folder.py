@@ -245,7 +245,7 @@ def test_many_cases_of_one_finding_are_counted_not_listed(data: Path) -> None:
 def test_the_table_of_codes_is_the_documentation() -> None:
     """Every code stands in docs/howto/data_check.md with its severity, and is given somewhere in the package."""
     root = Path(__file__).resolve().parents[3]
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", (root / "docs" / "howto" / "data_check.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^- `(\w+)` \((\w+)\): ", (root / "docs" / "howto" / "data_check.md").read_text(), re.MULTILINE)
     assert Counter(rows) == Counter((code, kind.severity) for code, kind in KINDS.items())
     source = "".join(
         path.read_text() for path in Path(data_prep.__file__).parent.rglob("*.py") if path.name != "findings.py"
