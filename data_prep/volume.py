@@ -12,8 +12,8 @@ import numpy as np
 
 from data_prep.datasets.hints import ARCHIVES
 from data_prep.errors import NO_MEMORY, InputError
+from data_prep.formats.hu_and_labels import HounsfieldReader, LabelReader
 from data_prep.formats.image_source import FILE_ENDINGS, VoxelSource
-from data_prep.formats.voxel_values import HounsfieldReader, LabelReader
 from data_prep.geometry.source_grid import SourceGrid
 from data_prep.geometry.volume import StoredImage, Volume
 
