@@ -154,7 +154,7 @@ def predicted_cases(
     """
     from data_prep.cache.manifest import read_manifest
     from kidney_seg.model.model_file import find_source
-    from kidney_seg.model.origin import origin_line
+    from kidney_seg.model.trained_on import origin_line
     from kidney_seg.run.recipe import read_recipe
     from kidney_seg.tensorflow_log import quiet_tensorflow
 

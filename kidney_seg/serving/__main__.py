@@ -92,7 +92,7 @@ def _check(arguments: argparse.Namespace) -> int:
         raise InputError("--check takes one exported model; give it without SERVER, INPUT and --out")
     from kidney_seg.export.verification import check_export
     from kidney_seg.model.model_file import find_ensemble
-    from kidney_seg.model.origin import origin_line
+    from kidney_seg.model.trained_on import origin_line
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     quiet_tensorflow()
