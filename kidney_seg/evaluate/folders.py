@@ -18,7 +18,7 @@ from kidney_seg.config.prediction import RuleSettings
 from kidney_seg.evaluate.case_notes import made_of, read_note, write_note
 from kidney_seg.evaluate.case_scores import score_case
 from kidney_seg.evaluate.label_pair import read_pair
-from kidney_seg.evaluate.origins import origins_of
+from kidney_seg.evaluate.origin_of_scores import origins_of
 from kidney_seg.evaluate.score_files import default_out, write_scores
 from kidney_seg.postprocess.distant_objects import remove_distant_objects
 
