@@ -15,8 +15,8 @@ from data_prep.files.atomic import remove_leftovers
 from data_prep.parallel.shards import PARTS, Shard
 from data_prep.parallel.tasks import WorkerDied, check_jobs, run
 from kidney_seg.config.prediction import RuleSettings
-from kidney_seg.evaluate.case_notes import made_of, read_note, write_note
 from kidney_seg.evaluate.case_scores import score_case
+from kidney_seg.evaluate.kept_scores import made_of, read_note, write_note
 from kidney_seg.evaluate.label_pair import read_pair
 from kidney_seg.evaluate.origin_of_scores import origins_of
 from kidney_seg.evaluate.score_files import default_out, write_scores
