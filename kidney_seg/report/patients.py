@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kidney_seg.report.data import ReportData
-from kidney_seg.report.pages import draw_pages
+from kidney_seg.report.slice_stack import draw_pages
 from kidney_seg.report.slices import draw_case, read_case
 
 Row = Mapping[str, Any]

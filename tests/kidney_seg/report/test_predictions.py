@@ -15,7 +15,7 @@ from data_prep.errors import InputError
 from kidney_seg.postprocess.review import describe
 from kidney_seg.report.files import find_images
 from kidney_seg.report.page import page
-from kidney_seg.report.pages import draw_pages, short_outline
+from kidney_seg.report.slice_stack import draw_pages, short_outline
 from kidney_seg.report.sources import gather
 
 SIMULATED = "trained on simulated patients: not for real scans"
