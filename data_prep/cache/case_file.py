@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.cache.case_layout import check_layout, opened
+from data_prep.cache.checked_case_file import check_layout, opened
 from data_prep.cache.packed_slices import hdf5_lock, write_slices
 from data_prep.errors import InputError
 from data_prep.files.atomic import write_file
