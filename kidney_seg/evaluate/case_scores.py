@@ -16,7 +16,7 @@ from kidney_seg.metrics import surface_distance as surfaces
 from kidney_seg.metrics.lesion_detection import detect, size_class
 from kidney_seg.metrics.overlap import (
     KITS23_REGIONS,
-    STRUCTURES,
+    SCORED,
     check_shapes,
     cysts_to_kidney,
     kits19_dice,
@@ -39,8 +39,8 @@ COLUMNS = (  # of cases.csv and of a row; "kidney" is the kidney with its tumors
     "predicted_tumor_ml",
     *(f"kits23_{name}_dice" for name in KITS23_REGIONS),
     *(f"kits23_{name}_surface_dice" for name in KITS23_REGIONS),
-    *(f"{name}_hd95_mm" for name in STRUCTURES),
-    *(f"{name}_assd_mm" for name in STRUCTURES),
+    *(f"{name}_hd95_mm" for name in SCORED),
+    *(f"{name}_assd_mm" for name in SCORED),
     "tumor_diameter_mm",
     "tumors",
     "tumors_found",
@@ -131,8 +131,8 @@ def _score(
             )
             for name, region in KITS23_REGIONS.items()
         },
-        **{f"{name}_hd95_mm": surfaces.hausdorff_mm(distances[name], 95, absent_mm) for name in STRUCTURES},
-        **{f"{name}_assd_mm": surfaces.assd_mm(distances[name], absent_mm) for name in STRUCTURES},
+        **{f"{name}_hd95_mm": surfaces.hausdorff_mm(distances[name], 95, absent_mm) for name in SCORED},
+        **{f"{name}_assd_mm": surfaces.assd_mm(distances[name], absent_mm) for name in SCORED},
         "tumor_diameter_mm": max((lesion.diameter_mm for lesion in lesions), default=math.nan),
         "tumors": len(lesions),
         "tumors_found": sum(lesion.found for lesion in lesions),

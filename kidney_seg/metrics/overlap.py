@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.labels import CYST, KIDNEY, TUMOR
 
-STRUCTURES = ("kidney", "tumor")  # the rows of Table 1; "kidney" is the kidney with its masses, label > 0
+SCORED = ("kidney", "tumor")  # the rows of Table 1; "kidney" is the kidney with its masses, label > 0
 AVERAGE = "average"  # the third row: of kidney and tumor
 
 EMPTY_SHARE = {  # Dice and surface Dice by rule: (both masks empty, one empty)
