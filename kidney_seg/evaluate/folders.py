@@ -133,7 +133,7 @@ def score_parts(
 
     The joined evaluation, and the other arguments, are those of `score_folders`. Kept scores, which another process may
     have written, count only for the same bytes of truth and prediction, the same rule and version. An error costs only
-    its case. `scheduler`: address of a Dask scheduler whose workers, with the same paths, score instead of processes here.
+    its case. `scheduler`: address of a Dask scheduler whose workers, with the same paths, score, not processes here.
     """
     check_jobs(jobs, scheduler)
     joined, tasks = plan_scores(predictions, truth, **options)
