@@ -13,7 +13,7 @@ import numpy as np
 
 from data_prep.cli import command, progress
 from data_prep.errors import InputError
-from data_prep.labels import TUMOR
+from data_prep.labels import TUMOR, cysts_to_kidney
 from data_prep.split.sets import SETS, SPLIT, read_split, set_name
 from kidney_seg.config.prediction import PAPER, TUMOR_MM
 from kidney_seg.figures.score_plots import plot_thresholds
@@ -180,7 +180,6 @@ def predicted_cases(
     def predict() -> Iterable[Case]:
         from data_prep.geometry.placement import place_labels
         from data_prep.volume import read_labels, read_volume
-        from kidney_seg.metrics.overlap import cysts_to_kidney
 
         for entry in progress(entries, f"{part} patients"):
             volume = read_volume(entry.image)

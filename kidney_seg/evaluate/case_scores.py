@@ -11,14 +11,13 @@ import numpy as np
 
 from data_prep.datasets.kits import patient_of
 from data_prep.geometry.components import bounding_box
-from data_prep.labels import CYST, TUMOR
+from data_prep.labels import CYST, TUMOR, cysts_to_kidney
 from kidney_seg.metrics import surface_distance as surfaces
 from kidney_seg.metrics.lesion_detection import detect, size_class
 from kidney_seg.metrics.overlap import (
     KITS23_REGIONS,
     SCORED,
     check_shapes,
-    cysts_to_kidney,
     kits19_dice,
     kits23_dice,
     region_mask,
