@@ -1,4 +1,7 @@
-"""Stored values to HU and to labels: what is rounded, clipped, renamed and refused."""
+"""Stored values to HU, rounded and clipped to int16, and to labels, renamed or refused.
+
+Nothing is cut to a window here: the network's window is its first layer.
+"""
 
 from __future__ import annotations
 
