@@ -129,8 +129,10 @@ def _open(path: str | Path | DicomSeries, series: str | int | None = None) -> Vo
         from data_prep.formats.nrrd import open_nrrd as open_file
     elif path.name.endswith(".mha"):
         from data_prep.formats.metaimage import open_metaimage as open_file
-    else:
+    elif path.name.endswith((".nii.gz", ".nii")):
         from data_prep.formats.nifti import open_nifti as open_file
+    else:
+        raise ValueError(f"{path}: one of FILE_ENDINGS has no reader")
     return open_file(path)
 
 
