@@ -14,8 +14,9 @@ import numpy as np
 from data_prep.cli import command, progress
 from data_prep.errors import InputError
 from data_prep.geometry.network_grid import DEFAULT_SETTINGS, GridSettings, probabilities_to_labels, shares_to_network
+from data_prep.labels import cysts_to_kidney
 from data_prep.phantom.label_maps import find_label_maps
-from kidney_seg.metrics.overlap import STRUCTURES, cysts_to_kidney, kits19_dice
+from kidney_seg.metrics.overlap import SCORED, kits19_dice
 
 SLAB = 32  # slices at a time, to limit the memory
 
@@ -68,7 +69,7 @@ def main(options: argparse.Namespace) -> int:
     for label_map, (kidney, tumor) in zip(maps, rows, strict=True):
         print(f"{label_map.name}  kidney {kidney:.4f}  tumor {tumor:.4f}")
     table = np.array(rows)
-    for name, column in zip(STRUCTURES, table.T, strict=True):
+    for name, column in zip(SCORED, table.T, strict=True):
         known = column[np.isfinite(column)]
         if len(known):
             worst = maps[int(np.nanargmin(column))].name

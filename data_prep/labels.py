@@ -1,6 +1,7 @@
 """The label table: 0 background, 1 kidney, 2 tumor, 3 cyst, with names, colors and codes, and their meaning.
 
-Every file and figure takes its numbers, names and colors from here.
+Files, pictures and the page of `kidney_seg.app` take numbers, names and colors from here. Curves on white have darker
+colors (`kidney_seg.figures.style`). Tests compare the report's style sheet and script with both.
 """
 
 from __future__ import annotations
@@ -50,6 +51,22 @@ KIDNEY_REGION = STRUCTURES[KIDNEY].kind  # where tumors and cysts are
 def structures_of(labels: np.ndarray) -> dict[int, Structure]:
     """Return the rows that a label map has in its files: kidney and tumor, and cyst only if a voxel is one."""
     return {label: row for label, row in STRUCTURES.items() if label < CYST or (labels == label).any()}
+
+
+def cysts_to_kidney(labels: np.ndarray) -> np.ndarray:
+    """Return the labels with cyst (3, in KiTS21 and KiTS23) changed to kidney (1); a copy only if there is a cyst.
+
+    In KiTS19, in caches and so for the network cysts are part of the kidney.
+
+    >>> cysts_to_kidney([0, 1, 2, 3]).tolist()
+    [0, 1, 2, 1]
+    """
+    import numpy as np
+
+    labels = np.asarray(labels)
+    if labels.max(initial=0) < CYST:
+        return labels
+    return np.where(labels == CYST, labels.dtype.type(KIDNEY), labels)
 
 
 _WORDS = {

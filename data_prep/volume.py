@@ -12,8 +12,8 @@ import numpy as np
 
 from data_prep.datasets.hints import ARCHIVES
 from data_prep.errors import NO_MEMORY, InputError
+from data_prep.formats.hu_and_labels import HounsfieldReader, LabelReader
 from data_prep.formats.image_source import FILE_ENDINGS, VoxelSource
-from data_prep.formats.voxel_values import HounsfieldReader, LabelReader
 from data_prep.geometry.source_grid import SourceGrid
 from data_prep.geometry.volume import StoredImage, Volume
 
@@ -129,8 +129,10 @@ def _open(path: str | Path | DicomSeries, series: str | int | None = None) -> Vo
         from data_prep.formats.nrrd import open_nrrd as open_file
     elif path.name.endswith(".mha"):
         from data_prep.formats.metaimage import open_metaimage as open_file
-    else:
+    elif path.name.endswith((".nii.gz", ".nii")):
         from data_prep.formats.nifti import open_nifti as open_file
+    else:
+        raise ValueError(f"{path}: one of FILE_ENDINGS has no reader")
     return open_file(path)
 
 

@@ -26,7 +26,7 @@ from kidney_seg.evaluate.paired import read_rows, where_present
 from kidney_seg.evaluate.tables import align, format_interval
 from kidney_seg.figures.score_plots import plot_arms
 from kidney_seg.metrics.missing import nan_to_none
-from kidney_seg.metrics.overlap import STRUCTURES
+from kidney_seg.metrics.overlap import SCORED
 from kidney_seg.metrics.statistics import by_patient, mean_interval, paired, paired_difference, permutation_p
 from kidney_seg.run import layout
 from kidney_seg.run.journal import Journal, RoundPlayed
@@ -133,7 +133,7 @@ def compare(runs: Sequence[str | Path], stage: str = POSTPROCESSED) -> list[dict
     arms = read_arms(runs)
     made = []
     for arm in arms:
-        for structure in STRUCTURES:
+        for structure in SCORED:
             key = f"{stage}{structure}_dice"
             own, first = (by_patient(where_present(one.rows, key), key) for one in (arm, arms[0]))
             low, high = mean_interval(list(own.values()))

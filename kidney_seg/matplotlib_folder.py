@@ -1,4 +1,4 @@
-"""Matplotlib writes a list of fonts to the home folder; a program of a hospital must not, so it gets a folder here."""
+"""Give Matplotlib a temporary folder for its list of fonts, which it would write to the home folder."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from data_prep.dicom.studies import is_packed
 from data_prep.errors import InputError
-from data_prep.formats.voxel_values import HounsfieldReader
+from data_prep.formats.hu_and_labels import HounsfieldReader
 from data_prep.geometry.source_grid import SourceGrid, check_grid
 from data_prep.geometry.volume import Volume
 from data_prep.scans import Choice, find_one, read_scan

@@ -13,11 +13,11 @@ import numpy as np
 
 from data_prep.cli import command, progress
 from data_prep.errors import InputError
-from data_prep.labels import TUMOR
+from data_prep.labels import TUMOR, cysts_to_kidney
 from data_prep.split.sets import SETS, SPLIT, read_split, set_name
 from kidney_seg.config.prediction import PAPER, TUMOR_MM
 from kidney_seg.figures.score_plots import plot_thresholds
-from kidney_seg.metrics.overlap import AVERAGE, STRUCTURES, kits19_dice
+from kidney_seg.metrics.overlap import AVERAGE, SCORED, kits19_dice
 from kidney_seg.metrics.statistics import by_patient, paired_difference
 from kidney_seg.postprocess.distant_objects import remove_distant_objects
 
@@ -49,7 +49,7 @@ def score_thresholds(
             if distance_mm is not None:
                 labels = remove_distant_objects(predicted, spacing_mm, distance_mm, kidney_ml, rule, tumor_mm)
             dice = kits19_dice(truth, labels)
-            row = {name: dice[name] if holds[name] else None for name in STRUCTURES}
+            row = {name: dice[name] if holds[name] else None for name in SCORED}
             both = None if None in row.values() else float(np.mean(list(row.values())))
             rows.append({"patient": patient, "distance_mm": distance_mm, **row, AVERAGE: both})
     return rows
@@ -70,7 +70,7 @@ def summarize_thresholds(rows: Sequence[Mapping[str, Any]], default_mm: float) -
     of = {
         (distance, name): by_patient([row for row in rows if row["distance_mm"] == distance], name)
         for distance in dict.fromkeys(row["distance_mm"] for row in rows)
-        for name in (*STRUCTURES, AVERAGE)
+        for name in (*SCORED, AVERAGE)
     }
     table = []
     for (distance, name), own in of.items():
@@ -104,13 +104,13 @@ def _number(value: float) -> float | None:
 
 def format_thresholds(summary: Mapping[str, Any]) -> str:
     """Return the summary as lines of text."""
-    lines = ["distance  " + "  ".join(f"{name + ' (difference to none, 95 %)':40}" for name in STRUCTURES)]
+    lines = ["distance  " + "  ".join(f"{name + ' (difference to none, 95 %)':40}" for name in SCORED)]
     by_distance: dict[Any, dict[str, Mapping]] = {}
     for line in summary["table"]:
         by_distance.setdefault(line["distance_mm"], {})[line["structure"]] = line
     for distance, found in by_distance.items():
         name = NONE if distance is None else f"{distance:g} mm"
-        lines.append(f"{name:8}  " + "  ".join(f"{_cell(found[one]):40}" for one in STRUCTURES))
+        lines.append(f"{name:8}  " + "  ".join(f"{_cell(found[one]):40}" for one in SCORED))
     best, default, against = summary["best_mm"], summary["default_mm"], summary["against_default"]
     patients = by_distance[None][AVERAGE]["patients"]
     lines.append(f"best average of kidney and tumor over {patients} patients: {best:g} mm")
@@ -154,7 +154,7 @@ def predicted_cases(
     """
     from data_prep.cache.manifest import read_manifest
     from kidney_seg.model.model_file import find_source
-    from kidney_seg.model.origin import origin_line
+    from kidney_seg.model.trained_on import origin_line
     from kidney_seg.run.recipe import read_recipe
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
@@ -180,7 +180,6 @@ def predicted_cases(
     def predict() -> Iterable[Case]:
         from data_prep.geometry.placement import place_labels
         from data_prep.volume import read_labels, read_volume
-        from kidney_seg.metrics.overlap import cysts_to_kidney
 
         for entry in progress(entries, f"{part} patients"):
             volume = read_volume(entry.image)

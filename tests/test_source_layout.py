@@ -1,4 +1,4 @@
-"""The layout of the sources: small folders and modules, and rooms that keep their private names."""
+"""The layout of the sources: small folders and modules, and modules that keep their private names."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def predicting(patients: str, out: str, preset: str, settings: list[str]) -> Cal
     from kidney_seg.model.attention_unet import build_model
     from kidney_seg.model.model_file import find_source, save_model
     from kidney_seg.predict.engines import Job
-    from kidney_seg.predict.outputs import outputs_of
+    from kidney_seg.predict.outputs import outputs_beside
     from kidney_seg.predict.scans import process_scan
 
     config, folder = config_of(preset, settings), Path(out)
@@ -72,7 +72,7 @@ def predicting(patients: str, out: str, preset: str, settings: list[str]) -> Cal
 
     def work() -> None:
         for scan in scans:
-            process_scan(job, scan, outputs_of(folder / f"{scan.name}.nii.gz"))
+            process_scan(job, scan, outputs_beside(folder / f"{scan.name}.nii.gz"))
 
     return work
 

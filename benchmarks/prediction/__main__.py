@@ -171,7 +171,7 @@ def remembered(folder: str, engine: str, long: int, edge: int) -> Callable[[], P
     from data_prep.scans import Scan
     from kidney_seg.model.model_file import find_source
     from kidney_seg.predict.engines import Job
-    from kidney_seg.predict.outputs import outputs_of
+    from kidney_seg.predict.outputs import outputs_beside
     from kidney_seg.predict.scans import process_scan
 
     source, volume = find_source(Path(folder) / engine / "model.keras"), Path(folder) / "long.nii.gz"
@@ -182,7 +182,7 @@ def remembered(folder: str, engine: str, long: int, edge: int) -> Callable[[], P
         before = memory_mb("VmRSS")
         drawn = drawn_predictor(network, source.config, Size(edge=edge), long, 16, Stopwatch())
         with mock.patch.dict(job.__dict__, {"predictor": drawn}):
-            process_scan(job, Scan("long", volume), outputs_of(Path(folder) / f"{engine}.nii.gz"))
+            process_scan(job, Scan("long", volume), outputs_beside(Path(folder) / f"{engine}.nii.gz"))
         return Parts(before=before, peak=memory_mb())
 
     return work

@@ -32,7 +32,7 @@ def find_whole_scans(
 ) -> list[WholeScan]:
     """Return the scans of a folder, sorted by name.
 
-    These are the cases that `data_prep.datasets.find_cases` finds; else image files (`.nii.gz`, ...), zips and
+    These are the cases that `data_prep.datasets.kits.find_cases` finds; else image files (`.nii.gz`, ...), zips and
     subfolders with DICOM files; else the folder itself, if it holds DICOM files. `folder` may also be one file.
 
     Args:

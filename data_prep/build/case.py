@@ -24,7 +24,7 @@ from data_prep.geometry.network_grid import GridSettings, labels_to_network, net
 from data_prep.geometry.placement import place_labels
 from data_prep.geometry.source_grid import SourceGrid
 from data_prep.geometry.types import triple
-from data_prep.labels import CYST, KIDNEY, TUMOR
+from data_prep.labels import TUMOR, cysts_to_kidney
 from data_prep.volume import read_labels, read_volume
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # would stop every other case as well
@@ -153,7 +153,7 @@ def _labels_of(grid: SourceGrid, path: Path) -> tuple[np.ndarray, int, int, tupl
     for plane in labels:  # plane by plane: a mask of a whole scan is as large as the labels
         foreground = int(np.count_nonzero(plane))
         if foreground:
-            plane[plane == CYST] = KIDNEY  # KiTS19 counts cysts as kidney
+            plane[...] = cysts_to_kidney(plane)
             kidney += foreground
             tumor += int(np.count_nonzero(plane == TUMOR))
     return labels, kidney, tumor, notes

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.cache.case_layout import check_layout, opened
+from data_prep.cache.checked_case_file import check_layout, opened
 from data_prep.cache.packed_slices import hdf5_lock, write_slices
 from data_prep.errors import InputError
 from data_prep.files.atomic import write_file
@@ -25,7 +25,7 @@ def write_case(path: str | Path, image: np.ndarray, label: np.ndarray | None, fa
     """Write one case's HDF5 file, which appears whole or not at all; return its SHA-256.
 
     image: int16 HU [slices, size, size]; label: uint8 of that shape, or None; facts: attributes of the file (None is
-    left out), otherss `schema`, `code_version`, `slices_sha256` and `content_sha256`. The same content gives the same
+    left out), besides `schema`, `code_version`, `slices_sha256` and `content_sha256`. The same content gives the same
     bytes on one machine, and the same `content_sha256` on any.
     """
     import h5py

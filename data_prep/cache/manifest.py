@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.cache.case_file import SCHEMA, check_schema
-from data_prep.cache.case_layout import check_layout, opened
+from data_prep.cache.checked_case_file import check_layout, opened
 from data_prep.cache.packed_slices import PackedSlices, find_slices
 from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.checksums import sha256_of

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.cache.case_layout import check_layout, opened
+from data_prep.cache.checked_case_file import check_layout, opened
 from data_prep.errors import InputError, raise_if_out_of_memory
 
 _NAMES: dict[str, np.dtype] = {"image": np.dtype("<i2"), "label": np.dtype(np.uint8)}

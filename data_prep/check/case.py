@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data_prep.check.findings import KINDS, Finding, finding, loss_findings
 from data_prep.check.image import PERCENTILES, ImageSurvey, Problems, image_problems, survey_image
 from data_prep.check.labels import LabelSurvey, label_problems, survey_labels
@@ -23,7 +21,7 @@ from data_prep.geometry.grid_loss import grid_loss
 from data_prep.geometry.network_grid import DEFAULT_SETTINGS, GridSettings
 from data_prep.geometry.placement import place_labels
 from data_prep.geometry.volume import Volume
-from data_prep.labels import CYST, KIDNEY
+from data_prep.labels import CYST, cysts_to_kidney
 from data_prep.volume import read_labels, read_volume
 
 SPACING_TOLERANCE = 0.01  # relative; KiTS19's headers equal its kits.json
@@ -96,7 +94,7 @@ def _check_case(task: Task) -> CaseReport:
         if volume is None:  # else the image's spacing was compared
             found += _spacing_problems(label_volume.spacing_mm, task.metadata)
         facts |= _label_facts(marked)
-        loss = grid_loss(_without_cysts(label_volume.voxels), label_volume.spacing_mm, task.grid)
+        loss = grid_loss(cysts_to_kidney(label_volume.voxels), label_volume.spacing_mm, task.grid)
         facts["loss"] = asdict(loss)
         if _is_kits19_case_23(task, labels, marked):
             what = "KiTS19's label of this case is known to be poor (Dice of the tumor .02 against KiTS23's)"
@@ -111,10 +109,6 @@ def _check_case(task: Task) -> CaseReport:
         seen.sha256 if seen is not None else None,
         marked.sha256 if marked is not None and any(marked.voxels[1:]) else None,
     )
-
-
-def _without_cysts(labels: np.ndarray) -> np.ndarray:
-    return np.where(labels == CYST, np.uint8(KIDNEY), labels) if labels.max(initial=0) >= CYST else labels
 
 
 def _read(read: Callable[[Path], Volume], path: Path, found: list[tuple[str, str]]) -> Volume | None:

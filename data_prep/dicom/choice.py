@@ -1,4 +1,4 @@
-"""The choice of the CT series to read: what can be stacked, axial, original, with contrast agent, thin."""
+"""Rank the CT series and choose the first: what can be stacked, axial, original, with contrast agent, thin."""
 
 from __future__ import annotations
 

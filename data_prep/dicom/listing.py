@@ -1,4 +1,4 @@
-"""What tells the series of a folder apart, for the screen alone: descriptions may name a patient; no file has them."""
+"""Lines that describe each series on the screen; never written to a file, because descriptions may name a patient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pixels of DICOM slices in HU, with their length compared with the header for every transfer syntax."""
+"""The pixels of DICOM slices in HU, and why a slice's values are no HU; lengths are compared with the header."""
 
 from __future__ import annotations
 

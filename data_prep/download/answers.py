@@ -1,4 +1,4 @@
-"""What a server or a disk answers for one file: its pieces, and what is known of the version.
+"""One HTTP or disk read of a file from a given byte on, with the file's size and version.
 
 `requests` reads the answers: proxies and certificates come from the environment as everywhere, and TensorFlow installs
 it already.

@@ -1,4 +1,4 @@
-"""What the folder of a download knows of its files: `checksums.json`, `provenance.json` and the license."""
+"""The files of a download folder that describe it: `checksums.json`, `provenance.json` and the license."""
 
 from __future__ import annotations
 

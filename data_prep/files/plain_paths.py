@@ -1,4 +1,4 @@
-"""Paths for libraries in C++: these need names in UTF-8 and end the process at any other."""
+"""Give C++ libraries a path in UTF-8, if need be that of a link: they end the process at any other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What libraries in C and C++ write to standard error themselves, past Python."""
+"""Silence or capture what C and C++ libraries print to standard error; silence pydicom's and highdicom's warnings."""
 
 from __future__ import annotations
 

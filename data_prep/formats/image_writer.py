@@ -22,6 +22,7 @@ from data_prep.geometry.source_grid import SourceGrid
 LEVEL = 6  # of zlib's 0 to 9: isal is as fast on label maps, whose files become twice as large
 _WBITS: dict[Encoding, int] = {"gzip": 31, "zlib": 15}  # zlib's numbers for the two kinds of stream
 _ENCODINGS: dict[str, Encoding] = {".nii.gz": "gzip", ".nii": "raw", ".nrrd": "gzip", ".mha": "zlib"}
+_NIFTI = (".nii.gz", ".nii")
 _NIFTI_START = 352  # byte of the first voxel
 _NIFTI_LONGEST = 32767  # axis, in voxels
 
@@ -57,7 +58,7 @@ def write_image(
     ending = next((ending for ending in _ENCODINGS if path.name.endswith(ending)), "")
     if stored.shape != tuple(grid.size[::-1]) or not ending:
         raise ValueError(f"{path}: voxels of the shape {stored.shape}; expected {grid.size[::-1]} and an image's name")
-    if ending.startswith(".nii") and max(grid.size) > _NIFTI_LONGEST:
+    if ending in _NIFTI and max(grid.size) > _NIFTI_LONGEST:
         raise InputError(f"NIfTI holds up to {_NIFTI_LONGEST} voxels along an axis; write .nrrd or .mha", path)
     encoding, header = _ENCODINGS[ending], _header(grid, stored.dtype, ending, slope, mark)
     if names:
@@ -109,7 +110,12 @@ def _is_written(
 
 
 def _header(grid: SourceGrid, dtype: np.dtype, ending: str, slope: float | None, mark: str) -> bytes:
-    """Return the bytes before the voxels, as SimpleITK writes them for one voxel, with the size and encoding set."""
+    """Return the bytes before the voxels, as SimpleITK writes them for one voxel, with the size and encoding set.
+
+    ValueError for an ending whose header has no rule here.
+    """
+    if ending not in (*_NIFTI, ".nrrd", ".mha"):
+        raise ValueError(f"{ending}: size and encoding have no place in its header")
     import SimpleITK as sitk
 
     voxel = sitk.GetImageFromArray(np.zeros((1, 1, 1), dtype))
@@ -124,7 +130,7 @@ def _header(grid: SourceGrid, dtype: np.dtype, ending: str, slope: float | None,
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from None
         start = file.read_bytes()
     header = start[: -dtype.itemsize]
-    if ending.startswith(".nii"):
+    if ending in _NIFTI:
         if len(header) != _NIFTI_START:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
         return _completed(bytearray(header), grid, slope, mark)
@@ -144,6 +150,8 @@ def _with_names(header: bytes, stored: np.ndarray, ending: str) -> bytes:
         return header.removesuffix(b"\n") + nrrd_fields(stored) + b"\n"
     if ending == ".mha":  # has no place for them
         return header
+    if ending not in _NIFTI:
+        raise ValueError(f"{ending}: names of labels have no place in its header")
     extension, fields = nifti_extension(stored), bytearray(header)
     np.frombuffer(fields, NIFTI1, 1)[0]["vox_offset"] = _NIFTI_START + len(extension)
     fields[NIFTI1.itemsize] = 1  # there is an extension

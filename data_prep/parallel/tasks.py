@@ -1,4 +1,7 @@
-"""Run one function on many tasks: in this process, in N worker processes, or on the workers of a Dask scheduler."""
+"""Run one function on many tasks: in this process, in N worker processes, or on the workers of a Dask scheduler.
+
+Each worker process has its own pipe: a pool that shares a queue hangs when a worker dies.
+"""
 
 from __future__ import annotations
 

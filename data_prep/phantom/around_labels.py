@@ -9,7 +9,7 @@ import numpy as np
 from data_prep.errors import InputError
 from data_prep.geometry.network_grid import GridSettings
 from data_prep.geometry.types import triple
-from data_prep.labels import CYST, KIDNEY, TUMOR
+from data_prep.labels import KIDNEY, TUMOR, cysts_to_kidney
 from data_prep.phantom.options import PLAIN, Variation, order_of, places
 from data_prep.phantom.painting.body_size import Build, draw_build
 from data_prep.phantom.painting.canvas import Canvas
@@ -69,8 +69,7 @@ def simulate_around(
             f" {merged * spacing_mm[0]:g} mm; expected at least two, choose a smaller thickness"
         )
     labels = labels[len(labels) % merged :]
-    if labels.max(initial=0) == CYST:
-        labels = np.where(labels == CYST, np.uint8(KIDNEY), labels)
+    labels = cysts_to_kidney(labels)
     order = order_of(index, look)
 
     def stream(which: int) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""The scans of the day: one entry each, with its folder, its state, and what the page may know of it."""
+"""The list of scans, each with folder and state; limits on number and size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECEIVING, LOOKING, CHOOSING, WAITING, RUNNING, DONE, FAILED = (
     "done",
     "failed",
 )
-MOST_GB = 4.0  # of one upload, unless the user says otherwise
+MOST_GB = 4.0  # of one upload, unless `--max-gb` says otherwise; `uploads` refuses larger ones
 MOST_ENTRIES = 20  # their voxels stay on the disk until they are removed
 
 

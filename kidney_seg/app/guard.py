@@ -1,4 +1,4 @@
-"""Who may ask: a browser on this computer that has the address with its token, and no other site's page."""
+"""Which HTTP requests are refused: of other hosts, of other sites, with a wrong token."""
 
 from __future__ import annotations
 

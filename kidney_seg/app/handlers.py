@@ -1,4 +1,4 @@
-"""What the page's address answers: the page, its state, voxels, uploads, files to save."""
+"""HTTP handlers (Tornado) of the page's addresses: page, state, voxels, findings, files to save; but of uploads."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from kidney_seg.app.guard import HEADERS, refusal
 from kidney_seg.app.jobs import Jobs
 from kidney_seg.app.opening import open_paths
 from kidney_seg.app.saving import SAVED, print_page, saved_file
+from kidney_seg.app.view_files import label_script
 
 _CHUNK = 1 << 20
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html"}
+LABELS = "labels.js"  # made from the label table
 ASSETS = {  # name in the address -> package and file
     **{name: ("kidney_seg.app", name) for name in ("app.css", "app.js", "planes.js", "pixels.js", "tables.js")},
     "view.js": ("kidney_seg.report", "view.js"),  # the surfaces, as the report turns them
@@ -118,11 +120,14 @@ class Asset(Guarded):
 
     def get(self, name: str) -> None:
         """Send one; 404 for any other name."""
-        if name not in ASSETS:
+        if name != LABELS and name not in ASSETS:
             raise HTTPError(404)
-        package, file = ASSETS[name]
-        self.set_header("Content-Type", f"{_TYPES[Path(file).suffix]}; charset=utf-8")
-        self.finish((files(package) / "assets" / file).read_bytes())
+        self.set_header("Content-Type", f"{_TYPES[Path(name).suffix]}; charset=utf-8")
+        if name == LABELS:
+            self.finish(label_script())
+        else:
+            package, file = ASSETS[name]
+            self.finish((files(package) / "assets" / file).read_bytes())
 
 
 class State(Guarded):

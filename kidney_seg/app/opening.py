@@ -1,4 +1,4 @@
-"""What the user gives, and what it is: kinds of files, series of a study, a case with its truth, existing labels."""
+"""Recognize what was dropped or typed: an image file, a DICOM series, a case with its truth, existing labels."""
 
 from __future__ import annotations
 

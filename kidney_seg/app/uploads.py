@@ -1,4 +1,4 @@
-"""Uploads: streamed to the disk piece by piece, under names of our own, within limits."""
+"""The HTTP handler of uploads: streamed to the disk under names of our own, up to the limits of number and size."""
 
 from __future__ import annotations
 

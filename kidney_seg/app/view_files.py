@@ -1,7 +1,8 @@
-"""What the viewer reads of one scan: voxels, labels and truth as plain bytes in axial order, and the findings."""
+"""What the viewer reads: voxels, labels and truth of a scan as plain bytes in axial order, and the label table."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,15 @@ from data_prep.errors import InputError
 from data_prep.files.json_files import write_json
 from data_prep.geometry.placement import place_labels
 from data_prep.geometry.volume import Volume
+from data_prep.labels import STRUCTURES
 from data_prep.volume import read_labels
 from kidney_seg.app.findings import findings
+
+
+def label_script() -> str:
+    """Return the script that gives the page the label table: by label, `name` and `rgb`, 0 to 255."""
+    rows = {label: {"name": row.name.lower(), "rgb": row.rgb} for label, row in STRUCTURES.items()}
+    return f"export const LABELS = {json.dumps(rows)};\n"
 
 
 class ViewFiles:

@@ -23,7 +23,7 @@ from data_prep.geometry.volume import Volume
 from data_prep.scans import Choice, Scan, find_scans, read_scan
 from kidney_seg.app.entries import Source
 from kidney_seg.app.view_files import ViewFiles, labels_on
-from kidney_seg.predict.outputs import Outputs, outputs_of, write_outputs
+from kidney_seg.predict.outputs import Outputs, outputs_beside, write_outputs
 from kidney_seg.predict.scans import Segmenter, process_scan
 from kidney_seg.results.record import read_record
 
@@ -141,7 +141,7 @@ def _segmented(job: Segmenter, task: Task, tell: Tell) -> tuple[dict[str, Any], 
     record = process_scan(
         kept,
         scan,
-        outputs_of(task.labels),
+        outputs_beside(task.labels),
         pictures=True,
         watch=lambda slabs: _counted(slabs, tell),
         log=lambda line: tell("note", line.removeprefix(f"note: {scan.name}: ")) if line.startswith("note") else None,
@@ -195,7 +195,7 @@ def _read(task: Task, tell: Tell) -> tuple[dict[str, Any], Any]:
     record = read_record(task.source.labels.with_name(f"{stem_of(task.source.labels)}.json"))
     if record is None or "tumors" not in record:
         record = {"made_by": {}, **describe(labels, labels, None, volume.spacing_mm, volume.voxels)}
-    outputs: Outputs = outputs_of(task.labels)
+    outputs: Outputs = outputs_beside(task.labels)
     content = {key: value for key, value in record.items() if key not in ("program", "files", "labels")}
     write_outputs(outputs, volume, labels, None, {"labels": outputs.labels.name, **content})
     return view.write_labels(volume, labels, record), volume.source

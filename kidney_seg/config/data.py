@@ -1,4 +1,4 @@
-"""Settings of the training data."""
+"""Settings of the training data: batch, shares of slices with and without tumor, augmentation, memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of the loss."""
+"""Settings of the loss: function, weights of errors and heads, targets, added cross-entropy."""
 
 from __future__ import annotations
 

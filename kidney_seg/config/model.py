@@ -1,4 +1,4 @@
-"""Settings of the network."""
+"""Settings of the network: input, HU window, channels, gates, decoder, heads, normalization, precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of prediction."""
+"""Settings of prediction: distances and volumes of the rule, class odds, flips, zooms, smoothing along z."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of the rounds of progressive training."""
+"""Settings of the rounds of progressive training: number, length, end, patients, optimizer, retries, devices."""
 
 from __future__ import annotations
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from data_prep.datasets.kits import patient_of
 from data_prep.geometry.components import bounding_box
-from data_prep.labels import CYST, TUMOR
+from data_prep.labels import CYST, TUMOR, cysts_to_kidney
 from kidney_seg.metrics import surface_distance as surfaces
 from kidney_seg.metrics.lesion_detection import detect, size_class
 from kidney_seg.metrics.overlap import (
     KITS23_REGIONS,
-    STRUCTURES,
+    SCORED,
     check_shapes,
-    cysts_to_kidney,
     kits19_dice,
     kits23_dice,
     region_mask,
@@ -28,26 +27,39 @@ from kidney_seg.metrics.overlap import (
 POSTPROCESSED = "postprocessed_"  # prefix of the columns with post-processed scores
 STAGES = {"": "as predicted", POSTPROCESSED: "post-processed"}  # name of each prefix in tables
 LESIONS = "lesions"  # key of a row that is no column: the true tumors one by one
-COLUMNS = (  # of cases.csv and of a row; "kidney" is the kidney with its tumors, as its Dice has it
-    "case",
-    "patient",
-    "kidney_dice",
-    "tumor_dice",
-    "kidney_ml",
-    "tumor_ml",
-    "predicted_kidney_ml",
-    "predicted_tumor_ml",
-    *(f"kits23_{name}_dice" for name in KITS23_REGIONS),
-    *(f"kits23_{name}_surface_dice" for name in KITS23_REGIONS),
-    *(f"{name}_hd95_mm" for name in STRUCTURES),
-    *(f"{name}_assd_mm" for name in STRUCTURES),
-    "tumor_diameter_mm",
-    "tumors",
-    "tumors_found",
-    "false_tumors",
+_IN_TRUTH = {"kidney": "kidney", "masses": "tumor", "tumor": "tumor"}  # of the regions of KiTS23
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of a case.
+
+    in_truth: the structure that the truth of a case must hold for two predictions to be compared by it; None: any case.
+    of_truth: post-processing does not change it. is_score: `paired.compare_rows` compares it.
+    """
+
+    name: str
+    in_truth: str | None
+    of_truth: bool = False
+    is_score: bool = True
+
+
+FIGURES = (  # "kidney" is the kidney with its tumors, as its Dice has it
+    *(Column(f"{name}_dice", name) for name in SCORED),
+    *(Column(f"{name}_ml", name, of_truth=True, is_score=False) for name in SCORED),
+    *(Column(f"predicted_{name}_ml", name, is_score=False) for name in SCORED),
+    *(Column(f"kits23_{name}_dice", _IN_TRUTH[name]) for name in KITS23_REGIONS),
+    *(Column(f"kits23_{name}_surface_dice", _IN_TRUTH[name]) for name in KITS23_REGIONS),
+    *(Column(f"{name}_hd95_mm", name) for name in SCORED),
+    *(Column(f"{name}_assd_mm", name) for name in SCORED),
+    Column("tumor_diameter_mm", "tumor", of_truth=True, is_score=False),
+    Column("tumors", "tumor", of_truth=True, is_score=False),
+    Column("tumors_found", "tumor"),
+    Column("false_tumors", None),
 )
-OF_TRUTH = ("kidney_ml", "tumor_ml", "tumor_diameter_mm", "tumors")  # not changed by post-processing
-OF_PREDICTION = tuple(key for key in COLUMNS[2:] if key not in OF_TRUTH)
+COLUMNS = ("case", "patient", *(figure.name for figure in FIGURES))  # of cases.csv and of a row
+OF_TRUTH = tuple(figure.name for figure in FIGURES if figure.of_truth)
+OF_PREDICTION = tuple(figure.name for figure in FIGURES if not figure.of_truth)
 
 
 def score_pair(truth_labels: np.ndarray, predicted_labels: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, Any]:
@@ -131,8 +143,8 @@ def _score(
             )
             for name, region in KITS23_REGIONS.items()
         },
-        **{f"{name}_hd95_mm": surfaces.hausdorff_mm(distances[name], 95, absent_mm) for name in STRUCTURES},
-        **{f"{name}_assd_mm": surfaces.assd_mm(distances[name], absent_mm) for name in STRUCTURES},
+        **{f"{name}_hd95_mm": surfaces.hausdorff_mm(distances[name], 95, absent_mm) for name in SCORED},
+        **{f"{name}_assd_mm": surfaces.assd_mm(distances[name], absent_mm) for name in SCORED},
         "tumor_diameter_mm": max((lesion.diameter_mm for lesion in lesions), default=math.nan),
         "tumors": len(lesions),
         "tumors_found": sum(lesion.found for lesion in lesions),

@@ -15,10 +15,10 @@ from data_prep.files.atomic import remove_leftovers
 from data_prep.parallel.shards import PARTS, Shard
 from data_prep.parallel.tasks import WorkerDied, check_jobs, run
 from kidney_seg.config.prediction import RuleSettings
-from kidney_seg.evaluate.case_notes import made_of, read_note, write_note
 from kidney_seg.evaluate.case_scores import score_case
+from kidney_seg.evaluate.kept_scores import made_of, read_kept, write_kept
 from kidney_seg.evaluate.label_pair import read_pair
-from kidney_seg.evaluate.origins import origins_of
+from kidney_seg.evaluate.origin_of_scores import origins_of
 from kidney_seg.evaluate.score_files import default_out, write_scores
 from kidney_seg.postprocess.distant_objects import remove_distant_objects
 
@@ -67,12 +67,12 @@ class Task:
     truth: Path
     predicted: Path | None
     rule: RuleSettings | None
-    note: Path | None = None  # the file that keeps the scores, see `parts`
+    file: Path | None = None  # keeps the scores, see `kept_scores`
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Result of a task: its row, or the error; why its prediction is unreadable; kept: read from a note.
+    """Result of a task: its row, or the error; why its prediction is unreadable; kept: read from its file.
 
     notes: of the readers.
     """
@@ -129,30 +129,30 @@ def score_parts(
     jobs: int = 1,
     **options: Any,
 ) -> Parts:
-    """Score the cases of a shard, or all, keep a note of each in `out`, and join all cases once all have notes.
+    """Score the cases of a shard, or all, keep each one's scores in `out`, and join all cases once all are scored.
 
-    The joined evaluation, and the other arguments, are those of `score_folders`. A note, which another process may have
-    written, counts only for the same bytes of truth and prediction, the same rule and version. An error costs only its
-    case. `scheduler`: address of a Dask scheduler whose workers, with the same paths, score instead of processes here.
+    The joined evaluation, and the other arguments, are those of `score_folders`. Kept scores, which another process may
+    have written, count only for the same bytes of truth and prediction, the same rule and version. An error costs only
+    its case. `scheduler`: address of a Dask scheduler whose workers, with the same paths, score, not processes here.
     """
     check_jobs(jobs, scheduler)
     joined, tasks = plan_scores(predictions, truth, **options)
-    notes = Path(out) / PARTS
-    tasks = [replace(task, note=notes / f"{task.case}.json") for task in tasks]
+    folder = Path(out) / PARTS
+    tasks = [replace(task, file=folder / f"{task.case}.json") for task in tasks]
     own = tasks if shard is None else shard.pick(tasks)
-    notes.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         found = _run(score_task, own, "scoring", jobs=jobs, scheduler=scheduler)
     finally:
-        remove_leftovers(notes)  # of processes that died
+        remove_leftovers(folder)  # of processes that died
     failures = [str(result.error) for result in found.values() if result.error is not None]
     kept = sum(result.kept for result in found.values())
     others = [task for task in tasks if task not in found]
-    complete = not failures and all(task.note is not None and task.note.is_file() for task in others)
-    noted = _run(partial(score_task, only_noted=True), others, "joining", jobs=jobs) if complete and others else {}
-    complete = complete and all(result.row is not None for result in noted.values())
+    complete = not failures and all(task.file is not None and task.file.is_file() for task in others)
+    of_others = _run(partial(score_task, only_kept=True), others, "joining", jobs=jobs) if complete and others else {}
+    complete = complete and all(result.row is not None for result in of_others.values())
     return Parts(
-        _join(joined, {task: (found | noted)[task] for task in tasks}) if complete else None,
+        _join(joined, {task: (found | of_others)[task] for task in tasks}) if complete else None,
         failures,
         _unreadable(found),
         made=len(found) - kept - len(failures),
@@ -192,22 +192,22 @@ def plan_scores(
     return Evaluation(missing=missing, extra=extra, origins=origins), tasks
 
 
-def score_task(task: Task, only_noted: bool = False) -> Scored:
-    """Score one case, or return what its note holds (with `only_noted` nothing else). An InputError is returned."""
+def score_task(task: Task, only_kept: bool = False) -> Scored:
+    """Score one case, or return what its file keeps (with `only_kept` nothing else). An InputError is returned."""
     try:
-        if task.note is None:
+        if task.file is None:
             return _score(task)
         rule = None if task.rule is None else list(task.rule.to_record().values())
         key = made_of(task.case, task.truth, task.predicted, rule)
-        if noted := read_note(task.note, key):
-            return Scored(noted[0], noted[1], kept=True, notes=noted[2])
-        scored = Scored() if only_noted else _score(task)
+        if before := read_kept(task.file, key):
+            return Scored(before[0], before[1], kept=True, notes=before[2])
+        scored = Scored() if only_kept else _score(task)
     except InputError as error:
         return Scored(error=error)
     except MemoryError as error:
         return Scored(error=of_memory_error(error, task.truth))
     if scored.row is not None:
-        write_note(task.note, key, scored.row, scored.unreadable, scored.notes)
+        write_kept(task.file, key, scored.row, scored.unreadable, scored.notes)
     return scored
 
 
@@ -227,7 +227,7 @@ def _run(
     with run(function, tasks, what=what, **how) as results:
         for index, result in results:
             if isinstance(result, WorkerDied):
-                kept = ": scored cases are kept" if tasks[index].note else ""
+                kept = ": scored cases are kept" if tasks[index].file else ""
                 result = Scored(error=InputError(f"{tasks[index].case}: {result}{kept}", code="worker_died"))
             if stop and result.error is not None:
                 raise result.error

@@ -11,26 +11,24 @@ import numpy as np
 
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json
-from kidney_seg.evaluate.case_scores import OF_PREDICTION, POSTPROCESSED
+from kidney_seg.evaluate.case_scores import FIGURES, POSTPROCESSED
 from kidney_seg.evaluate.score_files import check_rows
 from kidney_seg.evaluate.tables import align, format_interval
 from kidney_seg.metrics.missing import format_score
 from kidney_seg.metrics.statistics import by_patient, paired, paired_difference, permutation_p
 
 Row = Mapping[str, Any]
+_IN_TRUTH = {figure.name: figure.in_truth for figure in FIGURES}
 SAME_ML = 1e-3  # relative tolerance of a case's true volume in two files of scores: spacings are rounded
 
 
 def where_present(rows: Sequence[Row], key: str) -> list[Row]:
-    """Return the rows whose truth holds the structure of a column (tumor and masses: the tumor).
+    """Return the rows whose truth holds what a column needs (`Column.in_truth`); its name may be `POSTPROCESSED`.
 
-    Every prediction has a score in these cases, so that two predictions are compared on the same ones. All rows for
-    `false_tumors`.
+    Every prediction has a score in these cases, so that two predictions are compared on the same ones.
     """
-    if key.endswith("false_tumors"):
-        return list(rows)
-    structure = "tumor_ml" if "tumor" in key or "masses" in key else "kidney_ml"
-    return [row for row in rows if row[structure] > 0]
+    structure = _IN_TRUTH[key.removeprefix(POSTPROCESSED)]
+    return [row for row in rows if structure is None or row[f"{structure}_ml"] > 0]
 
 
 def compare_rows(rows: Sequence[Row], others: Sequence[Row]) -> list[dict[str, Any]]:
@@ -55,8 +53,9 @@ def compare_rows(rows: Sequence[Row], others: Sequence[Row]) -> list[dict[str, A
                     "expected scores against the same truth"
                 )
     made = []
-    for key in (prefix + key for prefix in ("", POSTPROCESSED) for key in OF_PREDICTION):
-        if not (key in pairs[0][0] and key in pairs[0][1]) or "predicted" in key:
+    scores = [figure.name for figure in FIGURES if figure.is_score]
+    for key in (prefix + name for prefix in ("", POSTPROCESSED) for name in scores):
+        if not (key in pairs[0][0] and key in pairs[0][1]):
             continue
         first = by_patient(where_present([other for _, other in pairs], key), key)
         second = by_patient(where_present([row for row, _ in pairs], key), key)

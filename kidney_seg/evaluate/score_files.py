@@ -1,4 +1,4 @@
-"""The files of scores: cases.csv, scores.json and against.json."""
+"""The files of scores: cases.csv, scores.json and against.json. The columns are `case_scores.COLUMNS`."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from kidney_seg.evaluate.case_scores import COLUMNS, OF_PREDICTION, POSTPROCESSED
 from kidney_seg.metrics.lesion_detection import HIT_IOU, SIZE_CLASSES, SPECK_ML
-from kidney_seg.metrics.overlap import STRUCTURES
+from kidney_seg.metrics.overlap import SCORED
 from kidney_seg.metrics.statistics import CONFIDENCE, ratio_interval
 
 Row = Mapping[str, Any]
@@ -43,7 +43,7 @@ def table1(rows: Sequence[Row], *, prefix: str = "", where_present: bool = False
     false alarms, which are 0 in the mean over all cases.
     """
     scores = {}
-    for name in STRUCTURES:
+    for name in SCORED:
         counted = [not where_present or row[f"{name}_ml"] > 0 for row in rows]
         scores[name] = _column(
             row[f"{prefix}{name}_dice"] if ok else None for row, ok in zip(rows, counted, strict=True)

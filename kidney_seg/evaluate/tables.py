@@ -8,7 +8,7 @@ from typing import Any
 from data_prep.origin import Origin
 from kidney_seg.evaluate.case_scores import POSTPROCESSED, STAGES
 from kidney_seg.metrics.missing import format_score
-from kidney_seg.metrics.overlap import STRUCTURES
+from kidney_seg.metrics.overlap import SCORED
 
 Row = Mapping[str, Any]
 
@@ -60,7 +60,7 @@ table = format_run  # the documented name in version 0.1
 def format_scores(scores: Row, title: str) -> str:
     """Return Table 1, also over the cases that hold the structure if some do not, and the tumors found by size."""
     summary, titles = scores["summary"], {"all": title}
-    if any(summary["where_present"][name]["n"] < len(scores["cases"]) for name in STRUCTURES):
+    if any(summary["where_present"][name]["n"] < len(scores["cases"]) for name in SCORED):
         present = "Only the cases that hold the structure (a false alarm in another case counts 0 above, not here)"
         titles["where_present"] = present
     tables = [format_table1(summary[key], text, summary.get(POSTPROCESSED + key)) for key, text in titles.items()]

@@ -9,7 +9,7 @@ from data_prep.cli import command
 from kidney_seg.export.exporters import FORMATS, export_onnx, export_saved_model
 from kidney_seg.hardware import add_device_option, start_line, use_device
 from kidney_seg.model.model_file import find_ensemble
-from kidney_seg.model.origin import describe_model
+from kidney_seg.model.trained_on import describe_model
 from kidney_seg.tensorflow_log import quiet_tensorflow
 
 

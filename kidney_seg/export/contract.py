@@ -16,7 +16,7 @@ from data_prep.labels import CLASS_NAMES
 from data_prep.origin import Origin
 from kidney_seg.config.model import STRIDES
 from kidney_seg.config.prediction import PredictionConfig
-from kidney_seg.model.origin import origin_record
+from kidney_seg.model.trained_on import origin_record
 from kidney_seg.weights import About
 
 if TYPE_CHECKING:

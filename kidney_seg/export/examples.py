@@ -14,7 +14,7 @@ from data_prep.geometry.resampling import NUMPY
 from data_prep.geometry.slice_neighbors import neighbor_indices
 from data_prep.geometry.types import triple
 from kidney_seg.config.model import HEADS
-from kidney_seg.export.pipeline import source_classes
+from kidney_seg.export.served_steps import source_classes
 from kidney_seg.predict.averaging import combined
 from kidney_seg.predict.predictor import Forward
 

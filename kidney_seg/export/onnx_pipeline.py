@@ -15,7 +15,7 @@ from data_prep.geometry.resampling import whole_hu
 from data_prep.geometry.slice_neighbors import neighbor_indices
 from kidney_seg.export import contract
 from kidney_seg.export.onnx_ops import OnnxOps, Tensor
-from kidney_seg.export.pipeline import request_checks, segment
+from kidney_seg.export.served_steps import request_checks, segment
 from kidney_seg.predict.averaging import combined
 from kidney_seg.predict.onnx.converter import add_network
 from kidney_seg.predict.onnx.graph import Graph

@@ -17,7 +17,7 @@ from data_prep.geometry.resampling import whole_hu
 from data_prep.geometry.slice_neighbors import neighbor_indices
 from kidney_seg.config.model import HEADS
 from kidney_seg.export import contract
-from kidney_seg.export.pipeline import Check, network_slices, request_checks, segment, size_checks
+from kidney_seg.export.served_steps import Check, network_slices, request_checks, segment, size_checks
 from kidney_seg.export.tensorflow_ops import TENSORFLOW
 from kidney_seg.predict.averaging import combined
 from kidney_seg.predict.test_time_augmentation import tta_views

@@ -14,7 +14,7 @@ import numpy as np
 from kidney_seg.figures.style import CURVE_COLORS, DPI, MARKERS, legend, new_axes, plain, structure_entries
 from kidney_seg.metrics.lesion_detection import SIZES_MM
 from kidney_seg.metrics.missing import exists
-from kidney_seg.metrics.overlap import AVERAGE, STRUCTURES
+from kidney_seg.metrics.overlap import AVERAGE, SCORED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,8 +39,8 @@ def plot_arms(rows: Sequence[Row]) -> Figure:
 
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     figure = Figure(figsize=(8.0, 1.6 + 0.5 * len(arms)), dpi=DPI, layout="constrained")
-    panels = figure.subplots(1, len(STRUCTURES), sharey=True, squeeze=False)[0]
-    for ax, structure in zip(panels, STRUCTURES, strict=True):
+    panels = figure.subplots(1, len(SCORED), sharey=True, squeeze=False)[0]
+    for ax, structure in zip(panels, SCORED, strict=True):
         color = CURVE_COLORS[structure]
         for row in (row for row in rows if row["structure"] == structure):
             y = -arms.index(row["arm"])
@@ -85,12 +85,12 @@ def dice_by_patient(rows: Iterable[Row]) -> Figure:
     rows = [row for row in rows if exists(row["kidney"]) or exists(row["tumor"])]
     rows.sort(key=lambda row: [row[name] if exists(row[name]) else -1.0 for name in ("tumor", "kidney")], reverse=True)
     figure, ax = new_axes(SIZE_INCHES, ylabel="Dice")
-    for name in STRUCTURES:
+    for name in SCORED:
         points = [(place, row[name], _describe(row, name)) for place, row in enumerate(rows, 1) if exists(row[name])]
         _marks(ax, points, name)
     ax.set(xlabel="cases, sorted by the Dice of the tumor", ylim=(-0.03, 1.03), xlim=(0.3, max(len(rows), 1) + 0.7))
     ax.locator_params(axis="x", integer=True)
-    legend(figure, [*structure_entries(STRUCTURES), HOLLOW])
+    legend(figure, [*structure_entries(SCORED), HOLLOW])
     return figure
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kidney_seg.figures.style import CURVE_COLORS, DPI, MARKERS, legend, plain, structure_entries
-from kidney_seg.metrics.overlap import STRUCTURES
+from kidney_seg.metrics.overlap import SCORED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def learning_curves(
     _mark_rounds((upper, lower), history or rounds)
     black = CURVE_COLORS["loss"]
     accepted = ("accepted", "D", black, black), ("rejected", "D", black, "white")
-    legend(figure, [*structure_entries(STRUCTURES), *accepted])
+    legend(figure, [*structure_entries(SCORED), *accepted])
     for ax in (upper, lower):
         plain(ax)
     return figure

@@ -1,4 +1,7 @@
-"""Curves of the Focal Tversky Loss: value and slope from an empty to a perfect prediction; the original's NaN."""
+"""Curves of the Focal Tversky Loss: value and slope from an empty to a perfect prediction, beside the authors' code.
+
+The slope of that code is NaN for a perfect prediction.
+"""
 
 from __future__ import annotations
 

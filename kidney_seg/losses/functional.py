@@ -1,8 +1,8 @@
 """Focal Tversky Loss, with finite gradients everywhere, and the losses to compare it with.
 
-Pure functions on `keras.ops`; `heads` has the Keras classes. Source: Abraham and Khan, "A Novel Focal Tversky Loss
-Function with Improved Attention U-Net for Lesion Segmentation" (reference 1 of the paper) and its public code; the
-paper uses it at all four heads.
+Pure functions on `keras.ops`; `keras_losses` has the Keras classes. Source: Abraham and Khan, "A Novel Focal Tversky
+Loss Function with Improved Attention U-Net for Lesion Segmentation" (reference 1 of the paper) and its public code;
+the paper uses it at all four heads.
 
 In all functions `y_true` and `y_pred` are [batch, height, width, classes] (or any shape with the samples first and the
 classes last), in 0..1, of any float type. They are cast to float32, so that sums over a large batch do not overflow.

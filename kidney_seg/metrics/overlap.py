@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.labels import CYST, KIDNEY, TUMOR
 
-STRUCTURES = ("kidney", "tumor")  # the rows of Table 1; "kidney" is the kidney with its masses, label > 0
+SCORED = ("kidney", "tumor")  # the rows of Table 1; "kidney" is the kidney with its masses, label > 0
 AVERAGE = "average"  # the third row: of kidney and tumor
 
 EMPTY_SHARE = {  # Dice and surface Dice by rule: (both masks empty, one empty)
@@ -68,22 +68,12 @@ def check_shapes(truth: np.ndarray, predicted: np.ndarray) -> None:
         raise ValueError(f"truth has shape {truth.shape}, prediction {predicted.shape}; they must be the same")
 
 
-def cysts_to_kidney(labels: np.ndarray) -> np.ndarray:
-    """Return the labels with cyst (3, in KiTS21 and KiTS23) changed to kidney (1); a copy only if there is a cyst.
-
-    In KiTS19 cysts are part of the kidney. `kits19_dice` needs this: its "> 1" counts cysts as tumor.
-    """
-    labels = np.asarray(labels)
-    cyst = labels == CYST
-    return np.where(cyst, labels.dtype.type(KIDNEY), labels) if cyst.any() else labels
-
-
 def kits19_dice(truth_labels: np.ndarray, predicted_labels: np.ndarray) -> dict[str, float]:
     """Return {"kidney": Dice of label > 0, "tumor": Dice of label > 1} of two label maps of the same shape.
 
     The rule of KiTS19's own evaluation (neheller/kits19): any label above 1 is tumor, 3 included, so apply
-    `cysts_to_kidney` to labels of KiTS21 and KiTS23 first. NaN if truth and prediction are both empty, where the
-    official code divides by zero. ValueError if the shapes differ.
+    `data_prep.labels.cysts_to_kidney` to labels of KiTS21 and KiTS23 first. NaN if truth and prediction are both empty,
+    where the official code divides by zero. ValueError if the shapes differ.
     """
     truth_labels, predicted_labels = np.asarray(truth_labels), np.asarray(predicted_labels)
     return {

@@ -35,8 +35,8 @@ def main(arguments: argparse.Namespace) -> int:
     config = PRESETS[arguments.preset].with_settings(arguments.set)
     from kidney_seg.figures.style import check_picture, save
     from kidney_seg.model.model_file import load_model
-    from kidney_seg.model.origin import origin_line
     from kidney_seg.model.overview import draw, table
+    from kidney_seg.model.trained_on import origin_line
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     if arguments.figure:

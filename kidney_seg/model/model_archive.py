@@ -19,7 +19,7 @@ CONFIG_MEMBER = "config.json"  # the network, as Keras describes it
 LARGEST_SETTINGS, LARGEST_TEXT, LARGEST_WEIGHTS = 1 << 20, 1 << 24, 1 << 32
 
 
-def read_settings(path: Path) -> dict[str, Any]:
+def settings_in_archive(path: Path) -> dict[str, Any]:
     """Return what this project writes into a `.keras` file; InputError unless it is whole and of sizes to read."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -18,7 +18,7 @@ from data_prep.files.typed import typed
 from data_prep.geometry.network_grid import GridSettings
 from data_prep.origin import UNSTATED, Origin
 from kidney_seg.config.run_config import Config
-from kidney_seg.model.model_archive import SETTINGS_MEMBER, check_network, read_settings
+from kidney_seg.model.model_archive import SETTINGS_MEMBER, check_network, settings_in_archive
 from kidney_seg.run import layout
 from kidney_seg.weights import STARTER, STARTER_FILE, About
 
@@ -67,7 +67,7 @@ def save_model(
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(SETTINGS_MEMBER, json.dumps(settings, indent=2))
-        read_settings(temporary)  # compares the checksum of every member
+        settings_in_archive(temporary)  # compares the checksum of every member
 
 
 def find_model(path: str | Path) -> Path:
@@ -156,7 +156,7 @@ class ModelSource:
 def find_source(path: str | Path) -> ModelSource:
     """Return the best model of a run folder, or a `.keras` file; errors as for `load_model`."""
     path = find_model(path)
-    settings = read_settings(path)
+    settings = settings_in_archive(path)
     try:
         grid = typed(GridSettings, settings["grid"], "grid")
         about = typed(About | None, settings.get("about"), "about")

@@ -9,7 +9,7 @@ import numpy as np
 
 from kidney_seg.config.run_config import Config
 from kidney_seg.pipeline.augmentation import draw_changes
-from kidney_seg.pipeline.slice_store import TUMOR, SliceStore
+from kidney_seg.pipeline.slice_store import WITH_TUMOR, SliceStore
 
 SAMPLES, PATIENTS = 1, 2  # streams of random numbers: drawing patients never shifts the samples
 
@@ -103,8 +103,8 @@ def draw_samples(
     chosen = np.array(rows, np.int64).reshape(steps, data.batch_size, 2)
     changes = draw_changes(rng, steps * data.batch_size, size, data, middle_hu=sum(config.model.hu_window) / 2)
     donors = np.full_like(chosen, -1)
-    if data.tumor_paste and kinds[TUMOR]:
-        given = list(kinds[TUMOR].values())
+    if data.tumor_paste and kinds[WITH_TUMOR]:
+        given = list(kinds[WITH_TUMOR].values())
         for row in np.argwhere(rng.random(chosen.shape[:2]) < data.tumor_paste):
             places = given[rng.integers(len(given))]
             donors[*row] = places[rng.integers(len(places))]

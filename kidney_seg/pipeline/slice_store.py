@@ -12,7 +12,7 @@ from data_prep.cache.packed_slices import PackedSlices
 from data_prep.geometry.slice_neighbors import neighbor_indices
 
 Empty = Callable[[Sequence[int], Any], np.ndarray]  # makes an uninitialized array of a shape and a type
-TUMOR, KIDNEY_ONLY, NEITHER = 0, 1, 2  # kinds of slices, in the order of `DataConfig.shares`
+WITH_TUMOR, KIDNEY_ONLY, NEITHER = 0, 1, 2  # kinds of slices, in the order of `DataConfig.shares`
 
 
 class SliceStore:
@@ -67,12 +67,12 @@ class SliceStore:
         return self._on_disk[case].read(number)
 
     def places(self, patients: Sequence[str]) -> list[dict[str, list[tuple[int, int]]]]:
-        """Return the (case, slice) pairs by patient, for each of TUMOR, KIDNEY_ONLY and NEITHER."""
+        """Return the (case, slice) pairs by patient, for each of WITH_TUMOR, KIDNEY_ONLY and NEITHER."""
         kinds: list[dict[str, list[tuple[int, int]]]] = [{}, {}, {}]
         wanted = set(patients)
         for index, entry in enumerate(self.entries):
             if entry.patient in wanted:
                 for position, (_, kidney, tumor) in enumerate(entry.pixels or ()):
-                    kind = TUMOR if tumor else KIDNEY_ONLY if kidney else NEITHER
+                    kind = WITH_TUMOR if tumor else KIDNEY_ONLY if kidney else NEITHER
                     kinds[kind].setdefault(entry.patient, []).append((index, position))
         return kinds

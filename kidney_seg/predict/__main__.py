@@ -13,8 +13,9 @@ from kidney_seg.config.prediction import FLIPS
 from kidney_seg.config.set_option import add_set_option, prediction_settings
 from kidney_seg.hardware import add_device_option
 from kidney_seg.postprocess.surfaces import FORMATS as SURFACE_FORMATS
-from kidney_seg.predict.command import add_choice_options, choice_of, outputs_for, predict_and_report
+from kidney_seg.predict.command import add_choice_options, choice_of, predict_and_report
 from kidney_seg.predict.engines import ENGINES, make_job
+from kidney_seg.predict.outputs import outputs_by_options
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -104,7 +105,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> int:
     """Predict all scans; 2 if one failed."""
     scans, single = find_scans(arguments.inputs, choice_of(arguments))
-    outputs, folder = outputs_for(scans, single, arguments)
+    outputs, folder = outputs_by_options(scans, single, arguments)
     if arguments.shard:
         if single:
             raise InputError(f"--shard {arguments.shard}: is for a folder of cases or a list, found one scan")

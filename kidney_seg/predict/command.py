@@ -1,4 +1,4 @@
-"""What `predict` and the client of a server share: options that choose scans, where outputs lie, and the report."""
+"""What `predict` and the client of a server share: options that choose scans, the prediction, and the report."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.errors import InputError
-from data_prep.formats.image_source import FILE_ENDINGS
 from data_prep.scans import Choice, Scan
 from data_prep.scans.names import BY_FOLDER, NAME_BY
 from kidney_seg.predict.batch import predict_scans
-from kidney_seg.predict.outputs import Outputs, outputs_of
+from kidney_seg.predict.outputs import SEG, Outputs
 from kidney_seg.predict.scans import Segmenter
-
-SEG = ".dcm"  # of --out: a DICOM SEG beside the labels
 
 
 def add_choice_options(parser: argparse.ArgumentParser) -> None:
@@ -48,33 +45,6 @@ def choice_of(arguments: argparse.Namespace) -> Choice:
         out=out if out.is_dir() else None,
         for_seg=given.get("dicom_seg", False) or out.suffix == SEG,
     )
-
-
-def outputs_for(
-    scans: Sequence[Scan], single: bool, arguments: argparse.Namespace
-) -> tuple[list[Outputs], Path | None]:
-    """Return the files of each scan, and their folder; None for a single label file.
-
-    InputError if several scans are to become one file.
-    """
-    out, given = Path(arguments.out), vars(arguments)
-    seg = given.get("dicom_seg", False)
-    is_file = out.name.endswith((*FILE_ENDINGS, SEG)) and not (out.is_dir() and len(scans) > 1)
-    if is_file and len(scans) > 1:
-        names = ", ".join(scan.name for scan in scans[:3]) + ", ..." * (len(scans) > 3)
-        raise InputError(
-            f"--out {out}: is one file, found {len(scans)} scans ({names}); give a folder, such as "
-            f"--out {out.parent / 'labels'}, or choose one scan by its folder or by --series KEY"
-        )
-    if is_file or (single and out.suffix and not out.is_dir()):
-        labels = out.with_suffix(FILE_ENDINGS[0]) if out.suffix == SEG else out
-        files, seg, folder = [labels], seg or out.suffix == SEG, None
-    else:
-        if out.is_file():
-            raise InputError(f"--out {out}: is a file, expected a folder for the labels of {len(scans)} scans")
-        files, folder = [out / f"{scan.name}{FILE_ENDINGS[0]}" for scan in scans], out
-    more = {"probabilities": given.get("probabilities", False), "surfaces": given.get("surfaces"), "dicom_seg": seg}
-    return [outputs_of(file, **more) for file in files], folder
 
 
 def predict_and_report(

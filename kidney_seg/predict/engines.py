@@ -16,9 +16,9 @@ from data_prep.errors import InputError
 from kidney_seg.config.prediction import PAPER, PredictionConfig
 from kidney_seg.hardware import CPU, start_line, system_has_gpu, use_device
 from kidney_seg.model.model_file import ModelSource, check_alike, find_ensemble
-from kidney_seg.model.origin import describe_model, origin_record
+from kidney_seg.model.trained_on import describe_model, origin_record
 from kidney_seg.predict.averaging import combined
-from kidney_seg.predict.field import beyond_field
+from kidney_seg.predict.beyond_field import beyond_field
 from kidney_seg.predict.onnx.files import onnx_files
 from kidney_seg.predict.predictor import Forward, Predictor, Watch, keras_forward, predict_slabs
 

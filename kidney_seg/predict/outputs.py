@@ -1,8 +1,12 @@
-"""The files of one prediction (labels, their JSON record, more on request), and whether they are already made."""
+"""The files of one prediction (labels, their JSON record, more on request), and whether they are already made.
+
+In a folder, a scan's labels are NAME.nii.gz, and NAME is by `data_prep.scans.names`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import argparse
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +28,9 @@ from kidney_seg.results.record import PICTURES, PROGRAM, read_record, signature
 
 if TYPE_CHECKING:
     from data_prep.geometry.volume import Volume
+    from data_prep.scans import Scan
+
+SEG = ".dcm"  # of --out: a DICOM SEG beside the labels
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,7 @@ class Outputs:
         return Done(record) if all(path.exists() for path in self.all) else Missing()
 
 
-def outputs_of(
+def outputs_beside(
     labels: Path, *, probabilities: bool = False, dicom_seg: bool = False, surfaces: str | None = None
 ) -> Outputs:
     """Return the files beside a label file: `X.json`, `X.dcm`, `tumor_probability/X.nii.gz`, `surfaces/X_kidney.stl`.
@@ -128,6 +135,33 @@ def outputs_of(
         folder / f"{stem}.dcm" if dicom_seg else None,
         surface_paths(labels, stem, surfaces) if surfaces else {},
     )
+
+
+def outputs_by_options(
+    scans: Sequence[Scan], single: bool, arguments: argparse.Namespace
+) -> tuple[list[Outputs], Path | None]:
+    """Return the files of each scan, and their folder; None for a single label file.
+
+    InputError if several scans are to become one file.
+    """
+    out, given = Path(arguments.out), vars(arguments)
+    seg = given.get("dicom_seg", False)
+    is_file = out.name.endswith((*FILE_ENDINGS, SEG)) and not (out.is_dir() and len(scans) > 1)
+    if is_file and len(scans) > 1:
+        names = ", ".join(scan.name for scan in scans[:3]) + ", ..." * (len(scans) > 3)
+        raise InputError(
+            f"--out {out}: is one file, found {len(scans)} scans ({names}); give a folder, such as "
+            f"--out {out.parent / 'labels'}, or choose one scan by its folder or by --series KEY"
+        )
+    if is_file or (single and out.suffix and not out.is_dir()):
+        labels = out.with_suffix(FILE_ENDINGS[0]) if out.suffix == SEG else out
+        files, seg, folder = [labels], seg or out.suffix == SEG, None
+    else:
+        if out.is_file():
+            raise InputError(f"--out {out}: is a file, expected a folder for the labels of {len(scans)} scans")
+        files, folder = [out / f"{scan.name}{FILE_ENDINGS[0]}" for scan in scans], out
+    more = {"probabilities": given.get("probabilities", False), "surfaces": given.get("surfaces"), "dicom_seg": seg}
+    return [outputs_beside(file, **more) for file in files], folder
 
 
 def check_all(outputs: Iterable[Outputs], inputs: Iterable[str | Path]) -> None:

@@ -13,7 +13,7 @@ from data_prep.errors import InputError
 from data_prep.scans import Choice, Scan, find_one, read_scan
 from data_prep.volume import read_labels
 from kidney_seg.predict.engines import make_job
-from kidney_seg.predict.outputs import Done, Foreign, Outputs, check_all, outputs_of, write_outputs
+from kidney_seg.predict.outputs import Done, Foreign, Outputs, check_all, outputs_beside, write_outputs
 from kidney_seg.predict.predictor import Watch
 from kidney_seg.results.picture import draw, read_picture, write_picture
 
@@ -88,7 +88,7 @@ def predict_scan(
         record["volumes_ml"]["tumor"]
     """
     scan = find_one(image, Choice(series=series, for_seg=dicom_seg))
-    outputs = outputs_of(Path(out), probabilities=probabilities, dicom_seg=dicom_seg, surfaces=surfaces)
+    outputs = outputs_beside(Path(out), probabilities=probabilities, dicom_seg=dicom_seg, surfaces=surfaces)
     return process_scan(make_job(model, ensemble, engine, settings), scan, outputs, force=force).record
 
 

@@ -1,4 +1,7 @@
-"""When a round is done, and whether its result is accepted. Needs no TensorFlow."""
+"""Whether a round needs another attempt, and whether its best attempt is accepted; `rounds` ends the training.
+
+Needs no TensorFlow.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from kidney_seg.evaluate.score_files import read_scores, write_scores
 from kidney_seg.evaluate.tables import format_run
 from kidney_seg.figures import style
 from kidney_seg.figures.overlays import Example, most_informative_slice, overlay_grid
-from kidney_seg.metrics.overlap import STRUCTURES
+from kidney_seg.metrics.overlap import SCORED
 from kidney_seg.model.model_file import find_source
 from kidney_seg.postprocess.distant_objects import remove_distant_objects
 from kidney_seg.predict.engines import open_predictor
@@ -70,7 +70,7 @@ def _score(run: RunFolder, cases: Sequence[HeldOut], config: Config, folder: Pat
         write_labels(cleaned if settings.postprocess else labels, volume.source, folder / f"{entry.case}.nii.gz")
         row = case_scores.score_case(entry.case, truth.voxels, labels, volume.spacing_mm, cleaned)
         rows.append(row)
-        dice = {name: row[f"{case_scores.POSTPROCESSED}{name}_dice"] for name in STRUCTURES}
+        dice = {name: row[f"{case_scores.POSTPROCESSED}{name}_dice"] for name in SCORED}
         aspect = volume.spacing_mm[1] / volume.spacing_mm[2]
         pictures.append(most_informative_slice(volume.voxels, truth.voxels, cleaned, entry.case, dice, aspect))
     tumor = [row[case_scores.POSTPROCESSED + "tumor_dice"] for row in rows]

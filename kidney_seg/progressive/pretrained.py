@@ -15,7 +15,7 @@ from data_prep.files.checksums import sha256_of
 from kidney_seg.config.model import ModelConfig
 from kidney_seg.config.run_config import Config, differences
 from kidney_seg.model.model_file import ModelSource, find_source, load_model
-from kidney_seg.model.origin import trained_on
+from kidney_seg.model.trained_on import trained_on
 from kidney_seg.run import layout
 from kidney_seg.run.journal import AttemptTrained, Journal
 from kidney_seg.run.recipe import is_whole, read_manifest

@@ -1,4 +1,7 @@
-"""The rounds of progressive training (paper, Figure 2): trains what the run's journal does not hold yet."""
+"""The rounds (paper, Figure 2): trained until `patience` of them bring no improvement, or all are played.
+
+What the run's journal holds already is not trained again.
+"""
 
 from __future__ import annotations
 

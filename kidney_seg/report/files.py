@@ -1,4 +1,4 @@
-"""The files of a report's cases: where images of any layout lie."""
+"""Find the images of a report's cases in folders of any layout."""
 
 from __future__ import annotations
 

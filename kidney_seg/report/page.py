@@ -14,7 +14,7 @@ from kidney_seg.figures.training_curves import learning_curves
 from kidney_seg.metrics.missing import format_score
 from kidney_seg.report.data import ReportData
 from kidney_seg.report.patients import SLICES, patients, worst_first
-from kidney_seg.report.rows import STRUCTURES
+from kidney_seg.report.rows import TABLE1_ROWS
 from kidney_seg.report.svg import inline_svg
 from kidney_seg.results.page import templates
 
@@ -54,7 +54,7 @@ def page(data: ReportData, log: Callable[[str], None] = lambda line: None, slice
         .get_template("page.html")
         .render(
             data=data,
-            structures=STRUCTURES,
+            structures=TABLE1_ROWS,
             published=json.loads(_asset("published.json")),
             charts=_charts(data) if data.scored else [],
             **patients(data, log, slices),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kidney_seg.report.data import ReportData
-from kidney_seg.report.pages import draw_pages
+from kidney_seg.report.slice_stack import draw_slice_stack
 from kidney_seg.report.slices import draw_case, read_case
 
 Row = Mapping[str, Any]
@@ -50,7 +50,7 @@ def _pagers(data: ReportData, log: Callable[[str], None], slices: int) -> list[d
     for number, row in enumerate(worst_first(data.cases), 1) if most > 0 and data.files else ():
         log(f"slices of {row['case']}")
         case = read_case(data.files.get(row["case"]))
-        pages = None if isinstance(case, str) else draw_pages(case.image_hu, case.labels, case.spacing_mm, most)
+        pages = None if isinstance(case, str) else draw_slice_stack(case.image_hu, case.labels, case.spacing_mm, most)
         found.append({"row": row, "number": number, "pages": pages, "reason": case if isinstance(case, str) else ""})
     return found
 

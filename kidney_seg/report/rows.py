@@ -11,10 +11,9 @@ from typing import Any
 from kidney_seg.evaluate.case_scores import STAGES
 from kidney_seg.evaluate.summary import detection_rate, table1
 from kidney_seg.metrics.lesion_detection import size_class
-from kidney_seg.metrics.overlap import AVERAGE
-from kidney_seg.metrics.overlap import STRUCTURES as MEASURED
+from kidney_seg.metrics.overlap import AVERAGE, SCORED
 
-STRUCTURES = (*MEASURED, AVERAGE)
+TABLE1_ROWS = (*SCORED, AVERAGE)
 
 
 @dataclass(frozen=True)
@@ -67,4 +66,4 @@ def table1_lines(scores: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -
 
 
 def _same_counts(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    return all(first[name]["n"] == second[name]["n"] for name in STRUCTURES)
+    return all(first[name]["n"] == second[name]["n"] for name in TABLE1_ROWS)

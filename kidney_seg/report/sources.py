@@ -12,7 +12,7 @@ from data_prep.origin import SIMULATED, Origin
 from kidney_seg.config.run_config import Config
 from kidney_seg.evaluate.case_scores import POSTPROCESSED
 from kidney_seg.evaluate.score_files import read_scores
-from kidney_seg.metrics.overlap import STRUCTURES as MEASURED
+from kidney_seg.metrics.overlap import SCORED
 from kidney_seg.report.data import ReportData
 from kidney_seg.report.facts import facts_of_evaluation, facts_of_run
 from kidney_seg.report.files import Files, find_images
@@ -143,7 +143,7 @@ def _report(scores: Mapping[str, Any], prefix: str, facts: Mapping[str, str | No
     for row in rows:
         row = {**row, **{key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}}
         diameter = row["tumor_diameter_mm"] if measured else ball_diameter_mm(row["tumor_ml"])
-        cases.append({**row, **{name: row[f"{name}_dice"] for name in MEASURED}, "diameter_mm": diameter or None})
+        cases.append({**row, **{name: row[f"{name}_dice"] for name in SCORED}, "diameter_mm": diameter or None})
     patients = len({row["patient"] for row in rows})
     counted = f"{len(rows)}" + (f" of {patients} patients" if patients != len(rows) else "")
     stored = scores.get(f"{prefix}detection")

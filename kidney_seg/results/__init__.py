@@ -1,4 +1,4 @@
-"""What a batch of predictions leaves: a table and a page with pictures, made from its records."""
+"""The table and the page with pictures that `predict` writes for a folder of predictions, made from their records."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The records of a folder of predictions: what was made of each scan, or why nothing was."""
+"""The JSON records of a folder of predictions: how each scan's labels were made, or why there are none."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from data_prep.scans import find_scans
 from data_prep.volume import is_label_file
 from kidney_seg.config.run_config import Config
 from kidney_seg.config.set_option import add_set_option, prediction_settings
-from kidney_seg.predict.command import add_choice_options, choice_of, outputs_for, predict_and_report
-from kidney_seg.predict.outputs import Outputs
+from kidney_seg.predict.command import add_choice_options, choice_of, predict_and_report
+from kidney_seg.predict.outputs import Outputs, outputs_by_options
 from kidney_seg.serving.client import RetryPolicy
 from kidney_seg.serving.volumes import NAME, connect, served_job
 
@@ -62,7 +62,7 @@ def _segment(arguments: argparse.Namespace) -> int:
     if not (arguments.server and arguments.input and arguments.out) or arguments.model:
         raise InputError("give SERVER INPUT --out OUT, or --check DIR [--model MODEL]; see --help")
     scans, single = find_scans(arguments.input, choice_of(arguments))
-    outputs, folder = outputs_for(scans, single, arguments)
+    outputs, folder = outputs_by_options(scans, single, arguments)
     if folder is None:
         _check_file(outputs[0], arguments)
     policy = RetryPolicy(arguments.timeout, arguments.retries)
@@ -92,7 +92,7 @@ def _check(arguments: argparse.Namespace) -> int:
         raise InputError("--check takes one exported model; give it without SERVER, INPUT and --out")
     from kidney_seg.export.verification import check_export
     from kidney_seg.model.model_file import find_ensemble
-    from kidney_seg.model.origin import origin_line
+    from kidney_seg.model.trained_on import origin_line
     from kidney_seg.tensorflow_log import quiet_tensorflow
 
     quiet_tensorflow()

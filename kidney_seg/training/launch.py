@@ -1,4 +1,4 @@
-"""Options that make a command one of several processes, and what the process does then."""
+"""Train in several processes: the options `--coordinator`, `--processes`, `--process`, and how a process joins."""
 
 from __future__ import annotations
 

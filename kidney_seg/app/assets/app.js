@@ -1,4 +1,5 @@
 // The page: uploads, the list of scans with progress, and which of them is looked at. It asks no other address than its own.
+import { LABELS } from "./labels.js";
 import { Viewer } from "./planes.js";
 import { element, findingsOf, savesOf, surfacesOf } from "./tables.js";
 
@@ -181,7 +182,7 @@ function showValue() {
   const [z, y, x] = viewer.at;
   const [, ny, nx] = viewer.scan.shape;
   const value = viewer.scan.voxels[(z * ny + y) * nx + x];
-  const label = viewer.labels ? ["background", "kidney", "tumor", "cyst"][viewer.labels[(z * ny + y) * nx + x]] : "";
+  const label = viewer.labels ? (LABELS[viewer.labels[(z * ny + y) * nx + x]] || { name: "background" }).name : "";
   $("at").textContent = `Crosshair: ${value} HU${label ? `, ${label}` : ""}`;
 }
 

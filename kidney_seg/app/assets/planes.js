@@ -1,7 +1,8 @@
 // Three planes of a scan, linked by a crosshair: wheel and keys scroll, clicks move, labels as contours or filled.
+import { LABELS } from "./labels.js"; // made by the server, from data_prep/labels.py
 import { grayPixels, grayTable, labelPixels, layout, outline, tint } from "./pixels.js";
 
-export const COLORS = { 1: [86, 180, 233], 2: [230, 159, 0], 3: [0, 158, 115] }; // kidney, tumor, cyst
+const COLORS = Object.fromEntries(Object.entries(LABELS).map(([label, row]) => [label, row.rgb]));
 const AXIS = { axial: 0, coronal: 1, sagittal: 2 }; // of the array [z, y, x] that the plane scrolls along
 const SIDES = { axial: ["R", "L", "A", "P"], coronal: ["R", "L", "H", "F"], sagittal: ["A", "P", "H", "F"] };
 const NAMES = { axial: "Axial", coronal: "Coronal", sagittal: "Sagittal" };

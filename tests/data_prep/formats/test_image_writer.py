@@ -13,8 +13,10 @@ import SimpleITK as sitk
 from support.full_disk import full_after
 
 from data_prep.formats import image_writer
+from data_prep.formats.image_source import FILE_ENDINGS
 from data_prep.formats.image_writer import write_image
 from data_prep.geometry.source_grid import SourceGrid
+from data_prep.volume import read_labels
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 GRID = SourceGrid((7, 5, 3), (0.7, 0.8, 2.5), (1.25, -2.5, 3.75), (0.0, 0.0, 1.0, 0.0, 1.0, 0.0, -1.0, 0.0, 0.0))
@@ -44,6 +46,25 @@ def test_a_file_is_what_simpleitk_writes(tmp_path: Path, ending: str, dtype: typ
         assert ours.header.binaryblock == other.header.binaryblock
         assert (ours.get_qform(coded=True)[1], ours.get_sform(coded=True)[1]) == (1, 1)
         np.testing.assert_array_equal(np.asarray(ours.dataobj), np.asarray(other.dataobj))
+
+
+def test_an_ending_without_rules_of_its_own_is_refused_by_reader_and_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tuple(image_writer._ENCODINGS) == FILE_ENDINGS == ENDINGS
+    path = tmp_path / "labels.vtk"  # ITK writes it, with another header
+    monkeypatch.setattr("data_prep.volume.FILE_ENDINGS", (*FILE_ENDINGS, ".vtk"))
+    monkeypatch.setitem(image_writer._ENCODINGS, ".vtk", "raw")
+    for names in (False, True):
+        with pytest.raises(ValueError, match=r"^\.vtk: .* no place in its header"):
+            write_image(voxels(), GRID, path, names=names)
+    with pytest.raises(ValueError, match=r"^\.vtk: names of labels"):
+        image_writer._with_names(b"", voxels(), ".vtk")
+    assert not list(tmp_path.iterdir())
+    write_image(voxels(), GRID, tmp_path / "labels.nii")
+    (tmp_path / "labels.nii").rename(path)
+    with pytest.raises(ValueError, match="has no reader"):
+        read_labels(path)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ from support.dicom_files import save_slices, slices_of, write_study, zipped
 from support.helpers import one_line, save
 
 from data_prep.errors import InputError
+from data_prep.formats.image_source import FILE_ENDINGS
 from kidney_seg.app.entries import Source
-from kidney_seg.app.opening import ending_of, open_paths, series_to_choose
+from kidney_seg.app.opening import KINDS, ending_of, open_paths, series_to_choose
 
 HU = np.zeros((6, 8, 8), np.int16)
 LABELS = np.zeros((6, 8, 8), np.uint8)
@@ -25,6 +28,14 @@ def test_kinds_by_ending():
         with pytest.raises(InputError, match="expected a file that ends in") as caught:
             ending_of(name)
         one_line(caught)
+
+
+def test_every_image_format_is_a_kind_and_the_page_names_all_kinds():
+    assert set(FILE_ENDINGS) < set(KINDS)
+    page = (files("kidney_seg.app") / "assets" / "page.html").read_text(encoding="utf-8")
+    (accepted,) = re.findall(r'accept="([^"]*)"', page)
+    assert set(accepted.split(",")) == {"." + ending.rpartition(".")[2] for ending in KINDS}
+    assert [ending for ending in KINDS if f"{ending}," not in page and f"{ending} " not in page] == []
 
 
 def test_a_case_has_its_truth(tmp_path):

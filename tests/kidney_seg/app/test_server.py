@@ -18,6 +18,7 @@ from support.dicom_files import IDENTIFIERS, save_slices, slices_of, write_study
 from support.helpers import free_port, save
 from support.threshold_model import striped_hu, write_threshold_model
 
+from data_prep.labels import IDS, STRUCTURES
 from data_prep.volume import read_labels
 from kidney_seg.app.__main__ import main
 from kidney_seg.app.entries import MOST_ENTRIES
@@ -161,10 +162,21 @@ def test_limits(page, scan, tmp_path):
     refused(page.post("open", data=b"[1]"), 400, "expected a JSON object")
     refused(page.post("scans/999/remove"), 404, "removed")
     refused(page.get("assets/handlers.py"), 404, "nothing")
+    refused(page.get("assets/labels.py"), 404, "nothing")
     refused(page.get("..%2f..%2fetc%2fpasswd"), 404, "nothing")
     for _ in range(MOST_ENTRIES):
         page.post("open", json={"scan": str(scan)})
     refused(page.post("open", json={"scan": str(scan)}), 400, "which is the most")
+
+
+def test_the_page_takes_names_and_colors_of_labels_from_the_label_table(page):
+    answer = page.get("assets/labels.js")
+    assert answer.headers["Content-Type"].startswith("text/javascript")
+    text = answer.text.removeprefix("export const LABELS = ").rstrip(";\n")
+    assert json.loads(text) == {str(IDS[name]): {"name": name, "rgb": list(STRUCTURES[IDS[name]].rgb)} for name in IDS}
+    for name in ("app.js", "planes.js", "pixels.js", "tables.js"):  # and holds no copy
+        script = page.get(f"assets/{name}").text
+        assert [row.name for row in STRUCTURES.values() if re.search(r",\s*".join(map(str, row.rgb)), script)] == []
 
 
 def test_foreign_requests_get_nothing(page):

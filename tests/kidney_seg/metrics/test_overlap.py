@@ -8,11 +8,11 @@ import math
 import numpy as np
 import pytest
 
+from data_prep.labels import cysts_to_kidney
 from kidney_seg.metrics import overlap as metrics
 from kidney_seg.metrics.overlap import (
     EMPTY_SHARE,
     KITS23_REGIONS,
-    cysts_to_kidney,
     dice,
     kits19_dice,
     kits23_dice,

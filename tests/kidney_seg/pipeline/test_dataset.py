@@ -13,7 +13,7 @@ from kidney_seg.pipeline.array_pool import ArrayPool
 from kidney_seg.pipeline.augmentation import NO_GRAY_CHANGE, apply_changes, bend, change_gray, paste_tumor
 from kidney_seg.pipeline.dataset import BatchMaker, ReadyTimes, training_dataset
 from kidney_seg.pipeline.sampling import _deal, draw_patients, draw_samples
-from kidney_seg.pipeline.slice_store import KIDNEY_ONLY, NEITHER, TUMOR, SliceStore
+from kidney_seg.pipeline.slice_store import KIDNEY_ONLY, NEITHER, WITH_TUMOR, SliceStore
 from kidney_seg.pipeline.targets import one_hot, targets
 
 SIZE = 16
@@ -58,10 +58,10 @@ def test_deal_follows_the_shares():
 
 def test_kinds_of_slices(store, manifest):
     kinds = store.places(patients(manifest))
-    assert kinds[TUMOR] == {f"case_0000{n}": [(n, 2)] for n in range(3)}
+    assert kinds[WITH_TUMOR] == {f"case_0000{n}": [(n, 2)] for n in range(3)}
     assert kinds[KIDNEY_ONLY]["case_00003"] == [(3, 1), (3, 2)]
     assert kinds[NEITHER]["case_00000"] == [(0, 0), (0, 3)]
-    assert store.places(["case_00001"])[TUMOR] == {"case_00001": [(1, 2)]}
+    assert store.places(["case_00001"])[WITH_TUMOR] == {"case_00001": [(1, 2)]}
 
 
 def test_samples_hold_every_kind_and_only_the_patients_drawn(store):

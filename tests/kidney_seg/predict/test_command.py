@@ -27,7 +27,7 @@ from kidney_seg.model.model_file import find_accepted, find_source, load_model
 from kidney_seg.predict import engines
 from kidney_seg.predict import scans as predict_scans
 from kidney_seg.predict.__main__ import main
-from kidney_seg.predict.outputs import outputs_of
+from kidney_seg.predict.outputs import outputs_beside
 from kidney_seg.predict.predictor import make_predictor, predict_volume
 
 pytestmark = pytest.mark.network
@@ -104,7 +104,7 @@ def test_every_order_of_axes_gives_labels_on_its_own_grid(model, tmp_path):
                 for array in (ras, expected.transpose(2, 1, 0)[::-1, ::-1])
             )
             path = save(tmp_path / "image.nii", np.ascontiguousarray(stored), affine)
-            outputs = outputs_of(tmp_path / "made.nii")
+            outputs = outputs_beside(tmp_path / "made.nii")
             predict_scans.process_scan(job, Scan("image", path), outputs, force=True)
             made = nib.load(outputs.labels)
             np.testing.assert_array_equal(np.asarray(made.dataobj), truth)

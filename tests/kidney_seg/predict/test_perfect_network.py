@@ -15,7 +15,7 @@ from data_prep.volume import read_labels, read_volume
 from kidney_seg.config.run_config import Config
 from kidney_seg.model.model_file import ModelSource
 from kidney_seg.predict.engines import Job
-from kidney_seg.predict.outputs import outputs_of
+from kidney_seg.predict.outputs import outputs_beside
 from kidney_seg.predict.predictor import Predictor
 from kidney_seg.predict.scans import process_scan
 
@@ -46,7 +46,7 @@ def keeps(path: Path, folder: Path) -> tuple[float, float]:
     """Predict a label file as if it were a CT; return Dice of kidney and tumor against itself, by nibabel."""
     volume = read_labels(path)
     folder.mkdir()
-    outputs = outputs_of(folder / "labels.nii.gz")
+    outputs = outputs_beside(folder / "labels.nii.gz")
     process_scan(oracle_job(volume.voxels, volume.spacing_mm), Scan("case", path), outputs)
     truth, made = nib.load(path), nib.load(outputs.labels)
     assert made.shape == truth.shape
@@ -71,7 +71,7 @@ def test_a_dicom_series(shared_data, tmp_path):
     folder = save_slices(tmp_path / "series", slices_of(truth.astype(np.int16)[::-1, :, ::-1], axes=turned))
     image = read_volume(folder)
     np.testing.assert_array_equal(image.voxels, truth)
-    outputs = outputs_of(tmp_path / "labels.nii.gz")
+    outputs = outputs_beside(tmp_path / "labels.nii.gz")
     process_scan(oracle_job(truth, image.spacing_mm), Scan("case", folder), outputs)
     made = read_labels(outputs.labels)
     assert made.spacing_mm == pytest.approx(SPACING_MM)

@@ -19,7 +19,7 @@ from kidney_seg.export.contract import make_contract
 from kidney_seg.export.model_card import write_card
 from kidney_seg.metrics.overlap import kits19_dice
 from kidney_seg.model.model_file import load_model
-from kidney_seg.model.origin import origin_line
+from kidney_seg.model.trained_on import origin_line
 from kidney_seg.predict.__main__ import main as predict_main
 from kidney_seg.progressive import driver as progressive
 from kidney_seg.progressive import rounds

@@ -16,7 +16,7 @@ from data_prep.geometry.network_grid import GridSettings
 from data_prep.split.sets import make_split
 from kidney_seg.config.run_config import Config
 from kidney_seg.model.model_file import find_source
-from kidney_seg.model.origin import origin_line
+from kidney_seg.model.trained_on import origin_line
 from kidney_seg.progressive import rounds as rounds_module
 from kidney_seg.progressive.__main__ import main
 from kidney_seg.progressive.acceptance import describe_round, end_round

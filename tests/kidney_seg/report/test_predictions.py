@@ -15,7 +15,7 @@ from data_prep.errors import InputError
 from kidney_seg.postprocess.review import describe
 from kidney_seg.report.files import find_images
 from kidney_seg.report.page import page
-from kidney_seg.report.pages import draw_pages, short_outline
+from kidney_seg.report.slice_stack import draw_slice_stack, short_outline
 from kidney_seg.report.sources import gather
 
 SIMULATED = "trained on simulated patients: not for real scans"
@@ -101,12 +101,12 @@ def test_published_figures_stand_only_beside_kits(tmp_path: Path, kind: str, sho
 
 def test_pages_are_of_labelled_slices_and_of_all_without_labels() -> None:
     image, truth, prediction = patient(15, 14)
-    pages = draw_pages(image, {"truth": truth, "prediction": prediction}, SPACING_MM, 5)
+    pages = draw_slice_stack(image, {"truth": truth, "prediction": prediction}, SPACING_MM, 5)
     labelled = np.flatnonzero((truth > 0).any(axis=(1, 2)) | (prediction > 0).any(axis=(1, 2)))
     shown = [one["z"] for one in pages["slices"]]
     assert (shown[0], shown[-1], len(shown)) == (labelled[0] + 1, labelled[-1] + 1, 5)
     assert pages["of"] == len(image) and 0 < pages["ratio"] < 3
-    empty = draw_pages(image, {"prediction": np.zeros_like(truth)}, SPACING_MM, 100)
+    empty = draw_slice_stack(image, {"prediction": np.zeros_like(truth)}, SPACING_MM, 100)
     assert len(empty["slices"]) == len(image) and all(one["paths"] == {} for one in empty["slices"])
 
 

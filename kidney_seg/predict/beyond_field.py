@@ -1,4 +1,4 @@
-"""Whether the body goes on outside the field that a model sees."""
+"""The flag `beyond_field`: whether the body goes on outside the field that a model sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open a case's HDF5 file to read: only a regular file whose datasets are those that `write_case` makes.
+"""Open a case's HDF5 file after checking that it holds only the expected datasets, those of `write_case`.
 
 HDF5 follows links and external storage to any file of the machine, and allocates what a header promises. A cache from
 elsewhere must not use that.

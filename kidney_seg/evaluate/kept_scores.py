@@ -1,4 +1,4 @@
-"""Notes of scored cases: what a job array or a cluster keeps until all cases are scored."""
+"""Scores of single cases, one file each, that a job array or a cluster keeps until all cases are scored."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def made_of(case: str, truth: Path, predicted: Path | None, rule: list[Any] | No
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def write_note(
-    note: Path, made_of: str, row: dict[str, Any], unreadable: str | None, notes: Sequence[str] = ()
+def write_kept(
+    path: Path, made_of: str, row: dict[str, Any], unreadable: str | None, notes: Sequence[str] = ()
 ) -> None:
     """Write a case's row, why its prediction is unreadable, if it is, and the notes of the readers."""
-    write_json(note, {"made_of": made_of, "row": nan_to_none(row), "reason": unreadable, "notes": list(notes)})
+    write_json(path, {"made_of": made_of, "row": nan_to_none(row), "reason": unreadable, "notes": list(notes)})
 
 
-def read_note(note: Path, made_of: str) -> tuple[dict[str, Any], str | None, tuple[str, ...]] | None:
-    """Return the row, reason and notes of a note; None if there is no note, or it is damaged or made of other files."""
+def read_kept(path: Path, made_of: str) -> tuple[dict[str, Any], str | None, tuple[str, ...]] | None:
+    """Return row, reason and notes that a file keeps; None without it, or if it is damaged or made of other files."""
     try:
-        content = read_json(note, "note of a case's scores")
+        content = read_json(path, "file of a case's scores")
     except InputError:
         return None
     if not isinstance(content, dict) or content.get("made_of") != made_of or not {"row", "reason"} <= set(content):

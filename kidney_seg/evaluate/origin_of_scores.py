@@ -1,4 +1,4 @@
-"""Where scored patients, and the models that predicted them, come from, by what lies beside the label files."""
+"""Where scored patients, and the models that predicted them, come from: read from what lies beside the labels."""
 
 from __future__ import annotations
 

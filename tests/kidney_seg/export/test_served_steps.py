@@ -13,7 +13,7 @@ from data_prep.geometry import network_grid as grid
 from data_prep.geometry.network_grid import GridSettings
 from data_prep.geometry.resampling import most_probable, resampling_weights
 from kidney_seg.export.onnx_ops import OnnxOps, Tensor
-from kidney_seg.export.pipeline import network_slices, source_classes
+from kidney_seg.export.served_steps import network_slices, source_classes
 from kidney_seg.export.tensorflow_ops import TENSORFLOW
 from kidney_seg.predict.onnx.graph import Graph
 

@@ -1,4 +1,4 @@
-"""A case's slices one after another, small enough for a page: JPEG and outlines of truth and prediction."""
+"""A case's slices to leaf through, small enough for a page: JPEG and outlines of truth and prediction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LARGEST_PX = 176  # of the longer side of a picture
 QUALITY = 60  # of the JPEG, 1 to 95
 
 
-def draw_pages(
+def draw_slice_stack(
     image_hu: np.ndarray, labels: Mapping[str, np.ndarray], spacing_mm: Sequence[float], most: int
 ) -> dict[str, Any]:
     """Return up to `most` slices from the first labelled one to the last, evenly spread, as JSON values.

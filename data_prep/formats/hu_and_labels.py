@@ -1,4 +1,7 @@
-"""Stored values to HU and to labels: what is rounded, clipped, renamed and refused."""
+"""Stored values to HU, rounded and clipped to int16, and to labels, renamed or refused.
+
+Nothing is cut to a window here: the network's window is its first layer.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ import numpy as np
 
 from data_prep.errors import InputError, Note
 from data_prep.formats.image_source import VoxelSource
-from data_prep.labels import CLASS_NAMES, LARGEST_LABEL, is_named, label_of
+from data_prep.labels import BACKGROUND, CLASS_NAMES, IDS, LARGEST_LABEL, is_named, label_of
 
 _HU = np.iinfo(np.int16)
 _LARGEST_STEP = 0.02  # of labels that were saved as scaled whole numbers; nibabel: 3 / 255 or less
 _BAD = 255
-_NAMES = (*CLASS_NAMES, "cyst")
+_NAMES = (CLASS_NAMES[BACKGROUND], *IDS)
 
 
 class HounsfieldReader:
