@@ -53,7 +53,10 @@ def _content(path: Path) -> Any:
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise InputError(f"is larger than {LARGEST_BYTES} bytes; expected a file of settings", path)
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("aliases (*name) are not read: a short file may mean billions of values")
+        return yaml.safe_load(text)
     except FileNotFoundError:
         raise InputError("no file of settings here", path, "no_such_file") from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
