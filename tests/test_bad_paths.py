@@ -191,6 +191,18 @@ def test_inputs(root: Path, command: str, kind: str, capsys: pytest.CaptureFixtu
     assert content(root) == before
 
 
+def test_scans_are_not_replaced_by_their_labels(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flat = root / "flat"
+    flat.mkdir()
+    for name in ("a.nii.gz", "b.nii.gz"):
+        shutil.copy(root / "scan.nii.gz", flat / name)
+    before = content(root)
+    for words in ("--images {case}.nii.gz", ""):
+        error = refused(predict, f"{root}/run {flat} {words} --out {flat} --force", capsys)
+        assert "is an input, which is never written over" in error
+    assert content(root) == before
+
+
 WRITES_ON = {  # what stays of a full disk: whole files that were written before, a download's part to go on with
     "postprocess --surfaces": {"x.nii.gz"},  # labels come first
     "phantom --out": {"phantom.json"},

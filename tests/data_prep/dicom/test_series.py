@@ -15,7 +15,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     generate_uid,
 )
-from support.dicom_files import random_hu, save_slices, slices_of, without_identifiers
+from support.dicom_files import random_hu, save_slices, slices_of, without_identifiers, write_study
 from support.helpers import one_line
 
 from data_prep.dicom import headers as dicom_header
@@ -25,6 +25,7 @@ from data_prep.dicom.headers import scan_folder
 from data_prep.dicom.series import list_series
 from data_prep.errors import InputError
 from data_prep.formats import image_source as voxel_source
+from data_prep.scans import Choice, find_scans, read_scan
 from data_prep.volume import read_image, read_volume, write_labels
 
 
@@ -138,6 +139,28 @@ def test_a_series_can_only_be_chosen_in_a_folder(tmp_path: Path) -> None:
         read_volume(next(tmp_path.glob("*.dcm")))
 
 
+def test_each_study_has_its_own_numbers_as_in_predict(tmp_path: Path) -> None:
+    for number, count in ((1, 6), (2, 8)):
+        write_study(tmp_path / f"study{number}", random_hu(count), number)
+    numbers = [(one.number, len(one.images)) for one in list_series(tmp_path)]
+    assert numbers == [(1, 1), (2, 3), (3, 6), (4, 1), (1, 1), (2, 4), (3, 8), (4, 1)]
+    volume = read_volume(tmp_path)
+    assert "predict --series KEY chooses another" in volume.notes[0] and "they are of 2 studies" in volume.notes[0]
+    with pytest.raises(
+        InputError, match="series '3' fits 2 series; expected the key of one, because each study"
+    ) as caught:
+        read_volume(tmp_path, series=3)
+    keys = [one.key for one in list_series(tmp_path) if one.number == 3]
+    assert all(f"series 3 ({key})" in str(caught.value) for key in keys)
+    for key, count in zip(keys, (6, 8), strict=True):
+        assert len(read_volume(tmp_path, series=key).voxels) == count
+        found, _ = find_scans([tmp_path], Choice(series=key))
+        assert [len(read_scan(scan).voxels) for scan in found] == [count]
+    one = read_volume(tmp_path / "study2", series=3)
+    assert len(one.voxels) == 8
+    assert "predict --series N chooses another" in read_volume(tmp_path / "study2").notes[0]
+
+
 def test_damaged_and_other_files_are_skipped_and_damage_is_noted(tmp_path: Path) -> None:
     def deflate(data: Dataset, k: int) -> None:
         data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
@@ -231,7 +254,8 @@ def test_nothing_that_identifies_a_patient_leaves_the_headers(tmp_path: Path, st
 def test_the_docs_list_every_tag_that_is_looked_at() -> None:
     text = (Path(__file__).parents[3] / "docs" / "explanation" / "geometry.md").read_text(encoding="utf-8")
     listed = text.split("exactly these are looked at:")[1].split(". Of these")[0]
-    expected = {*dicom_header.TAGS, "TransferSyntaxUID", "MediaStorageSOPClassUID"}
+    meta = {f"MediaStorageSOP{kind}UID" for kind in ("Class", "Instance")}
+    expected = {*dicom_header.TAGS, "TransferSyntaxUID", *meta}
     assert {name.strip(" `\n") for name in listed.split(",")} == expected
 
 
@@ -310,5 +334,5 @@ def test_files_without_preamble_and_links_alone(tmp_path: Path) -> None:
         (tmp_path / "bare" / path.name).write_bytes(path.read_bytes()[132:])
         (tmp_path / "links" / path.name).symlink_to(path)
     assert np.array_equal(read_volume(tmp_path / "bare").voxels, random_hu())
-    with pytest.raises(InputError, match="0 other files; 6 links, which are not followed"):
+    with pytest.raises(InputError, match="0 other files; 6 links, which are not followed; give their targets"):
         read_volume(tmp_path / "links")

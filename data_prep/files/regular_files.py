@@ -1,0 +1,28 @@
+"""The files in and below a folder of DICOM files, in one order for all who number them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from data_prep.errors import InputError
+
+
+def regular_files(folder: Path) -> tuple[list[Path], int]:
+    """Return the files in and below a folder in the order of their paths' bytes, and how many links there are."""
+
+    def fail(error: OSError) -> None:
+        raise InputError(f"a folder in it cannot be read ({error.strerror}); allow it to be read", folder)
+
+    if folder.is_file():
+        raise InputError(
+            "is a file; expected a folder with DICOM files (an archive: unpack it)", folder, "not_a_folder"
+        )
+    if not folder.is_dir():
+        raise InputError("no such folder; expected one with DICOM files", folder, "no_such_file")
+    found: list[Path] = []
+    links = 0
+    for root, folders, files in os.walk(folder, onerror=fail):
+        links += sum(Path(root, name).is_symlink() for name in folders + files)
+        found += [path for path in (Path(root, name) for name in files) if path.is_file() and not path.is_symlink()]
+    return sorted(found, key=os.fsencode), links
