@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +155,11 @@ def _header(image: SliceHeader) -> Dataset:
 
     if image.data is None:
         return pydicom.dcmread(image.path, stop_before_pixels=True, force=True)
-    return copy(image.data)
+    data, made = image.data, pydicom.Dataset()  # `copy` would share the elements
+    made.update(data)
+    made.file_meta = data.file_meta
+    made.set_original_encoding(*data.original_encoding, data.original_character_set)
+    return made
 
 
 def _source_slices(series: DicomSeries) -> tuple[list[Dataset], list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import random
 import struct
 import subprocess
@@ -20,9 +19,11 @@ import pytest
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.encaps import encapsulate
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.sr.codedict import codes
 from pydicom.tag import Tag
-from pydicom.uid import HTJ2K, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import HTJ2K, DeflatedExplicitVRLittleEndian, generate_uid
 from support.dicom_files import SPACING_MM, random_hu, save_slices, slices_of, without_identifiers
 from support.helpers import one_line
 
@@ -415,7 +416,12 @@ def test_values_that_a_seg_cannot_hold_are_empty_and_named(tmp_path, capfd, valu
         volume = series(tmp_path / "ct", change=change)
     write_dicom_seg(some_labels(volume.voxels.shape), volume, tmp_path / "seg.dcm", **BY)
     made = pydicom.dcmread(tmp_path / "seg.dcm")
-    assert check_series(open_series(tmp_path / "ct")) == emptied
+    kept = open_series(tmp_path / "ct", for_seg=True)
+    for _ in range(2):  # the headers stay as they are
+        assert check_series(open_series(tmp_path / "ct")) == check_series(kept) == emptied
+    write_dicom_seg(some_labels(volume.voxels.shape), read_volume(kept), tmp_path / "kept.dcm", **BY)
+    again = pydicom.dcmread(tmp_path / "kept.dcm")
+    assert (again.PatientName, again.get("PatientSex")) == (made.PatientName, made.get("PatientSex"))
     assert all(not made.get(name) for name in emptied)
     if "PatientName" in values:
         assert str(made.PatientName) == values["PatientName"]
@@ -480,12 +486,12 @@ def test_any_value_of_patient_and_study_makes_a_seg_or_is_refused_before(tmp_pat
 def deflated_bomb(path, what):
     """Return a deflated SEG whose pixels, or a text before them, inflate to 1 GiB of zeros."""
     data = pydicom.dcmread(path)
-    meta, packer = path.read_bytes(), zlib.compressobj(9, wbits=-15)
+    meta, packer = path.read_bytes(), zlib.compressobj(1, wbits=-15)
     meta = meta[: 144 + data.file_meta.FileMetaInformationGroupLength]
     del data.PixelData
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    file = io.BytesIO()
-    pydicom.dcmwrite(file, data, implicit_vr=False, little_endian=True)
+    file = DicomBytesIO()
+    file.is_implicit_VR, file.is_little_endian = False, True
+    write_dataset(file, data)
     parts = [meta, packer.compress(file.getvalue())]
     tag = (0x7FE0, 0x0010) if what == "pixels" else (0x6FFF, 0x1001)
     parts.append(packer.compress(struct.pack("<HH2sHI", *tag, b"OB", 0, 1 << 30)))
@@ -501,7 +507,7 @@ def test_a_deflated_seg_inflates_to_no_more_than_its_header_promises(seg, tmp_pa
     for what, words in (("pixels", "inflates to more than its header says"), ("text", "64 MiB before its pixels")):
         bomb = tmp_path / f"{what}.dcm"
         bomb.write_bytes(deflated_bomb(path, what))
-        assert bomb.stat().st_size < 3 << 20
+        assert bomb.stat().st_size < 6 << 20
         code = (
             "import sys; from data_prep.volume import read_labels; from data_prep.errors import InputError\n"
             "import pydicom, SimpleITK, numpy\n"
