@@ -93,7 +93,7 @@ def choose_series(scan: FolderScan, wanted: str | int | None) -> tuple[Series, t
         raise InputError(detail, scan.folder, chosen.problem.code)
     if wanted is None and others:
         studies = len({study_key(image, place_of(image)) for image in (one.images[0] for one in readable)})
-        by = "N" if studies == 1 else "KEY"  # numbers begin anew in each study
+        by = "N" if studies == 1 else "KEY"  # each study counts from 1
         notes.append(f"{len(found)} CT series found: read {chosen}; predict --series {by} chooses another: {listed}")
         if studies > 1:
             notes[0] += f"; they are of {studies} studies, of which one is read; predict takes each by itself"

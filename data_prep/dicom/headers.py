@@ -20,7 +20,7 @@ from data_prep.files.regular_files import regular_files
 from data_prep.formats.image_source import opened
 
 if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
+    from pydicom.dataset import Dataset, FileMetaDataset
 
 TAGS = (  # UIDs and PatientID are kept as hashes, Modality only if it is a known one, descriptions as a phase
     "SOPClassUID", "ImageType", "Modality", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient",
@@ -150,8 +150,9 @@ def series_key(uid: Any, digits: int = 8) -> str:
     return hashlib.sha256(str(uid or "").encode()).hexdigest()[:digits]
 
 
-def read_meta(file: BinaryIO) -> Dataset:
+def read_meta(file: BinaryIO) -> FileMetaDataset:
     """Return the first part of a DICOM file (group 2), which is never compressed, and leave the file at the second."""
+    from pydicom.dataset import FileMetaDataset
     from pydicom.filereader import read_dataset
 
     file.seek(0)
@@ -162,7 +163,7 @@ def read_meta(file: BinaryIO) -> Dataset:
         with suppress(NotImplementedError):
             list(meta)
             break
-    return meta
+    return FileMetaDataset(meta)
 
 
 def _is_image(path: Path) -> bool:

@@ -158,7 +158,8 @@ def _header(image: SliceHeader) -> Dataset:
     data, made = image.data, pydicom.Dataset()  # `copy` would share the elements
     made.update(data)
     made.file_meta = data.file_meta
-    made.set_original_encoding(*data.original_encoding, data.original_character_set)
+    implicit, little = data.original_encoding
+    made.set_original_encoding(implicit, little, data.original_character_set)
     return made
 
 
