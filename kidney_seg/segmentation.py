@@ -19,6 +19,7 @@ from data_prep.formats.hu_and_labels import HounsfieldReader
 from data_prep.geometry.source_grid import SourceGrid, check_grid
 from data_prep.geometry.volume import Volume
 from data_prep.scans import Choice, find_one, read_scan
+from data_prep.scans.scan import seg_notes
 from data_prep.version import code_version
 from data_prep.volume import write_labels
 from kidney_seg.predict.engines import Job, check_not_forked, make_job
@@ -177,8 +178,9 @@ def _with_loaded_network(job: Job) -> Job:
 def _in_a_file(path: str | Path, series: str | None) -> Volume:
     notes: list[str] = []
     scan = find_one(path, Choice(series=series), notes.append)
-    volume = read_scan(scan, for_seg=is_packed(scan.image))  # for `save`: a zip file is not unpacked any more then
-    return replace(volume, notes=(*(note.removeprefix("note: ") for note in notes), *volume.notes))
+    volume = read_scan(scan, keep_headers=is_packed(scan.image))  # for `save`: a zip file is not unpacked any more then
+    found = (note.removeprefix("note: ") for note in notes)
+    return replace(volume, notes=(*found, *volume.notes, *seg_notes(volume)))
 
 
 def _has_geometry(image: Any) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,10 @@ INPUTS: dict[str, tuple[Main, str, str]] = {
     "report --images": (report, "{root}/run --truth {root}/kits --images {bad} --out {root}/new.html", ""),
     "serving --config": (serving, "localhost:1 {root}/scan.nii.gz --out {root}/new.nii --config {bad}", ".json"),
 }
-KINDS = ("dead link", "loop", "file as folder", "long name", "long folder", "folder", "input", "foreign")
+KINDS = (
+    *("dead link", "loop", "file as folder", "long name", "long folder", "pipe", "device"),
+    *("folder", "input", "foreign"),
+)
 IS_FOLDER = (
     *("build --cache", "phantom --out", "evaluate --out", "check --cache", "progressive --out", "export --out"),
     *("download --out", "predict --out folder"),
@@ -150,7 +154,13 @@ def bad_path(root: Path, kind: str, ending: str) -> Path:
         "missing": "absent" + ending,
         "missing, not UTF-8": os.fsdecode(b"M\xfcller") + ending,
         "input": "scan.nii.gz",
+        "pipe": "pipe" + ending,
+        "device": "device" + ending,
     }
+    if kind == "pipe" and not (root / places[kind]).exists():
+        os.mkfifo(root / places[kind])
+    if kind == "device" and not (root / places[kind]).exists():
+        (root / places[kind]).symlink_to("/dev/zero")
     if kind == "folder":
         (root / places[kind]).mkdir(exist_ok=True)
     return root / places[kind]
@@ -158,6 +168,20 @@ def bad_path(root: Path, kind: str, ending: str) -> Path:
 
 def content(root: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def in_time() -> Iterator[None]:
+    """End a test that waits for a pipe, or reads a device that never ends."""
+
+    def ended(*_: object) -> None:
+        raise TimeoutError("a path is read for ever")
+
+    before = signal.signal(signal.SIGALRM, ended)
+    signal.alarm(300)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def refused(main: Main, words: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -188,6 +212,18 @@ def test_inputs(root: Path, command: str, kind: str, capsys: pytest.CaptureFixtu
         pytest.skip("an empty folder holds no case: exit code 1")
     before = content(root)
     refused(main, words.format(root=root, bad=bad_path(root, kind, ending)), capsys)
+    assert content(root) == before
+
+
+def test_scans_are_not_replaced_by_their_labels(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flat = root / "flat"
+    flat.mkdir()
+    for name in ("a.nii.gz", "b.nii.gz"):
+        shutil.copy(root / "scan.nii.gz", flat / name)
+    before = content(root)
+    for words in ("--images {case}.nii.gz", ""):
+        error = refused(predict, f"{root}/run {flat} {words} --out {flat} --force", capsys)
+        assert "is an input, which is never written over" in error
     assert content(root) == before
 
 

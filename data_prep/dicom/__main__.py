@@ -10,11 +10,12 @@ from pathlib import Path
 from data_prep.cli import command
 from data_prep.dicom.archives import unpacked
 from data_prep.dicom.choice import choose_series
-from data_prep.dicom.headers import FolderScan, regular_files, scan_folder
+from data_prep.dicom.headers import FolderScan, scan_folder
 from data_prep.dicom.listing import list_for_screen
 from data_prep.dicom.studies import find_studies, is_packed
 from data_prep.errors import InputError
 from data_prep.files.names import printable
+from data_prep.files.regular_files import regular_files
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ from data_prep.dicom.phases import PLAIN, PREFERRED
 from data_prep.dicom.pixels import problem_of_values
 from data_prep.dicom.series import Series, series_of
 from data_prep.dicom.stacking import stack
+from data_prep.dicom.studies import place_of, study_key
 from data_prep.errors import InputError
 
 _KEY_DIGITS = 4  # the fewest of a key that a user may type; shorter texts are numbers
@@ -78,8 +79,8 @@ def choose_series(scan: FolderScan, wanted: str | int | None) -> tuple[Series, t
     longest_mm = max(one.extent_mm for one in found)
     notes = []
     if wanted is not None:
-        number = _wanted(series, str(wanted), scan.folder).number
-        chosen = next(one for one in found if one.series.number == number)
+        key = _wanted(series, str(wanted), scan.folder).key
+        chosen = next(one for one in found if one.series.key == key)
     else:
         chosen = max(found, key=lambda one: one.rank(longest_mm))
     others = [one for one in sorted(found, key=lambda one: one.rank(longest_mm), reverse=True) if one is not chosen]
@@ -91,8 +92,10 @@ def choose_series(scan: FolderScan, wanted: str | int | None) -> tuple[Series, t
         detail += "; choose one with --series" * any(one.problem is None for one in others)
         raise InputError(detail, scan.folder, chosen.problem.code)
     if wanted is None and others:
-        notes.append(f"{len(found)} CT series found: read {chosen}; predict --series N chooses another: {listed}")
-        if (studies := len({one.images[0].study for one in readable})) > 1:
+        studies = len({study_key(image, place_of(image)) for image in (one.images[0] for one in readable)})
+        by = "N" if studies == 1 else "KEY"  # each study counts from 1
+        notes.append(f"{len(found)} CT series found: read {chosen}; predict --series {by} chooses another: {listed}")
+        if studies > 1:
             notes[0] += f"; they are of {studies} studies, of which one is read; predict takes each by itself"
     skipped = Counter(image.kind for image in scan.images if image.kind in (LOCALIZER, CAPTURE, MULTI_FRAME))
     notes += [f"{count} {kind} skipped" for kind, count in sorted(skipped.items())]
@@ -133,7 +136,12 @@ def _wanted(series: list[Series], wanted: str, folder: Path) -> Series:
     found = [one for one in series if (str(one.number) == wanted if is_number else one.key.startswith(wanted.lower()))]
     if len(found) != 1:
         known = "; ".join(map(str, series))
-        detail = f"series {wanted[:20]!a} fits {len(found)} series; expected one number or key of: {known}"
+        one = (
+            "the key of one, because each study has its own numbers:"
+            if is_number and found
+            else "one number or key of:"
+        )
+        detail = f"series {wanted[:20]!a} fits {len(found)} series; expected {one} {known}"
     elif found[0].kind != CT:
         detail = f"{found[0]}; expected a series of CT images"
     else:

@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from data_prep.dicom.phases import phase_of
 from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.quiet import silent
+from data_prep.files.regular_files import regular_files
 from data_prep.formats.image_source import opened
 
 if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
+    from pydicom.dataset import Dataset, FileMetaDataset
 
 TAGS = (  # UIDs and PatientID are kept as hashes, Modality only if it is a known one, descriptions as a phase
     "SOPClassUID", "ImageType", "Modality", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "RescaleIntercept",
     "RescaleSlope", "RescaleType", "PhotometricInterpretation", "ModalityLUTSequence", "BodyPartExamined",
-    "StudyInstanceUID", "SOPInstanceUID", "PatientID", "SeriesDescription", "ProtocolName",
+    "StudyInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID", "PatientID", "SeriesDescription", "ProtocolName",
 )  # fmt: skip
 _MODALITIES = "CR CT DX KO MG MR NM OT PR PT REG RTDOSE RTPLAN RTSTRUCT SC SEG SR US XA".split()
 CT, LOCALIZER, CAPTURE, MULTI_FRAME, OTHER = (
@@ -36,8 +37,10 @@ _CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 _ENHANCED_CT_CLASSES = (_CT_CLASS + ".1", _CT_CLASS + ".2")
 _CAPTURE_CLASS = "1.2.840.10008.5.1.4.1.1.7"
 _DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
-_DEFLATED = "1.2.840.10008.1.2.1.99"
-_IS_DEFLATED = "deflated, which is not read (dcmconv +te inflates it)"
+_INSTANCE_DIGITS = 32  # of thousands of UIDs in one series, no two may get the same
+DEFLATED = "1.2.840.10008.1.2.1.99"
+_PREAMBLE = 132  # bytes before the first part, of which the last four are DICM
+_GROUPS = (b"\x02\x00", b"\x08\x00")  # that a file without preamble may begin with
 
 
 class _UnreadError(Exception):
@@ -68,8 +71,9 @@ class SliceHeader:
     has_table: bool  # a Modality LUT in place of slope and intercept
     other_part: bool  # of a body part without kidneys, by BodyPartExamined
     phase: str = ""  # `phase_of` its description
-    instance: str = ""  # `series_key` of its own UID, empty if it has none; copies have the same
-    patient: str = ""  # likewise, of PatientID
+    instance: str = ""  # hash of its own UID, empty if it has none; copies have the same
+    patient: str = ""  # `series_key` of PatientID, empty if it has none
+    frame: str = ""  # likewise, of the frame of reference
     data: Dataset | None = field(default=None, repr=False, compare=False)  # the whole header, if asked for
 
 
@@ -141,62 +145,54 @@ def files_named(numbers: Sequence[int]) -> str:
     return f"file number {', '.join(map(str, numbers[:5]))}{more} in the order of names"
 
 
-def series_key(uid: Any) -> str:
-    """Return the name of a series in this project: eight hex digits of the SHA-256 of its UID."""
-    return hashlib.sha256(str(uid or "").encode()).hexdigest()[:8]
+def series_key(uid: Any, digits: int = 8) -> str:
+    """Return the name of a series in this project: the first hex digits of the SHA-256 of its UID."""
+    return hashlib.sha256(str(uid or "").encode()).hexdigest()[:digits]
 
 
-def regular_files(folder: Path) -> tuple[list[Path], int]:
-    """Return the files in and below a folder in the order of their paths' bytes, and how many links there are."""
+def read_meta(file: BinaryIO) -> FileMetaDataset:
+    """Return the first part of a DICOM file (group 2), which is never compressed, and leave the file at the second."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.filereader import read_dataset
 
-    def fail(error: OSError) -> None:
-        raise InputError(f"a folder in it cannot be read ({error.strerror}); allow it to be read", folder)
-
-    if folder.is_file():
-        raise InputError(
-            "is a file; expected a folder with DICOM files (an archive: unpack it)", folder, "not_a_folder"
-        )
-    if not folder.is_dir():
-        raise InputError("no such folder; expected one with DICOM files", folder, "no_such_file")
-    found: list[Path] = []
-    links = 0
-    for root, folders, files in os.walk(folder, onerror=fail):
-        links += sum(Path(root, name).is_symlink() for name in folders + files)
-        found += [path for path in (Path(root, name) for name in files) if path.is_file() and not path.is_symlink()]
-    return sorted(found, key=os.fsencode), links
+    file.seek(0)
+    start = _PREAMBLE if file.read(_PREAMBLE).endswith(b"DICM") else 0
+    for implicit in (False, True):  # the second is against the standard, and read by pydicom nevertheless
+        file.seek(start)
+        meta = read_dataset(file, implicit, True, stop_when=lambda tag, *_: int(tag) >> 16 != 2)
+        with suppress(NotImplementedError):
+            list(meta)
+            break
+    return FileMetaDataset(meta)
 
 
 def _is_image(path: Path) -> bool:
     """Return whether a file is DICOM, but not a DICOMDIR; any exception for a file that should be DICOM and is not."""
-    import pydicom
-
     with opened(path) as file:
-        start = file.read(1024)
-    if start[128:132] == b"DICM":
-        meta = pydicom.filereader.read_file_meta_info(path)
-        directory = meta.get("MediaStorageSOPClassUID") == _DIRECTORY_CLASS
-        if not directory and meta.get("TransferSyntaxUID") == _DEFLATED:  # would be inflated whole, whatever its size
-            raise _UnreadError(_IS_DEFLATED)
-        return not directory
-    without_preamble = start[:2] in (b"\x08\x00", b"\x02\x00")
-    if without_preamble and _DEFLATED.encode() in start:
-        raise _UnreadError(_IS_DEFLATED)
-    if not without_preamble and path.suffix.lower() == ".dcm":
-        raise _UnreadError("named .dcm, but no DICOM by the first bytes" if start else "empty")
-    return without_preamble
+        start = file.read(_PREAMBLE)
+        if not start.endswith(b"DICM") and start[:2] not in _GROUPS:
+            if path.suffix.lower() == ".dcm":
+                raise _UnreadError("named .dcm, but no DICOM by the first bytes" if start else "empty")
+            return False
+        meta = read_meta(file)
+    directory: bool = meta.get("MediaStorageSOPClassUID") == _DIRECTORY_CLASS
+    if not directory and meta.get("TransferSyntaxUID") == DEFLATED:  # would be inflated whole, whatever its size
+        raise _UnreadError("deflated, which is not read (dcmconv +te inflates it)")
+    return not directory
 
 
 def _read(path: Path, number: int, whole: bool) -> SliceHeader:
     import pydicom
 
     data = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=None if whole else list(TAGS))
-    # anonymizers may empty the data set's class, but not the file's
+    # anonymizers may empty the data set's class and UID, but not the file's
     sop_class = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID") or "")
     modality = str(data.get("Modality") or ("CT" if sop_class == _CT_CLASS else ""))
     if not (sop_class or modality):
         raise _UnreadError("with a header that is cut off or names no modality")
     image_type = [str(part) for part in data.get("ImageType") or ()]
     kind = _kind(sop_class, modality, image_type, int(_number(data, "NumberOfFrames", 1)))
+    instance = data.get("SOPInstanceUID") or data.file_meta.get("MediaStorageSOPInstanceUID")
     return SliceHeader(
         file=number,
         path=path,
@@ -218,8 +214,9 @@ def _read(path: Path, number: int, whole: bool) -> SliceHeader:
         has_table=bool(data.get("ModalityLUTSequence")),  # an empty sequence is none
         other_part=str(data.get("BodyPartExamined") or "").upper() in _OTHER_PARTS,
         phase=phase_of(*(str(data.get(name) or "") for name in ("SeriesDescription", "ProtocolName"))),
-        instance=series_key(uid) if (uid := data.get("SOPInstanceUID")) else "",
+        instance=series_key(instance, _INSTANCE_DIGITS) if instance else "",
         patient=series_key(patient) if (patient := str(data.get("PatientID") or "").strip()) else "",
+        frame=series_key(frame) if (frame := data.get("FrameOfReferenceUID")) else "",
         data=data if whole and kind == CT else None,
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.dicom.choice import choose_series
 from data_prep.dicom.headers import scan_folder, series_key
-from data_prep.dicom.seg_pixels import numbers_to_labels, read_frames, undescribed
+from data_prep.dicom.seg_pixels import numbers_to_labels, read_data_set, read_frames, undescribed
 from data_prep.dicom.stacking import SAME, stack
 from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.quiet import silent
@@ -94,16 +94,16 @@ def _read(path: Path, folder: Path | None) -> Volume:
 
 
 def _open(path: Path) -> Dataset:
-    import pydicom
-
     with opened(path) as file:
         start = file.read(132)
     if start[128:] != b"DICM":
         raise InputError(f"not a DICOM file; expected a DICOM Segmentation; {AGAIN}", code="not_an_image")
     try:
         with silent():
-            data = pydicom.dcmread(path)
+            data = read_data_set(path)
             sop_class, kind = data.get("SOPClassUID"), data.get("SegmentationType")
+    except InputError:
+        raise
     except Exception as error:  # pydicom raises many types, which may quote the header
         raise_if_out_of_memory(error, path)
         raise InputError(f"the DICOM file is truncated or damaged; {AGAIN}", code="truncated") from None

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from data_prep.cli import progress
 from data_prep.dicom.archives import ZIP, unpacked
-from data_prep.dicom.headers import FolderScan, SliceHeader, regular_files, scan_files, scan_folder, series_key
+from data_prep.dicom.headers import FolderScan, SliceHeader, scan_files, scan_folder, series_key
 from data_prep.errors import InputError
 from data_prep.files.quiet import silent
+from data_prep.files.regular_files import regular_files
 
 _MANY = 2000  # files that are read with a progress bar
 _MOST_WHOLE = 3000  # files whose whole headers are kept, of some 20 kB
@@ -102,12 +103,12 @@ def find_studies(
     studies = []
     for key, group in _grouped(images).items():
         kept = without_copies(group)
-        places = {_place(image) for image in kept}
+        places = {place_of(image) for image in kept}
         beside = [one for place in sorted(places) for one in unread[place]]
         found = FolderScan(_common(kept, root), tuple(kept), tuple(beside), len(kept) + len(beside), 0)
         identity = identities[group[0].patient, group[0].study]
         studies.append(Study(key, found, len(group) - len(kept), identity))
-    readable = {_place(image) for image in images}
+    readable = {place_of(image) for image in images}
     errors += [
         InputError(f"no DICOM file can be read: {FolderScan(place, (), tuple(found), 0, 0).reasons}", place, "no_dicom")
         for place, found in unread.items()
@@ -126,7 +127,8 @@ def _numbers(root: Path) -> dict[Path, int]:
         return {}
 
 
-def _place(image: SliceHeader) -> Path:
+def place_of(image: SliceHeader) -> Path:
+    """Return the folder or the zip file that an image lies in."""
     return image.path if is_packed(image.path) else image.path.parent
 
 
@@ -137,7 +139,7 @@ def _bare(scan: FolderScan) -> FolderScan:
 def _grouped(images: Sequence[SliceHeader]) -> dict[str, list[SliceHeader]]:
     groups: dict[str, list[SliceHeader]] = defaultdict(list)
     for image in images:
-        groups[study_key(image, _place(image))].append(image)
+        groups[study_key(image, place_of(image))].append(image)
     return groups
 
 
@@ -155,16 +157,16 @@ def without_copies(images: Sequence[SliceHeader], unpacked_ones: bool = False) -
     kept = []
     for image in images:
         own = (image.series, image.instance, image.position, image.size)
-        again = own in first and (unpacked_ones or is_packed(image.path) or first[own] != _place(image))
+        again = own in first and (unpacked_ones or is_packed(image.path) or first[own] != place_of(image))
         if not (image.instance and again):
             kept.append(image)
-            first.setdefault(own, _place(image))
+            first.setdefault(own, place_of(image))
     return kept
 
 
 def _common(images: Sequence[SliceHeader], root: Path) -> Path:
     """Return the folder or zip file that all images lie in."""
-    places = {_place(image) for image in images}
+    places = {place_of(image) for image in images}
     return Path(os.path.commonpath(places)) if len(places) > 1 else next(iter(places), root)
 
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from data_prep.files.names import printable
+from data_prep.files.regular_files import is_special
 
 PIECE = 1 << 18
 CONNECT_S, READ_S = 15.0, 60.0
@@ -129,6 +130,8 @@ def _announced(response: Any) -> str:
 
 @contextmanager
 def _opened_file(path: Path, start: int, mark: str) -> Iterator[Answer]:
+    if is_special(path):
+        raise Refused("is a pipe or a device")
     try:
         with open(path, "rb") as file:
             found = os.fstat(file.fileno())

@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 
 from data_prep.errors import InputError, raise_if_out_of_memory
+from data_prep.files.regular_files import check_regular
 
 
 def sha256_of(path: str | Path) -> str:
-    """Return the SHA-256 of a file's bytes as 64 hex digits."""
+    """Return the SHA-256 of a file's bytes as 64 hex digits; InputError for a pipe or a device."""
+    check_regular(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.atomic import write_file
+from data_prep.files.regular_files import check_regular
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -18,6 +19,7 @@ def write_json(path: str | Path, content: Any) -> None:
 def read_json(path: str | Path, what: str) -> Any:
     """Read a JSON file; InputError for a missing or broken one, with `what` as its name in the message."""
     path = Path(path)
+    check_regular(path)
     try:
         return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -14,6 +14,7 @@ from pathlib import Path
 from data_prep.errors import InputError, of_os_error
 from data_prep.files.atomic import temporary_beside
 from data_prep.files.json_files import read_json
+from data_prep.files.regular_files import is_special
 
 Ours = Callable[[Path], bool]  # whether an existing file is of the kind that a command writes
 
@@ -36,7 +37,7 @@ def check_outputs(
             raise InputError("is an input, which is never written over; choose another name", path, "is_input")
         if path.is_dir():
             raise InputError("is a folder; expected the name of a file to write", path, "EISDIR")
-        if os.path.lexists(path) and not ours(path):
+        if os.path.lexists(path) and (is_special(path) or not ours(path)):
             raise InputError(
                 f"exists and is nothing that this command writes, so it is not replaced; {_ELSEWHERE}", path, "foreign"
             )
@@ -86,7 +87,7 @@ def has_text(*texts: bytes) -> Ours:
 
     def ours(path: Path) -> bool:
         try:
-            content = path.read_bytes()
+            content = b"" if is_special(path) else path.read_bytes()
         except OSError:
             return False
         return all(text in content for text in texts)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 import types
 import typing
 from functools import lru_cache
 from typing import Any
 
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 3, 6, 80, 40, 80
 _LARGEST = 2**63  # of whole numbers: NumPy and HDF5 hold none beyond
 
 
@@ -86,7 +89,20 @@ def _fields(kind: Any) -> tuple[dict[str, Any], list[str]]:
     return {field.name: hints[field.name] for field in fields}, needed
 
 
+def shown(value: Any) -> str:
+    """Return a value of a file as short text for an error, however large it is or deep it refers to itself.
+
+    >>> shown([1, "two"]), shown(list(range(9)))
+    ("[1, 'two']", '[0, 1, 2, 3, 4, 5, ...]')
+    """
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        return "a number of thousands of digits"
+
+
 def _misfit(kind: Any, value: Any, where: str) -> ValueError:
-    shown = ascii(value) if len(ascii(value)) <= 40 else ascii(value)[:37] + "..."
+    text = shown(value).encode("ascii", "backslashreplace").decode()
+    text = text if len(text) <= 40 else text[:37] + "..."
     expected = getattr(kind, "__name__", str(kind)) if typing.get_origin(kind) is None else str(kind)
-    return ValueError(f"{where}: found {shown}, expected {expected.replace('typing.', '')}".lstrip(": "))
+    return ValueError(f"{where}: found {text}, expected {expected.replace('typing.', '')}".lstrip(": "))

@@ -10,7 +10,7 @@ from isal import igzip, igzip_lib
 
 from data_prep.errors import InputError, raise_if_out_of_memory
 
-Encoding = Literal["raw", "gzip", "zlib"]
+Encoding = Literal["raw", "gzip", "zlib", "deflate"]
 
 LARGEST_RATIO = 1032  # deflate's: 258 bytes from two bits
 AGAIN = "copy or download it again"
@@ -36,7 +36,7 @@ class ByteStream:
         if encoding == "gzip":
             self._file = cast(BinaryIO, igzip.open(self._source))
         else:
-            self._file = file if encoding == "raw" else cast(BinaryIO, _ZlibFile(self._source))
+            self._file = file if encoding == "raw" else cast(BinaryIO, _ZlibFile(self._source, encoding))
 
     def read_into(self, target: memoryview) -> int:
         """Fill `target` (bytes) and return the number of bytes: fewer only at the end of intact data."""
@@ -97,10 +97,11 @@ class _Watched(io.RawIOBase):
 
 
 class _ZlibFile(io.RawIOBase):
-    """A zlib stream as a file; its end compares the checksum."""
+    """A zlib stream as a file, whose end compares the checksum, or the same without checksum (`deflate`)."""
 
-    def __init__(self, file: io.RawIOBase) -> None:
-        self._file, self._inflater = file, igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_ZLIB)
+    def __init__(self, file: io.RawIOBase, encoding: Encoding) -> None:
+        flag = igzip_lib.DECOMP_DEFLATE if encoding == "deflate" else igzip_lib.DECOMP_ZLIB
+        self._file, self._inflater = file, igzip_lib.IgzipDecompressor(flag)
 
     def readinto(self, target: memoryview) -> int:  # type: ignore[override]
         while not self._inflater.eof:

@@ -16,6 +16,7 @@ from data_prep.dicom.series import series_of
 from data_prep.dicom.studies import DOCUMENTS, Study, find_studies, is_packed
 from data_prep.errors import InputError
 from data_prep.files.names import printable
+from data_prep.files.regular_files import check_regular
 from data_prep.formats.image_source import stem_of
 from data_prep.scans.names import BY_FOLDER, PLAIN_NAMES, study_name, unique
 from data_prep.scans.scan import Scan
@@ -73,6 +74,8 @@ def find_scans(
     for path in paths:
         if alone and not path.exists():
             raise InputError("no such file or folder", path=path, code="no_such_file")
+        if alone:
+            check_regular(path)
         path = path.parent if path.name.upper() == "DICOMDIR" and path.is_file() else path
         if path.is_dir() and (choice.images or choice.split):
             found += [(scan, "") for scan in _cases(path, choice, notes.append)]
@@ -106,6 +109,7 @@ def _listed(given: str) -> list[Path]:
     if not given.startswith("@"):
         return [Path(given)]
     path = Path(given[1:])
+    check_regular(path)
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:

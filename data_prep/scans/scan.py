@@ -11,6 +11,7 @@ from pathlib import Path
 from data_prep.dicom.archives import unpacked
 from data_prep.dicom.headers import FolderScan, SliceHeader, scan_files, scan_folder
 from data_prep.dicom.reader import DicomSeries, open_series, series_in
+from data_prep.dicom.series import problem_of_references
 from data_prep.dicom.studies import is_packed, study_key, without_copies
 from data_prep.errors import InputError
 from data_prep.files.checksums import checked_sha256
@@ -53,23 +54,34 @@ class Scan:
         return hashlib.sha256("".join(f"{line}\n" for line in hashes).encode()).hexdigest()
 
 
-def read_scan(scan: Scan, for_seg: bool = False) -> Volume:
-    """Return the voxels of a scan; `for_seg`: with what a DICOM SEG needs. InputError as for `read_volume`."""
+def read_scan(scan: Scan, for_seg: bool = False, keep_headers: bool = False) -> Volume:
+    """Return the voxels of a scan. InputError as for `read_volume`.
+
+    for_seg: with what a DICOM SEG needs; InputError, before a voxel is read, if none can refer to the scan, and a note
+    of the values that it cannot hold. keep_headers: with the whole headers, which `write_dicom_seg` else reads again.
+    """
     if scan.problem is not None:
         raise scan.problem
-    with _opened(scan, for_seg) as series:
+    emptied: list[str] = []
+    with _opened(scan, for_seg or keep_headers) as series:
         if series is None:
             return read_volume(scan.image, scan.series)
-        volume = read_volume(series)
-    volume = replace(volume, notes=tuple(dict.fromkeys((*scan.notes, *volume.notes))))
-    if not for_seg:
-        return volume
-    from data_prep.dicom.seg_writer import values_to_empty
+        if for_seg:
+            from data_prep.dicom.seg_writer import check_series
 
-    if not (emptied := values_to_empty(series)):
-        return volume
-    note = f"a DICOM SEG cannot hold the series' {', '.join(emptied)}: left empty there"
-    return replace(volume, notes=(*volume.notes, note))
+            emptied = check_series(series)
+        volume = read_volume(series)
+    notes = [*scan.notes, *volume.notes]
+    if emptied:
+        notes.append(f"a DICOM SEG cannot hold the series' {', '.join(emptied)}: left empty there")
+    return replace(volume, notes=tuple(dict.fromkeys(notes)))
+
+
+def seg_notes(volume: Volume) -> tuple[str, ...]:
+    """Return one note if the volume is from DICOM files whose headers make no DICOM SEG, by what of them is known."""
+    if not isinstance(volume.dicom, DicomSeries) or not (why := problem_of_references(volume.dicom.slices)):
+        return ()
+    return (f"its labels cannot be saved as a DICOM SEG: {why}",)
 
 
 @contextmanager

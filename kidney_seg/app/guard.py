@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from typing import Any
+
+from data_prep.errors import InputError, of_os_error
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")  # of this computer in the header `Host`; any other name is a site that points here
@@ -41,3 +44,10 @@ def refusal(method: str, headers: Mapping[str, str], token: str, expected: str, 
             "the token of this address is wrong or of an earlier start; open the address that the terminal shows",
         )
     return None
+
+
+def known_error(error: Any) -> Any:
+    """Return an error of a path or the disk as the InputError that it is, without the path; any other as it is."""
+    if not isinstance(error, OSError) or (known := of_os_error(error)) is None:
+        return error
+    return InputError(known.detail, code=known.code)

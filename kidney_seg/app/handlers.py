@@ -14,9 +14,9 @@ from typing import Any
 from tornado.web import HTTPError, RequestHandler
 
 from data_prep.errors import InputError
-from data_prep.files.json_files import read_json
+from data_prep.files.json_files import parse_json, read_json
 from kidney_seg.app.entries import DONE, Entries, Entry
-from kidney_seg.app.guard import HEADERS, refusal
+from kidney_seg.app.guard import HEADERS, known_error, refusal
 from kidney_seg.app.jobs import Jobs
 from kidney_seg.app.opening import open_paths
 from kidney_seg.app.saving import SAVED, print_page, saved_file
@@ -67,7 +67,7 @@ class Guarded(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer with {"error": one line}."""
-        error = kwargs.get("exc_info", (None, None, None))[1]
+        error = known_error(kwargs.get("exc_info", (None, None, None))[1])
         text = "a defect of this program; please report it, with the lines in the terminal"
         if isinstance(error, InputError):
             text = str(error) if error.code in ("no_such_file", "no_labels", "no_scan") else error.detail
@@ -79,7 +79,7 @@ class Guarded(RequestHandler):
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Print faults of ours, without the address, which holds the token."""
-        if not isinstance(value, HTTPError | InputError):
+        if not isinstance(known_error(value), HTTPError | InputError):
             traceback.print_exception(typ, value, tb, file=sys.stderr)
 
     def entry(self, number: str) -> Entry:
@@ -230,7 +230,7 @@ class Print(Guarded):
 def body_of(handler: RequestHandler) -> dict[str, Any]:
     """Return the JSON object of a request; InputError for anything else."""
     try:
-        found = json.loads(handler.request.body or b"{}")
+        found = parse_json(handler.request.body or b"{}")
     except ValueError:
         found = None
     if not isinstance(found, dict):

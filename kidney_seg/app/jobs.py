@@ -12,7 +12,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from data_prep.errors import InputError, of_os_error
+from data_prep.errors import InputError, of_memory_error, of_os_error
 from kidney_seg.app.entries import CHOOSING, DONE, FAILED, RUNNING, WAITING, Entries, Entry
 from kidney_seg.app.opening import series_to_choose, with_series
 from kidney_seg.app.worker import Engine, Task, work
@@ -109,6 +109,9 @@ class Jobs:
         except OSError as error:
             known = of_os_error(error)
             entry.state, entry.error = FAILED, known.detail if known else "the files cannot be read; choose others"
+            return
+        except MemoryError as error:
+            entry.state, entry.error = FAILED, of_memory_error(error).detail
             return
         entry.notes += notes
         if choices:

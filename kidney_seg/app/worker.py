@@ -21,6 +21,7 @@ from data_prep.errors import InputError, is_out_of_memory, of_memory_error, of_o
 from data_prep.formats.image_source import stem_of
 from data_prep.geometry.volume import Volume
 from data_prep.scans import Choice, Scan, find_scans, read_scan
+from data_prep.scans.scan import seg_notes
 from kidney_seg.app.entries import Source
 from kidney_seg.app.view_files import ViewFiles, labels_on
 from kidney_seg.predict.outputs import Outputs, outputs_beside, write_outputs
@@ -177,6 +178,8 @@ class _Kept:
         self, volume: Volume, with_percent: bool = False, watch: Any = iter
     ) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
         self.volume = volume
+        for note in seg_notes(volume):  # before the work, not when it is to be saved
+            self.tell("note", note)
         self.tell("image", self.view.write_image(volume))
         self.labels, self.percent, description = self.job.segment(volume, True, watch)
         return self.labels, self.percent, description

@@ -8,6 +8,7 @@ from dataclasses import field, fields
 from typing import Any
 
 from data_prep.errors import InputError
+from data_prep.files.typed import shown
 
 LARGEST = 1e15
 
@@ -43,13 +44,13 @@ class Section:
 def check(valid: bool, name: str, found: Any, expected: str) -> None:
     """Raise InputError for the setting `name` unless it is `valid`."""
     if not valid:
-        raise InputError(f"setting {name}: found {found!r}, expected {expected}")
+        raise InputError(f"setting {name}: found {shown(found)}, expected {expected}")
 
 
 def check_choice(name: str, found: Any, choices: Iterable[str]) -> None:
     """Raise InputError for an unknown value, with the known ones and the one closest to it."""
     choices = list(choices)
-    near = difflib.get_close_matches(str(found), choices, n=1)
+    near = difflib.get_close_matches(shown(found).strip("'"), choices, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     check(found in choices, name, found, "one of " + ", ".join(choices) + hint)
 
@@ -58,9 +59,9 @@ def refuse_gamma(gamma: Any) -> None:
     """Raise InputError for `gamma`, which some publications define as the exponent and others as its inverse."""
     try:
         inverse, same = f"exponent={1 / float(gamma):.4g}", f"exponent={float(gamma):.4g}"
-    except (TypeError, ValueError, ZeroDivisionError):
+    except (TypeError, ValueError, ArithmeticError):
         inverse, same = "exponent=1/gamma", "exponent=gamma"
     raise InputError(
-        f"setting gamma: found {gamma!r}, expected exponent, the power of 1 - TI; the gamma of the Focal Tversky paper "
-        f"is its inverse, (1 - TI)^(1/gamma): give {inverse} for that, or {same} if the power is meant"
+        f"setting gamma: found {shown(gamma)}, expected exponent, the power of 1 - TI; the gamma of the Focal Tversky "
+        f"paper is its inverse, (1 - TI)^(1/gamma): give {inverse} for that, or {same} if the power is meant"
     )

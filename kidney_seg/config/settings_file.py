@@ -7,6 +7,7 @@ from typing import Any
 
 from data_prep.errors import InputError, require
 from data_prep.files.json_files import read_json
+from data_prep.files.regular_files import check_regular
 from kidney_seg.config.checks import check, refuse_gamma
 from kidney_seg.config.run_config import Config, setting_owner
 
@@ -50,10 +51,14 @@ def _content(path: Path) -> Any:
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise InputError("expected a name that ends in .json, .yaml or .yml", path, "wrong_name")
     yaml = require("yaml", "yaml")
+    check_regular(path)
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise InputError(f"is larger than {LARGEST_BYTES} bytes; expected a file of settings", path)
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("aliases (*name) are not read: a short file may mean billions of values")
+        return yaml.safe_load(text)
     except FileNotFoundError:
         raise InputError("no file of settings here", path, "no_such_file") from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:

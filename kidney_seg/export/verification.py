@@ -11,6 +11,7 @@ import numpy as np
 
 from data_prep.errors import InputError, raise_if_out_of_memory, require
 from data_prep.files.json_files import parse_json, read_json
+from data_prep.files.regular_files import check_regular
 from kidney_seg.export import contract as contracts
 from kidney_seg.export import examples
 
@@ -102,6 +103,7 @@ def check_onnx(path: Path, wanted: Mapping[str, Example]) -> list[str]:
     """Check an `.onnx` file with ONNX's checker and in ONNX Runtime; `wanted`: examples with the right answers."""
     onnx, onnxruntime = require("onnx", "onnx"), require("onnxruntime", "onnx")
 
+    check_regular(path)
     try:
         onnx.checker.check_model(content := path.read_bytes(), full_check=True)
         options = onnxruntime.SessionOptions()
@@ -144,6 +146,7 @@ def _first_line(error: Exception) -> str:
 
 def _onnx_contract(path: Path) -> dict[str, Any]:
     onnx = require("onnx", "onnx")
+    check_regular(path)
     try:
         properties = {one.key: one.value for one in onnx.load_from_string(path.read_bytes()).metadata_props}
         return parse_json(properties["contract"])

@@ -10,6 +10,7 @@ import numpy as np
 
 from data_prep.errors import InputError, raise_if_out_of_memory
 from data_prep.files.json_files import parse_json
+from data_prep.files.regular_files import check_regular
 from kidney_seg.config.model import ModelConfig
 
 SETTINGS_MEMBER = "kidney_seg.json"  # in the zip file; Keras ignores it
@@ -21,6 +22,7 @@ LARGEST_SETTINGS, LARGEST_TEXT, LARGEST_WEIGHTS = 1 << 20, 1 << 24, 1 << 32
 
 def settings_in_archive(path: Path) -> dict[str, Any]:
     """Return what this project writes into a `.keras` file; InputError unless it is whole and of sizes to read."""
+    check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
             most = {SETTINGS_MEMBER: LARGEST_SETTINGS, WEIGHTS_MEMBER: LARGEST_WEIGHTS}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from data_prep.files.atomic import write_file
+from data_prep.files.regular_files import is_special
 from data_prep.geometry.components import bounding_box
 from data_prep.labels import TUMOR
 from kidney_seg.figures.style import COLORS, windowed
@@ -77,6 +78,8 @@ def is_picture(path: Path) -> bool:
 def _drawn_of(path: Path) -> str:
     from PIL import Image, UnidentifiedImageError
 
+    if is_special(path):
+        return ""
     try:
         with Image.open(path) as image:
             comment = image.info.get("comment", b"") if image.format == "JPEG" else b""

@@ -61,7 +61,7 @@ class Checkpoints:
             path.unlink()
 
     def _files(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*.npz") if path.name[:6].isdecimal())
+        return sorted(path for path in self.folder.glob("*.npz") if path.name[:6].isdecimal() and path.is_file())
 
 
 def _digest(content: bytes) -> str:

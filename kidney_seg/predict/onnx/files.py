@@ -13,7 +13,8 @@ _DIGITS = 16  # of the checksums in names
 
 def onnx_files(source: ModelSource) -> list[Path]:
     """Return the files beside the model that are named as ONNX files of its weights, in order of names."""
-    return sorted(source.path.parent.glob(f"{glob.escape(_start(source))}*.onnx"))
+    found = source.path.parent.glob(f"{glob.escape(_start(source))}*.onnx")
+    return sorted(path for path in found if path.is_file())
 
 
 def onnx_name(source: ModelSource, content: bytes) -> str:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import copy
 import random
+import struct
+import subprocess
+import sys
 import warnings
+import zlib
 from pathlib import Path
 
 import highdicom as hd
@@ -12,16 +16,21 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.encaps import encapsulate
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import HTJ2K, generate_uid
+from pydicom.tag import Tag
+from pydicom.uid import HTJ2K, DeflatedExplicitVRLittleEndian, generate_uid
 from support.dicom_files import SPACING_MM, random_hu, save_slices, slices_of, without_identifiers
 from support.helpers import one_line
 
 from data_prep.dicom.headers import holds_dicom
 from data_prep.dicom.reader import open_series
 from data_prep.dicom.seg_reader import read_dicom_seg
-from data_prep.dicom.seg_writer import values_to_empty, write_dicom_seg
+from data_prep.dicom.seg_writer import check_series, write_dicom_seg
 from data_prep.errors import InputError
 from data_prep.geometry.source_grid import same_grid
 from data_prep.volume import read_labels, read_volume, write_labels
@@ -162,8 +171,12 @@ def test_an_emptied_study_is_one_study(tmp_path):
 
 
 def test_of_two_series_the_one_that_it_was_made_from(tmp_path):
-    save_slices(tmp_path / "ct", slices_of(random_hu(6), change=whole), "one")
-    save_slices(tmp_path / "ct", slices_of(random_hu(9), uid=generate_uid(), change=whole), "two")
+    def of_one_study(data, k):
+        whole(data, k)
+        data.StudyInstanceUID = "1.2"
+
+    save_slices(tmp_path / "ct", slices_of(random_hu(6), change=of_one_study), "one")
+    save_slices(tmp_path / "ct", slices_of(random_hu(9), uid=generate_uid(), change=of_one_study), "two")
     volume = read_volume(tmp_path / "ct", series=1)
     labels = some_labels(volume.voxels.shape)
     assert len(labels) == 6
@@ -226,7 +239,7 @@ def same_instance(data, k):
         (same_instance, "several slices have the same SOPInstanceUID, so a DICOM SEG cannot tell them apart"),
         (
             lambda data, k: (whole(data, k), setattr(data, "StudyInstanceUID", generate_uid())),
-            "cannot be copied to a DICOM SEG",
+            "the slices have 8 values of StudyInstanceUID",
         ),
     ],
 )
@@ -385,6 +398,7 @@ def test_real_series(shared_data, tmp_path):
     [
         ({"SpecificCharacterSet": ["", "ISO 2022 IR 87"], "PatientName": "Yamada^Tarou=\u5c71\u7530^\u592a\u90ce"}, []),
         ({"SpecificCharacterSet": ["", "ISO 2022 IR 149"]}, []),
+        ({"SpecificCharacterSet": ""}, []),
         ({"PatientSex": "U"}, ["PatientSex"]),
         ({"PatientBirthDate": "00000000"}, ["PatientBirthDate"]),
         ({"StudyTime": "12:00:00"}, ["StudyTime"]),
@@ -402,8 +416,107 @@ def test_values_that_a_seg_cannot_hold_are_empty_and_named(tmp_path, capfd, valu
         volume = series(tmp_path / "ct", change=change)
     write_dicom_seg(some_labels(volume.voxels.shape), volume, tmp_path / "seg.dcm", **BY)
     made = pydicom.dcmread(tmp_path / "seg.dcm")
-    assert values_to_empty(open_series(tmp_path / "ct")) == emptied
+    kept = open_series(tmp_path / "ct", for_seg=True)
+    for _ in range(2):  # the headers stay as they are
+        assert check_series(open_series(tmp_path / "ct")) == check_series(kept) == emptied
+    write_dicom_seg(some_labels(volume.voxels.shape), read_volume(kept), tmp_path / "kept.dcm", **BY)
+    again = pydicom.dcmread(tmp_path / "kept.dcm")
+    assert (again.PatientName, again.get("PatientSex")) == (made.PatientName, made.get("PatientSex"))
     assert all(not made.get(name) for name in emptied)
     if "PatientName" in values:
         assert str(made.PatientName) == values["PatientName"]
     assert capfd.readouterr() == ("", "")
+
+
+ANY = (
+    "",
+    "x",
+    "\\",
+    "-1",
+    "99999999999",
+    "nan",
+    "2020",
+    "\x00\x01",
+    "\u00e9\u5c71",
+    "1\\2\\3",
+    "^",
+    "=" * 70,
+    "1." * 40,
+)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_value_of_patient_and_study_makes_a_seg_or_is_refused_before(tmp_path, capfd, seed):
+    """What `check_series` promises, `write_dicom_seg` keeps; identifiers stay in the file."""
+    names = [
+        *("PatientID", "PatientName", "PatientSex", "PatientBirthDate", "PatientAge", "PatientWeight", "PatientSize"),
+        *("StudyID", "StudyDate", "StudyTime", "StudyDescription", "AccessionNumber", "ReferringPhysicianName"),
+        *("SeriesNumber", "SliceThickness", "StudyInstanceUID", "FrameOfReferenceUID"),
+        *("EthnicGroup", "Occupation", "PatientComments", "SmokingStatus", "OtherPatientIDs"),
+    ]
+    rng = random.Random(seed)
+    values = {name: rng.choice(ANY) for name in rng.sample(names, 6)}
+
+    def change(data, k):
+        whole(data, k)
+        for name, value in values.items():
+            data.add(RawDataElement(Tag(name), dictionary_VR(name), len(value), value.encode("utf-8"), 0, False, True))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save_slices(tmp_path / "ct", slices_of(random_hu(4), change=change))
+        volume = read_volume(tmp_path / "ct")
+        promised = None
+        try:
+            promised = check_series(volume.dicom)
+        except InputError as error:
+            without_identifiers(str(error))
+        labels = some_labels(volume.voxels.shape)
+        if promised is None:
+            with pytest.raises(InputError):
+                write_dicom_seg(labels, volume, tmp_path / "seg.dcm", **BY)
+        else:
+            write_dicom_seg(labels, volume, tmp_path / "seg.dcm", **BY)
+            made = pydicom.dcmread(tmp_path / "seg.dcm")
+            assert all(not made.get(name) for name in promised)
+            assert np.array_equal(read_dicom_seg(tmp_path / "seg.dcm", tmp_path / "ct").voxels, labels)
+    assert capfd.readouterr() == ("", "")
+
+
+def deflated_bomb(path, what):
+    """Return a deflated SEG whose pixels, or a text before them, inflate to 1 GiB of zeros."""
+    data = pydicom.dcmread(path)
+    meta, packer = path.read_bytes(), zlib.compressobj(1, wbits=-15)
+    meta = meta[: 144 + data.file_meta.FileMetaInformationGroupLength]
+    del data.PixelData
+    file = DicomBytesIO()
+    file.is_implicit_VR, file.is_little_endian = False, True
+    write_dataset(file, data)
+    parts = [meta, packer.compress(file.getvalue())]
+    tag = (0x7FE0, 0x0010) if what == "pixels" else (0x6FFF, 0x1001)
+    parts.append(packer.compress(struct.pack("<HH2sHI", *tag, b"OB", 0, 1 << 30)))
+    parts += [packer.compress(bytes(1 << 20)) for _ in range(1 << 10)]
+    return b"".join([*parts, packer.flush()])
+
+
+def test_a_deflated_seg_inflates_to_no_more_than_its_header_promises(seg, tmp_path):
+    path, labels, change = seg
+    change(lambda data: setattr(data.file_meta, "TransferSyntaxUID", DeflatedExplicitVRLittleEndian))
+    assert np.array_equal(read_labels(path).voxels, labels)
+
+    for what, words in (("pixels", "inflates to more than its header says"), ("text", "64 MiB before its pixels")):
+        bomb = tmp_path / f"{what}.dcm"
+        bomb.write_bytes(deflated_bomb(path, what))
+        assert bomb.stat().st_size < 6 << 20
+        code = (
+            "import sys; from data_prep.volume import read_labels; from data_prep.errors import InputError\n"
+            "import pydicom, SimpleITK, numpy\n"
+            "def peak(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) >> 10\n"
+            "before = peak()\n"
+            "try: read_labels(sys.argv[1])\n"
+            "except InputError as error: print(error); print(peak() - before)"
+        )
+        done = subprocess.run([sys.executable, "-c", code, bomb], capture_output=True, text=True, check=True)
+        line, more_mib = done.stdout.splitlines()
+        assert words in line and str(bomb) in line
+        assert int(more_mib) < 300

@@ -15,7 +15,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     generate_uid,
 )
-from support.dicom_files import random_hu, save_slices, slices_of, without_identifiers
+from support.dicom_files import random_hu, save_slices, slices_of, without_identifiers, write_study
 from support.helpers import one_line
 
 from data_prep.dicom import headers as dicom_header
@@ -25,6 +25,7 @@ from data_prep.dicom.headers import scan_folder
 from data_prep.dicom.series import list_series
 from data_prep.errors import InputError
 from data_prep.formats import image_source as voxel_source
+from data_prep.scans import Choice, find_scans, read_scan
 from data_prep.volume import read_image, read_volume, write_labels
 
 
@@ -57,8 +58,15 @@ def study(tmp_path: Path) -> Path:
         ("f_capture", 1, {"change": capture}),
         ("g_mr", 20, {"change": mr}),
     ):
-        save_slices(folder / name, slices_of(random_hu(count), uid=generate_uid(entropy_srcs=[name]), **options))
+        slices = slices_of(random_hu(count), uid=generate_uid(entropy_srcs=[name]), **options)
+        save_slices(folder / name, of_one_study(slices))
     return folder
+
+
+def of_one_study(slices: list[Dataset]) -> list[Dataset]:
+    for data in slices:
+        data.StudyInstanceUID = "1.2.826.0.1.3680043.10.99"
+    return slices
 
 
 def test_the_axial_ct_with_most_slices_is_read_and_said(study: Path) -> None:
@@ -69,8 +77,7 @@ def test_the_axial_ct_with_most_slices_is_read_and_said(study: Path) -> None:
     assert volume.notes == (
         f"4 CT series found: read series 3 ({key}): 5 axial CT images{apart}; predict --series N chooses another: "
         f"series 2 ({keys[1]}): 3 axial CT images{apart}; series 5 ({keys[4]}): 12 axial CT images{apart}, reformatted "
-        f"or otherwise derived; series 4 ({keys[3]}): 8 coronal CT images{apart}; they are of 4 studies, of "
-        "which one is read; predict takes each by itself",
+        f"or otherwise derived; series 4 ({keys[3]}): 8 coronal CT images{apart}",
         "1 localizer skipped",
         "1 secondary capture skipped",
     )
@@ -119,11 +126,10 @@ def test_series_are_listed_and_chosen_by_number_or_key(study: Path, capsys) -> N
         one_line(caught)
     assert main([str(study)]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[:2] == ["study of 1 image", f"series 1 ({series[0].key}): 1 axial localizers of 7 x 9 pixels"]
-    place = out.index("study of 8 images")  # a study of its own, whose series begin at 1
-    assert out[place + 1] == f"series 1 ({series[3].key}): 8 coronal CT images of 7 x 9 pixels"
-    assert out[place + 2].startswith('    folder d_coronal; "abdomen of JANE"; 2.5 mm apart; phase')
-    assert out[place + 3] == "Read without --series: 1"
+    assert out[0] == f"series 1 ({series[0].key}): 1 axial localizers of 7 x 9 pixels"
+    assert out[6] == f"series 4 ({series[3].key}): 8 coronal CT images of 7 x 9 pixels"
+    assert out[7].startswith('    folder d_coronal; "abdomen of JANE"; 2.5 mm apart; phase')
+    assert out[14] == "Read without --series: 3"
 
 
 def test_a_series_can_only_be_chosen_in_a_folder(tmp_path: Path) -> None:
@@ -136,6 +142,34 @@ def test_a_series_can_only_be_chosen_in_a_folder(tmp_path: Path) -> None:
         read_volume(tmp_path / "a.mha", series=1)
     with pytest.raises(InputError, match="one DICOM file"):
         read_volume(next(tmp_path.glob("*.dcm")))
+
+
+def test_each_study_has_its_own_numbers_as_in_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, count in ((1, 6), (2, 8)):
+        write_study(tmp_path / f"study{number}", random_hu(count), number)
+    numbers = [(one.number, len(one.images)) for one in list_series(tmp_path)]
+    assert numbers == [(1, 1), (2, 3), (3, 6), (4, 1), (1, 1), (2, 4), (3, 8), (4, 1)]
+    volume = read_volume(tmp_path)
+    assert "predict --series KEY chooses another" in volume.notes[0] and "they are of 2 studies" in volume.notes[0]
+    with pytest.raises(
+        InputError, match="series '3' fits 2 series; expected the key of one, because each study"
+    ) as caught:
+        read_volume(tmp_path, series=3)
+    keys = [one.key for one in list_series(tmp_path) if one.number == 3]
+    assert all(f"series 3 ({key})" in str(caught.value) for key in keys)
+    for key, count in zip(keys, (6, 8), strict=True):
+        assert len(read_volume(tmp_path, series=key).voxels) == count
+        found, _ = find_scans([tmp_path], Choice(series=key))
+        assert [len(read_scan(scan).voxels) for scan in found] == [count]
+    assert main([str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for key, count, images in zip(keys, (6, 8), (11, 14), strict=True):
+        place = lines.index(f"study of {images} images")
+        assert lines[place + 5].startswith(f"series 3 ({key}): {count} axial CT images")
+        assert lines[place + 9] == "Read without --series: 3"
+    one = read_volume(tmp_path / "study2", series=3)
+    assert len(one.voxels) == 8
+    assert "predict --series N chooses another" in read_volume(tmp_path / "study2").notes[0]
 
 
 def test_damaged_and_other_files_are_skipped_and_damage_is_noted(tmp_path: Path) -> None:
@@ -231,7 +265,8 @@ def test_nothing_that_identifies_a_patient_leaves_the_headers(tmp_path: Path, st
 def test_the_docs_list_every_tag_that_is_looked_at() -> None:
     text = (Path(__file__).parents[3] / "docs" / "explanation" / "geometry.md").read_text(encoding="utf-8")
     listed = text.split("exactly these are looked at:")[1].split(". Of these")[0]
-    expected = {*dicom_header.TAGS, "TransferSyntaxUID", "MediaStorageSOPClassUID"}
+    meta = {f"MediaStorageSOP{kind}UID" for kind in ("Class", "Instance")}
+    expected = {*dicom_header.TAGS, "TransferSyntaxUID", *meta}
     assert {name.strip(" `\n") for name in listed.split(",")} == expected
 
 
@@ -245,7 +280,8 @@ def made(
         for keyword, value in changed.items():
             setattr(data, keyword, value(k) if callable(value) else value)
 
-    save_slices(folder / name, slices_of(random_hu(count, 2, 2), uid=generate_uid(entropy_srcs=[name]), change=change))
+    slices = slices_of(random_hu(count, 2, 2), uid=generate_uid(entropy_srcs=[name]), change=change)
+    save_slices(folder / name, of_one_study(slices))
 
 
 STUDIES = {  # name of the right series -> (name, slices, options) of all
@@ -310,5 +346,5 @@ def test_files_without_preamble_and_links_alone(tmp_path: Path) -> None:
         (tmp_path / "bare" / path.name).write_bytes(path.read_bytes()[132:])
         (tmp_path / "links" / path.name).symlink_to(path)
     assert np.array_equal(read_volume(tmp_path / "bare").voxels, random_hu())
-    with pytest.raises(InputError, match="0 other files; 6 links, which are not followed"):
+    with pytest.raises(InputError, match="0 other files; 6 links, which are not followed; give their targets"):
         read_volume(tmp_path / "links")

@@ -159,7 +159,11 @@ def test_limits(page, scan, tmp_path):
     assert page.wait(path.json()["number"], "failed")["kind"] == "NIfTI"
     refused(page.post("open", json={"scan": "/" + "a" * 100}), 400, "no such file or folder")
     refused(page.post("open", json={"scan": "relative/path"}), 400, "expected a whole path")
+    for what in ("scan", "labels", "truth"):
+        wanted = {"scan": str(scan), what: "/" + "a" * 300}
+        refused(page.post("open", json=wanted), 400, "File name too long; choose a shorter name")
     refused(page.post("open", data=b"[1]"), 400, "expected a JSON object")
+    refused(page.post("open", data=b"[" * 3_000), 400, "expected a JSON object")
     refused(page.post("scans/999/remove"), 404, "removed")
     refused(page.get("assets/handlers.py"), 404, "nothing")
     refused(page.get("assets/labels.py"), 404, "nothing")

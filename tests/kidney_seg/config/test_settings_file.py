@@ -63,6 +63,27 @@ def test_other_files_are_refused_in_one_line_with_their_path(tmp_path: Path, nam
     assert words in one_line(caught) and str(tmp_path / name) in one_line(caught)
 
 
+LAUGHS = "\n".join(["a0: &a0 [1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.yaml", LAUGHS + "\nsteps: *a11", "aliases (*name) are not read"),
+        ("a.yaml", "steps: 0x" + "f" * 100_000, "found a number of thousands of digits, expected int"),
+        ("a.json", '{"hu_window": [' + "[1, 2], " * 100_000 + "[]]}", "found [[1, 2], [1, 2], "),
+        ("a.json", '{"steps": {' + ", ".join(f'"{n}": {n}' for n in range(50_000)) + "}}", "found {'0': 0, "),
+        ("a.json", "[" + "1, " * 100_000 + "1]", "found [1, 1, 1, 1, 1, 1, ...], expected names of settings"),
+        ("a.json", '{"loss_function": "' + "x" * 1_000_000 + '"}', "expected one of"),
+    ],
+)
+def test_no_file_makes_an_error_of_more_than_a_few_lines(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_settings(tmp_path / name, Config())
+    assert words in one_line(caught) and len(one_line(caught)) < 600 + len(str(tmp_path))
+
+
 def test_a_file_that_is_missing(tmp_path: Path) -> None:
     for name in ("a.json", "a.yaml"):
         with pytest.raises(InputError) as caught:
