@@ -95,8 +95,24 @@ def golden() -> dict:
 
 
 @pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cache of eight simulated patients, who are in `patients` beside it; see `support.helpers.simulated_cache`."""
+    from support.helpers import simulated_cache
+    from support.once import made_once
+
+    return made_once(tmp_path_factory, "simulated", simulated_cache) / "cache"
+
+
+@pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A tiny untrained model that finds all three classes: its `.keras` file, and the version folder of its export."""
+    from support.once import made_once
+
+    root = made_once(tmp_path_factory, "exported", _export)
+    return root / "model.keras", root / "kidney_seg" / "1"
+
+
+def _export(root: Path) -> None:
     import keras
 
     from data_prep.geometry.network_grid import GridSettings
@@ -105,7 +121,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     from kidney_seg.model.attention_unet import build_model
     from kidney_seg.model.model_file import save_model
 
-    root = tmp_path_factory.mktemp("exported")
     settings = (
         "size=32 width_factor=0.1 gates= multi_scale_input=false foreground_prior=0 hu_window=-500,500 kidney_ml=5"
     )
@@ -115,4 +130,4 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     decided = model.get_layer("head4_logits")  # an untrained network is of no opinion
     decided.set_weights([60 * decided.get_weights()[0], decided.get_weights()[1]])
     save_model(model, config, GridSettings(32), root / "model.keras")
-    return root / "model.keras", export_saved_model(root / "model.keras", root / "kidney_seg")
+    assert export_saved_model(root / "model.keras", root / "kidney_seg") == root / "kidney_seg" / "1"

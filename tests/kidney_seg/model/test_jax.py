@@ -64,11 +64,11 @@ for name, (network, settings) in NETWORKS.items():
     answers = model.predict_on_batch({{"image": given["image"]}})
     np.savez(name + "-jax.npz", loss=loss, **answers, **{{f"gradient{{i}}": g for i, g in enumerate(gradients)}})
 corners = {{}}
+one = jax.jit(jax.value_and_grad(lambda values, truth: FocalTversky()(truth, jax.nn.softmax(values))))
 for name in CORNERS:
     for answer in (-1.0, 0.0, 1.0):
         truth, logits = corner_logits(name, answer)
-        one = lambda values: FocalTversky()(truth, jax.nn.softmax(values))
-        corners[f"{{name}} {{answer}} loss"], corners[f"{{name}} {{answer}} gradient"] = jax.value_and_grad(one)(logits)
+        corners[f"{{name}} {{answer}} loss"], corners[f"{{name}} {{answer}} gradient"] = one(logits, truth)
 np.savez("corners-jax.npz", **corners)
 """
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from support import killing
-from support.helpers import simulated_cache
 from support.killing import DAMAGES
 
 from kidney_seg.progressive.driver import train
@@ -20,8 +19,8 @@ pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return simulated_cache(tmp_path_factory.mktemp("data"))
+def cache(simulated):
+    return simulated
 
 
 @pytest.fixture(scope="module")

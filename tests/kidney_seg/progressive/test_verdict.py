@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from support.helpers import SMALLEST, noise_cases, save, simulated_cache, write_cache
+from support.helpers import SMALLEST, noise_cases, save, write_cache
 
 from data_prep.build.builder import build
 from data_prep.files.json_files import write_json
@@ -100,8 +100,8 @@ def test_a_sound_round_replaces_a_collapsed_one_whatever_its_score() -> None:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return simulated_cache(tmp_path_factory.mktemp("data"))
+def cache(simulated) -> Path:
+    return simulated
 
 
 @pytest.fixture(scope="module")
