@@ -18,15 +18,23 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Files that take minutes: in several processes (`make test`) they come first, so that none is left for the end.
 LONGEST = (
-    "kidney_seg/progressive/test_survival.py",
-    "kidney_seg/training/test_devices.py",
-    "notebooks/test_notebooks.py",
     "docs/test_docs.py",
     "kidney_seg/model/test_conformance.py",
-    "kidney_seg/model/test_jax.py",
+    "kidney_seg/progressive/test_survival.py",
+    "notebooks/test_notebooks.py",
+    "kidney_seg/training/test_devices.py",
+    "kidney_seg/serving/test_volumes.py",
+    "benchmarks/test_benchmarks.py",
     "kidney_seg/training/test_process_group.py",
-    "benchmarks/test_real_slices.py",
     "kidney_seg/progressive/test_driver.py",
+    "kidney_seg/progressive/test_verdict.py",
+    "packaging/test_packaging.py",
+    "kidney_seg/export/test_exporters.py",
+    "kidney_seg/model/test_jax.py",
+    "kidney_seg/report/test_page.py",
+    "benchmarks/test_real_slices.py",
+    "docs/test_kits.py",
+    "kidney_seg/progressive/test_origin.py",
     "kidney_seg/progressive/test_pretrained.py",
 )
 

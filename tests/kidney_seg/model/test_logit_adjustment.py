@@ -26,13 +26,14 @@ from kidney_seg.run.journal import read_events
 
 pytestmark = pytest.mark.network
 
+SMALL = ("size=32", "width_factor=0.1", "gates=", "multi_scale_input=false")
 ODDS = (1.0, 2.0, 8.0)
 NOISE = np.random.default_rng(0).uniform(-100, 300, (3, 32, 32)).astype(np.int16)
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_odds_are_those_of_the_probabilities(activation):
-    config = Config().with_settings(["size=32", "width_factor=0.1", f"activation={activation}"])
+    config = Config().with_settings([*SMALL, f"activation={activation}"])
     model = build_model(config.model)
     predict = make_predictor(model)
     before, weights = predict(NOISE).astype(float), model.get_weights()
@@ -53,7 +54,7 @@ def test_odds_are_those_of_the_probabilities(activation):
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_a_prediction_with_other_odds_is_that_of_a_model_with_them(activation, tmp_path):
-    config = Config().with_settings(["size=32", "width_factor=0.1", "odds=1,2,0.5", f"activation={activation}"])
+    config = Config().with_settings([*SMALL, "odds=1,2,0.5", f"activation={activation}"])
     model = build_model(config.model)
     with with_class_odds(model, config.prediction.odds):
         save_model(model, config, GridSettings(32), tmp_path / "model.keras")
