@@ -18,15 +18,23 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Files that take minutes: in several processes (`make test`) they come first, so that none is left for the end.
 LONGEST = (
-    "kidney_seg/progressive/test_survival.py",
-    "kidney_seg/training/test_devices.py",
-    "notebooks/test_notebooks.py",
     "docs/test_docs.py",
     "kidney_seg/model/test_conformance.py",
-    "kidney_seg/model/test_jax.py",
+    "kidney_seg/progressive/test_survival.py",
+    "notebooks/test_notebooks.py",
+    "kidney_seg/training/test_devices.py",
+    "kidney_seg/serving/test_volumes.py",
+    "benchmarks/test_benchmarks.py",
     "kidney_seg/training/test_process_group.py",
-    "benchmarks/test_real_slices.py",
     "kidney_seg/progressive/test_driver.py",
+    "kidney_seg/progressive/test_verdict.py",
+    "packaging/test_packaging.py",
+    "kidney_seg/export/test_exporters.py",
+    "kidney_seg/model/test_jax.py",
+    "kidney_seg/report/test_page.py",
+    "benchmarks/test_real_slices.py",
+    "docs/test_kits.py",
+    "kidney_seg/progressive/test_origin.py",
     "kidney_seg/progressive/test_pretrained.py",
 )
 
@@ -95,8 +103,24 @@ def golden() -> dict:
 
 
 @pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cache of eight simulated patients, who are in `patients` beside it; see `support.helpers.simulated_cache`."""
+    from support.helpers import simulated_cache
+    from support.once import made_once
+
+    return made_once(tmp_path_factory, "simulated", simulated_cache) / "cache"
+
+
+@pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A tiny untrained model that finds all three classes: its `.keras` file, and the version folder of its export."""
+    from support.once import made_once
+
+    root = made_once(tmp_path_factory, "exported", _export)
+    return root / "model.keras", root / "kidney_seg" / "1"
+
+
+def _export(root: Path) -> None:
     import keras
 
     from data_prep.geometry.network_grid import GridSettings
@@ -105,7 +129,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     from kidney_seg.model.attention_unet import build_model
     from kidney_seg.model.model_file import save_model
 
-    root = tmp_path_factory.mktemp("exported")
     settings = (
         "size=32 width_factor=0.1 gates= multi_scale_input=false foreground_prior=0 hu_window=-500,500 kidney_ml=5"
     )
@@ -115,4 +138,4 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     decided = model.get_layer("head4_logits")  # an untrained network is of no opinion
     decided.set_weights([60 * decided.get_weights()[0], decided.get_weights()[1]])
     save_model(model, config, GridSettings(32), root / "model.keras")
-    return root / "model.keras", export_saved_model(root / "model.keras", root / "kidney_seg")
+    assert export_saved_model(root / "model.keras", root / "kidney_seg") == root / "kidney_seg" / "1"

@@ -71,10 +71,11 @@ def in_turn(arms: Mapping[str, Arm], turns: int, warm_up: int = 2) -> dict[str, 
             for _ in range(warm_up):
                 worker.ask()
         answers = [{name: worker.ask() for name, worker in workers.items()} for _ in range(turns)]
-    return {name: _timing([answer[name] for answer in answers]) for name in arms}
+    return {name: timing_of([answer[name] for answer in answers]) for name in arms}
 
 
-def _timing(answers: list[dict]) -> Timing:
+def timing_of(answers: list[dict]) -> Timing:
+    """Return the timing of an arm from what its work answered, turn by turn."""
     parts = {part: tuple(answer["parts"][part] for answer in answers) for part in answers[0]["parts"]}
     peak_mb = max(answer["peak_mb"] for answer in answers)
     return Timing(tuple(answer["seconds"] for answer in answers), peak_mb, parts)

@@ -12,23 +12,32 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from benchmarks.support.arms import Parts, memory_mb
+
+
+def prepare(target: str, arguments: dict[str, Any]) -> Callable[[], object]:
+    """Return the work of an arm: what the function MODULE:FUNCTION returns for these arguments."""
+    module, function = target.split(":")
+    return getattr(importlib.import_module(module), function)(**arguments)
+
+
+def do(work: Callable[[], object]) -> dict[str, Any]:
+    """Do the work once; return its seconds, the peak memory of this process in MB, and the `Parts` that it measured."""
+    start = time.perf_counter()
+    made = work()
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "peak_mb": memory_mb(), "parts": made if isinstance(made, Parts) else {}}
 
 
 def main() -> int:
     """Serve one arm; see the module's first lines."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries may print
-    module, function = sys.argv[1].split(":")
-    work: Callable[[], object] = getattr(importlib.import_module(module), function)(**json.loads(sys.argv[2]))
+    work = prepare(sys.argv[1], json.loads(sys.argv[2]))
     for _ in sys.stdin:
-        start = time.perf_counter()
-        made = work()
-        seconds = time.perf_counter() - start
-        answer = {"seconds": seconds, "peak_mb": memory_mb(), "parts": made if isinstance(made, Parts) else {}}
-        del made
-        print(json.dumps(answer), file=answers, flush=True)
+        print(json.dumps(do(work)), file=answers, flush=True)
     return 0
 
 

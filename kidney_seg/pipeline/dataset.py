@@ -131,7 +131,10 @@ def training_dataset(
     if at_once > 1:
         dataset = dataset.batch(at_once)
     threads = min(max(2, os.cpu_count() or 2), MOST_THREADS)
-    dataset = dataset.map(make, num_parallel_calls=threads, deterministic=True)
+    # the graph has no branch: to look for one in the source takes seconds
+    dataset = dataset.map(
+        tf.autograph.experimental.do_not_convert(make), num_parallel_calls=threads, deterministic=True
+    )
     if at_once > 1:
         dataset = dataset.unbatch()
     # There is nothing left to tune, and the tuner's thread sleeps longer each time (10 ms, doubled): an iterator that

@@ -55,6 +55,7 @@ def describe_anatomy(
 
     masks = {number: found.ids == number for number in found.kidneys}
     sides = dict(zip(masks, _sides([from_middle_mm(mask, found.box) for mask in masks.values()]), strict=True))
+    near = _Kidneys(masks, sides, spacing_mm)
     tumors: list[_Tumor] = []
     small = []
     for mask, box in _tumor_objects(labels, found.box):
@@ -64,7 +65,7 @@ def describe_anatomy(
             continue
         inner = triple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, found.box, strict=True))
         number = int(found.ids[inner][mask][0])
-        side = sides.get(number) or _nearest_side(mask, inner, masks, sides, spacing_mm)
+        side = sides.get(number) or _nearest_side(surface_voxels(mask) + [part.start for part in inner], near)
         if side == "unknown":  # of no kidney, or of one that spans the middle
             side = _sides([from_middle_mm(mask, box)])[0]
         tumors.append(
@@ -139,15 +140,24 @@ def _sides(from_middle_mm: Sequence[float]) -> list[str]:
     return ["unknown" if abs(mm) < MIDDLE_MM else "left" if mm > 0 else "right" for mm in from_middle_mm]
 
 
-def _nearest_side(
-    mask: np.ndarray, box: Box, kidneys: Mapping[int, np.ndarray], sides: Mapping[int, str], spacing_mm: Sequence[float]
-) -> str:
-    if len(set(sides.values())) < 2:
-        return next(iter(sides.values()), "unknown")
-    from scipy.spatial import cKDTree
+class _Kidneys:
+    """The kidneys' sides, and the distance of voxels to each kidney's surface, which is found when first asked for."""
 
-    own = cKDTree((surface_voxels(mask) + [side.start for side in box]) * spacing_mm)
-    return min(
-        (float(own.query(surface_voxels(kidneys[number]) * np.asarray(spacing_mm))[0].min()), side)
-        for number, side in sides.items()
-    )[1]
+    def __init__(self, masks: Mapping[int, np.ndarray], sides: Mapping[int, str], spacing_mm: Sequence[float]):
+        self.masks, self.sides, self.spacing_mm = masks, sides, np.asarray(spacing_mm)
+        self._trees: dict[int, Any] = {}
+
+    def distance_mm(self, number: int, voxels: np.ndarray) -> float:
+        """Return the smallest distance of one of the voxels, [n, 3], to the kidney of a number."""
+        if number not in self._trees:
+            from scipy.spatial import cKDTree
+
+            self._trees[number] = cKDTree(surface_voxels(self.masks[number]) * self.spacing_mm)
+        return float(self._trees[number].query(voxels * self.spacing_mm)[0].min())
+
+
+def _nearest_side(voxels: np.ndarray, kidneys: _Kidneys) -> str:
+    """Return the side of the kidney that is nearest to an object with these surface voxels."""
+    if len(set(kidneys.sides.values())) < 2:
+        return next(iter(kidneys.sides.values()), "unknown")
+    return min((kidneys.distance_mm(number, voxels), side) for number, side in kidneys.sides.items())[1]

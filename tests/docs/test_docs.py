@@ -10,17 +10,20 @@ from pathlib import Path
 import griffe
 import pytest
 from support.dicom_files import random_hu, save_slices, slices_of
+from support.helpers import SMALLEST
 
 from data_prep.phantom.cohort import write_cohort
 from kidney_seg.__main__ import COMMANDS, load_command, main
+from kidney_seg.config.presets import PRESETS
 from kidney_seg.weights import STARTER_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]
+# one network and loss for all presets, so that its step is traced once
 TINY = (
-    "size=32 width_factor=0.25 decoder=inline batch_norm_momentum=0.9 gates= multi_scale_input=false"
-    " deep_supervision=false cross_entropy=0.5 peak_rate=0.01 starts=1 start_steps=60 max_rounds=0 retries=0"
-).split()
+    "size=32 width_factor=0.25 decoder=inline batch_norm_momentum=0.9 cross_entropy=0.5 coarse_targets=strided"
+    " peak_rate=0.01 starts=1 start_steps=60 max_rounds=0 retries=0"
+).split() + list(SMALLEST)
 FEWER = ["start_steps=4"]  # where the result does not matter
 
 
@@ -201,6 +204,8 @@ def test_python_of_the_readme(here):
 
 @pytest.mark.slow
 def test_python_of_the_reference(tmp_path, monkeypatch):
+    smaller = {**PRESETS, "demo": PRESETS["demo"].with_settings(SMALLEST)}  # sooner traced
+    monkeypatch.setattr("kidney_seg.config.PRESETS", smaller)
     shutil.copytree(ROOT / "tests" / "made_by_0_1" / "case_00002", tmp_path / "scan")
     (tmp_path / "scan.nii.gz").symlink_to(tmp_path / "scan" / "imaging.nii.gz")
     monkeypatch.chdir(tmp_path)

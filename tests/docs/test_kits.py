@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from support.bad_server import serving
+from support.helpers import SMALLEST
 
 from data_prep.phantom.cohort import write_cohort
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = "size=32 width_factor=0.1 starts=1 start_steps=6 steps=4 max_rounds=1 batch_size=2"
+TINY = " ".join(("size=32 width_factor=0.1 starts=1 start_steps=4 steps=4 max_rounds=1 batch_size=2", *SMALLEST))
 
 
 @pytest.mark.slow

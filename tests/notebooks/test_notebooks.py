@@ -15,9 +15,11 @@ from kidney_seg.figures import notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_KB = 500  # of a notebook with its outputs
-# Before the first cell, so that what is trained takes seconds: what the network finds is not the point here.
+# Before the first cell, so that what is trained takes seconds: what the network finds is not the point here. One gate
+# stays, whose map notebook 2 shows; each layer more is traced in every notebook.
 SHORT = """from kidney_seg.progressive import small_run as _small_run
-_small_run.SETTINGS += ("width_factor=0.1", "starts=1", "start_steps=6", "steps=4", "max_rounds=1")
+_small_run.SETTINGS += ("width_factor=0.1", "gates=1", "multi_scale_input=false", "deep_supervision=false")
+_small_run.SETTINGS += ("starts=1", "start_steps=6", "steps=4", "max_rounds=1")
 """
 # What a cell prints within an output widget, nbclient sends back while it waits for the cell's reply.
 WITHIN_A_WIDGET = """from ipywidgets import Output

@@ -1,11 +1,13 @@
-"""Work for `benchmarks.support.arms`, done in processes that benchmarks/test_benchmarks.py starts."""
+"""Work for `benchmarks.support.arms`, in processes that benchmarks/test_benchmarks.py starts, or in its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks.support.arms import Parts
+from benchmarks.support.arms import Arm, Parts, Timing, timing_of
+from benchmarks.support.one_arm import do, prepare
 
 
 def noting(path: str, name: str) -> Callable[[], Parts]:
@@ -28,3 +30,13 @@ def failing(at: int) -> Callable[[], None]:
             raise ValueError("no more of this")
 
     return work
+
+
+def in_this_process(arms: Mapping[str, Arm], turns: int, warm_up: int = 2) -> dict[str, Timing]:
+    """Stand in for `in_turn`: the same work, without a process for each arm, which would load TensorFlow first."""
+    works = {name: prepare(arm.target, json.loads(json.dumps(arm.arguments))) for name, arm in arms.items()}
+    for work in works.values():
+        for _ in range(warm_up):
+            do(work)
+    answers = [json.loads(json.dumps({name: do(work) for name, work in works.items()})) for _ in range(turns)]
+    return {name: timing_of([answer[name] for answer in answers]) for name in arms}

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from support.helpers import assert_same_labels, one_line, three_classes
+from support.helpers import SMALLEST, assert_same_labels, one_line, three_classes
 
 from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
@@ -65,8 +65,8 @@ def test_without_tensorflow(exported, file, tmp_path):
     "more",
     [
         "",
-        "flips=left_right zooms=1,1.25 odds=1,2,30 precision=mixed_bfloat16",
-        "flips=both zooms=0.75,1 odds=1,2,30 activation=sigmoid",
+        "flips=left_right zooms=1,1.25 odds=1,2,30 precision=mixed_bfloat16 multi_scale_input=false",
+        "flips=both zooms=0.75,1 odds=1,2,30 activation=sigmoid multi_scale_input=false",
     ],
 )
 def test_neighbors_pixels_of_a_fixed_size_odds_and_views(more, tmp_path):
@@ -82,7 +82,7 @@ def test_an_ensemble(tmp_path, capsys):
     paths = [str(tmp_path / f"{name}.keras") for name in ("first", "second")]
     for seed, (path, more) in enumerate(zip(paths, ([], ["width_factor=0.2", "odds=1,1,1"]), strict=True)):
         keras.utils.set_random_seed(seed)
-        config = Config().with_settings(["size=16", "width_factor=0.1", "gates=", "odds=1,2,30", *more])
+        config = Config().with_settings(["size=16", "width_factor=0.1", *SMALLEST, "odds=1,2,30", *more])
         with with_class_odds(build_model(config.model), config.prediction.odds) as model:
             save_model(model, config, GridSettings(16, 9.0), path)
     made = str(tmp_path / "both.onnx")

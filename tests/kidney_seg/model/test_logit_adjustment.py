@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.helpers import SMALLEST, simulated_cache
+from support.helpers import SMALLEST
 
 from data_prep.cache.manifest import read_labelled_case, read_manifest
 from data_prep.errors import InputError
@@ -26,13 +26,14 @@ from kidney_seg.run.journal import read_events
 
 pytestmark = pytest.mark.network
 
+SMALL = ("size=32", "width_factor=0.1", "gates=", "multi_scale_input=false")
 ODDS = (1.0, 2.0, 8.0)
 NOISE = np.random.default_rng(0).uniform(-100, 300, (3, 32, 32)).astype(np.int16)
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_odds_are_those_of_the_probabilities(activation):
-    config = Config().with_settings(["size=32", "width_factor=0.1", f"activation={activation}"])
+    config = Config().with_settings([*SMALL, f"activation={activation}"])
     model = build_model(config.model)
     predict = make_predictor(model)
     before, weights = predict(NOISE).astype(float), model.get_weights()
@@ -53,7 +54,7 @@ def test_odds_are_those_of_the_probabilities(activation):
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_a_prediction_with_other_odds_is_that_of_a_model_with_them(activation, tmp_path):
-    config = Config().with_settings(["size=32", "width_factor=0.1", "odds=1,2,0.5", f"activation={activation}"])
+    config = Config().with_settings([*SMALL, "odds=1,2,0.5", f"activation={activation}"])
     model = build_model(config.model)
     with with_class_odds(model, config.prediction.odds):
         save_model(model, config, GridSettings(32), tmp_path / "model.keras")
@@ -80,19 +81,18 @@ def test_odds_that_are_none_are_refused(text):
 
 
 @pytest.mark.slow
-def test_a_run_is_judged_and_saved_with_its_odds_and_trained_without(tmp_path):
-    cache = simulated_cache(tmp_path)
+def test_a_run_is_judged_and_saved_with_its_odds_and_trained_without(simulated, tmp_path):
     settings = ["size=32", "width_factor=0.1", "starts=1", "start_steps=4", "max_rounds=0", "retries=0", *SMALLEST]
     plain = PRESETS["demo"].with_settings(settings)
     for name, config in (("plain", plain), ("odds", plain.with_settings(["odds=1,3,30"]))):
-        train(cache, tmp_path / name, config, say=lambda line: None)
+        train(simulated, tmp_path / name, config, say=lambda line: None)
     models = {name: load_model(tmp_path / name).model for name in ("plain", "odds")}
-    manifest = read_manifest(cache)
+    manifest = read_manifest(simulated)
     image, _ = read_labelled_case(manifest, manifest.entries[0])
     plain_ones, with_them = (make_predictor(model)(image) for model in models.values())
     weighed = plain_ones * (1, 3, 30)
     np.testing.assert_allclose(with_them, weighed / weighed.sum(axis=-1, keepdims=True), atol=1e-5)
-    selection = set(read_split(cache / "split.json", manifest)["validation"])
+    selection = set(read_split(simulated / "split.json", manifest)["validation"])
     judged, _ = validate_round(
         make_predictor(models["odds"]), manifest, [entry for entry in manifest.entries if entry.patient in selection]
     )

@@ -9,7 +9,6 @@ import nibabel
 import numpy as np
 import pytest
 from support.dicom_files import SPACING_MM, random_hu, save_slices, slices_of, without_identifiers
-from support.helpers import simulated_cache
 
 from data_prep.errors import InputError
 from data_prep.volume import read_labels
@@ -36,8 +35,8 @@ SHORTEST = TINY.with_settings("deep_supervision=false max_rounds=0 starts=1 star
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return simulated_cache(tmp_path_factory.mktemp("data"))
+def cache(simulated):
+    return simulated
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from support import killing
-from support.helpers import one_line, simulated_cache
+from support.helpers import one_line
 
 from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
@@ -45,8 +45,8 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return simulated_cache(tmp_path_factory.mktemp("data"))
+def cache(simulated):
+    return simulated
 
 
 @pytest.fixture(scope="module")

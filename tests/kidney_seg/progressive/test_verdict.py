@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-from support.helpers import SMALLEST, noise_cases, save, simulated_cache, write_cache
+from support.helpers import SMALLEST, noise_cases, save, write_cache
 
 from data_prep.build.builder import build
 from data_prep.files.json_files import write_json
@@ -17,13 +16,11 @@ from data_prep.split.sets import make_split
 from kidney_seg.config.run_config import Config
 from kidney_seg.model.model_file import find_source
 from kidney_seg.model.trained_on import origin_line
-from kidney_seg.progressive import rounds as rounds_module
 from kidney_seg.progressive.__main__ import main
 from kidney_seg.progressive.acceptance import describe_round, end_round
 from kidney_seg.progressive.driver import train
 from kidney_seg.progressive.verdict import NAN, find_failure, find_unjudged
 from kidney_seg.run.journal import AttemptTrained, Journal, RoundPlayed
-from kidney_seg.training.trainer import Trainer
 
 NO_TUMOR, NOTHING = "almost no tumor is predicted", "nothing but background is predicted"
 SWALLOWS = "tumor swallows kidney (80 % of the foreground is called tumor, 20 % is)"
@@ -100,25 +97,8 @@ def test_a_sound_round_replaces_a_collapsed_one_whatever_its_score() -> None:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return simulated_cache(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def traced() -> Iterator[None]:
-    """Runs of the same network share one: tracing it takes longer than their few steps."""
-
-    made: dict[tuple[object, ...], Trainer] = {}
-
-    def shared(config: Config) -> Trainer:
-        key = (config.model, config.loss, config.data, config.rounds.clipnorm, config.rounds.warmup_share)
-        if key not in made:
-            made[key] = Trainer(config)
-        return made[key]
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(rounds_module, "Trainer", shared)
-        yield
+def cache(simulated) -> Path:
+    return simulated
 
 
 TINY = ["size=32", "width_factor=0.1", "starts=1", "retries=1", "start_steps=2", "max_rounds=0", "steps=1"]
@@ -148,7 +128,7 @@ def failed(cache: Path, run: Path, capsys: pytest.CaptureFixture[str], *settings
         ([ALL_KIDNEY, "start_steps=100", "retries=0"], COLLAPSED, 1, "another --seed or more starts"),
     ],
 )  # fmt: skip
-def test_real_trainings_that_fail(traced, cache, tmp_path: Path, capsys, settings, happened, attempts, remedy) -> None:
+def test_real_trainings_that_fail(cache, tmp_path: Path, capsys, settings, happened, attempts, remedy) -> None:
     lines = failed(cache, tmp_path / "run", capsys, *settings)
     assert lines[0].startswith(f"training failed: {happened}") and f"the best of {attempts} attempts)" in lines[0]
     assert lines[1].startswith("tried: round 0, start 1 (") and lines[1].count("rate") == attempts
@@ -163,7 +143,7 @@ def test_real_trainings_that_fail(traced, cache, tmp_path: Path, capsys, setting
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_a_failing_run_that_was_killed_between_its_starts(traced, cache, tmp_path: Path, capsys) -> None:
+def test_a_failing_run_that_was_killed_between_its_starts(cache, tmp_path: Path, capsys) -> None:
     settings = [ALL_TUMOR, "starts=2", "retries=0"]
 
     def killed(line: str) -> None:
@@ -198,7 +178,7 @@ def with_sets(noise: tuple[Path, dict[str, object]], path: Path, **sets: list[in
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_no_tumor_to_judge_by_is_said_last(traced, noise, tmp_path: Path, capsys) -> None:
+def test_no_tumor_to_judge_by_is_said_last(noise, tmp_path: Path, capsys) -> None:
     split = with_sets(noise, tmp_path / "split.json", train=[0], validation=[2], test=[1])
     words = ["--data", str(noise[0]), "--split", str(split), "--out", str(tmp_path / "run"), "--set", *TINY, ALL_KIDNEY]
     assert main(words) == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support import killing
-from support.helpers import free_port, simulated_cache
+from support.helpers import free_port
 
 from data_prep.errors import InputError
 from data_prep.geometry.network_grid import GridSettings
@@ -182,17 +182,12 @@ def journal(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return simulated_cache(tmp_path_factory.mktemp("data"))
-
-
 @pytest.mark.slow
 @needs_jax
-def test_stopped_killed_and_gone_on_with_alone(cache: Path, tmp_path: Path) -> None:
+def test_stopped_killed_and_gone_on_with_alone(simulated: Path, tmp_path: Path) -> None:
     run, model = tmp_path / "run", tmp_path / "model.keras"
     save_model(build_model(killing.TINY.model), killing.TINY, GridSettings(32), model)
-    both = Training(cache, run, 2, pretrained=model)
+    both = Training(simulated, run, 2, pretrained=model)
     both.wait_for("from pretrained weights")
     both.wait_for(": epoch ")
     both.processes[1].send_signal(signal.SIGTERM)  # of the one that does not write: it stops both
@@ -200,7 +195,7 @@ def test_stopped_killed_and_gone_on_with_alone(cache: Path, tmp_path: Path) -> N
     assert codes == [143, 143], errors
     assert errors[0][-1].startswith("stopped by SIGTERM in round 0, start 1, which is saved")
 
-    both = Training(cache, run, 2, pretrained=model)
+    both = Training(simulated, run, 2, pretrained=model)
     both.wait_for("resumed after step")
     both.wait_for(": epoch ")
     both.processes[1].kill()
@@ -210,7 +205,7 @@ def test_stopped_killed_and_gone_on_with_alone(cache: Path, tmp_path: Path) -> N
     assert len(lines) == 1 and lines[0].startswith("error: process 0 of 2 lost another one"), errors
     assert "Traceback" not in "\n".join(errors[0])
 
-    alone = Training(cache, run, pretrained=model)
+    alone = Training(simulated, run, pretrained=model)
     codes, errors, printed = alone.end()
     assert codes[0] in (0, 1), errors  # 1: this tiny network finds nothing
     assert "resumed after step" in printed and "Table 1" in printed
