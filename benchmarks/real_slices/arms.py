@@ -29,13 +29,15 @@ QUICK_SHARE = 4  # a quick run has this part of the steps
 class CohortSettings:
     """Simulated patients around real label maps: `looks` of each, `size` pixels a side, slices `thickness_mm` thick.
 
-    appearance: `wild`, `hard` or `plain` (docs/howto/simulated_patients.md).
+    appearance: `wild`, `hard` or `plain` (docs/howto/simulated_patients.md). cases: so many patients with simulated
+    anatomy instead, which need no label maps; `looks` is then 1.
     """
 
     looks: int
     size: int
     thickness_mm: float
     appearance: str
+    cases: int = 0
 
     def __post_init__(self) -> None:
         if self.appearance not in APPEARANCES:

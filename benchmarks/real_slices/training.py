@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.real_slices.arms import Arm
+from benchmarks.real_slices.arms import Arm, CohortSettings
 from data_prep.build.builder import build
 from data_prep.cache.manifest import read_manifest
 from data_prep.errors import InputError
 from data_prep.geometry.network_grid import GridSettings
-from data_prep.phantom.cohort import write_label_cohort
+from data_prep.phantom.cohort import write_cohort, write_label_cohort
 from data_prep.phantom.options import Variation
 from data_prep.split.folds import make_folds, write_folds
 from data_prep.split.sets import make_split, write_split
@@ -23,7 +24,7 @@ FRACTIONS = (0.85, 0.1, 0.05)  # sets of a teacher; few simulated test patients,
 
 def prepare(data: str, out: Path, grid: GridSettings) -> Path:
     """Build what is missing of a grid's cache and folds; returns the cache folder."""
-    cache = _build(data, cache_folder(out, grid), grid)
+    cache = build_cache(data, out, grid)
     write_folds(read_manifest(cache), make_folds(read_manifest(cache), FOLDS))
     return cache
 
@@ -34,25 +35,31 @@ def cohort_cache(arm: Arm, labels: str | None, known: set[str], out: Path, jobs:
     It excludes the label maps of the `known` patients, those of the real slices: no tested kidney is learned.
     """
     assert arm.cohort is not None
-    if labels is None:
-        raise InputError(f"arm {arm.name}: needs simulated patients; give --labels DIR, a folder of label maps")
-    cohort = arm.cohort
-    name = f"{cohort.appearance}-{cohort.looks}x{cohort.size}-{cohort.thickness_mm:g}mm-seed{TEACHER_SEED}"
-    write_label_cohort(
-        out / f"patients-{name}",
-        labels,
-        size=cohort.size,
-        seed=TEACHER_SEED,
-        hard=cohort.appearance == "hard",
-        jobs=jobs,
-        variation=Variation(thickness_mm=cohort.thickness_mm, wild=cohort.appearance == "wild"),
-        looks=cohort.looks,
-        without=known,
-    )
-    folder = out / f"cache-{name}-{arm.grid.size}-{arm.grid.pixel_mm or 'fit'}"
-    cache = _build(out / f"patients-{name}", folder, arm.grid, jobs)
+    patients = write_patients(arm.cohort, f"arm {arm.name}", labels, known, out, jobs)
+    folder = out / f"cache-{patients.name.removeprefix('patients-')}-{arm.grid.size}-{arm.grid.pixel_mm or 'fit'}"
+    cache = _build(patients, folder, arm.grid, jobs)
     write_split(read_manifest(cache), make_split(read_manifest(cache), FRACTIONS))
     return cache
+
+
+def write_patients(cohort: CohortSettings, who: str, labels: str | None, known: set[str], out: Path, jobs: int) -> Path:
+    """Simulate what is missing of a cohort; returns its folder. InputError if it needs label maps and has none.
+
+    who: needs it, for the message. labels, known: see `cohort_cache`; a cohort of `cases` needs neither.
+    """
+    hard = cohort.appearance == "hard"
+    variation = Variation(thickness_mm=cohort.thickness_mm, wild=cohort.appearance == "wild")
+    name = f"{cohort.appearance}-{cohort.looks}x{cohort.size}-{cohort.thickness_mm:g}mm-seed{TEACHER_SEED}"
+    if cohort.cases:
+        folder = out / f"patients-{cohort.cases}-{name}"
+        write_cohort(folder, cohort.cases, cohort.size, seed=TEACHER_SEED, hard=hard, jobs=jobs, variation=variation)
+        return folder
+    if labels is None:
+        raise InputError(f"{who}: needs simulated patients; give --labels DIR, a folder of label maps")
+    folder = out / f"patients-{name}"
+    more: dict[str, Any] = {"looks": cohort.looks, "without": known, "variation": variation}
+    write_label_cohort(folder, labels, size=cohort.size, seed=TEACHER_SEED, hard=hard, jobs=jobs, **more)
+    return folder
 
 
 def _build(data: str | Path, cache: Path, grid: GridSettings, jobs: int = 1) -> Path:
@@ -60,6 +67,11 @@ def _build(data: str | Path, cache: Path, grid: GridSettings, jobs: int = 1) -> 
     if result.failures:
         raise InputError(result.failures[0])
     return cache
+
+
+def build_cache(data: str, out: Path, grid: GridSettings) -> Path:
+    """Build what is missing of a grid's cache of `data`; returns the cache folder."""
+    return _build(data, cache_folder(out, grid), grid)
 
 
 def cache_folder(out: Path, grid: GridSettings) -> Path:
@@ -83,10 +95,12 @@ def scores_file(run: Path, teacher: bool = False) -> Path:
     return run / "evaluation" / "real" / "scores.json" if teacher else run / layout.SCORES
 
 
-def train_arm(arm: Arm, cache: Path, out: Path, fold: int, seed: int, short: bool) -> None:
+def train_arm(
+    arm: Arm, cache: Path, out: Path, fold: int, seed: int, short: bool, split_file: Path | None = None
+) -> None:
     """Train an arm on a fold, or a teacher on its cohort, and score its test patients; resumes, or skips what is done.
 
-    The arm's own teacher is trained already.
+    The arm's own teacher is trained already. split_file: the fold's, if it is not that of the cache.
     """
     from kidney_seg.progressive.driver import train
 
@@ -95,7 +109,7 @@ def train_arm(arm: Arm, cache: Path, out: Path, fold: int, seed: int, short: boo
         return
     print(f"{arm.name}{'' if arm.cohort else f', fold {fold}, seed {seed}'}: {arm.why}", flush=True)
     pretrained = run_folder(arm.teacher, out, fold, seed) if arm.teacher else None
-    split = None if arm.cohort else cache / "folds" / f"fold{fold}.json"
+    split = None if arm.cohort else split_file or cache / "folds" / f"fold{fold}.json"
     train(cache, run, arm.config(short), seed, log_rounds, split_file=split, pretrained=pretrained)
 
 

@@ -25,7 +25,9 @@ class RoundsConfig(Section):
     patient_share: float = setting(
         0.5, "share of the training patients drawn for a round", 'J; paper: "randomly selected training dataset"'
     )
-    warm_start: str = choice(("best", "last"), "the round whose weights the next one starts from", "J")
+    warm_start: str = choice(
+        ("best", "last", "none"), "round whose weights the next one starts from; none: random ones, as in round 0", "J"
+    )
     stop_on: str = choice(("validation", "test"), "patients that validate a round; paper: test, optimistic", "J")
     optimizer: str = choice(("adam", "sgd"), "sgd: the authors', with momentum 0.9", "J")
     peak_rate: float = setting(1e-3, "learning rate after the warm-up; falls as a cosine to 1 % within a round", "J")

@@ -11,7 +11,7 @@ from kidney_seg.config.run_config import Config
 from kidney_seg.pipeline.augmentation import draw_changes
 from kidney_seg.pipeline.slice_store import WITH_TUMOR, SliceStore
 
-SAMPLES, PATIENTS = 1, 2  # streams of random numbers: drawing patients never shifts the samples
+SAMPLES, PATIENTS, WEIGHTS = 1, 2, 3  # streams of random numbers: drawing patients never shifts the samples
 
 
 def generator(seed: int, stream: int, *place: int) -> np.random.Generator:

@@ -47,7 +47,7 @@ class RoundObserver:
 
     def attempt_planned(self, attempt: Attempt) -> None:
         """Log what is trained."""
-        weights = ", from pretrained weights" if attempt.round == 0 and self.run.pretrained else ""
+        weights = ", from pretrained weights" if attempt.start is None and self.run.pretrained else ""
         self.log(
             f"{attempt.name}: {attempt.steps} steps of {self.config.data.batch_size} slices of "
             f"{len(attempt.patients)} patients, rate {attempt.rate:.2g}{weights}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kidney_seg.config.run_config import Config
-from kidney_seg.pipeline.sampling import Samples, draw_patients, draw_samples
+from kidney_seg.pipeline.sampling import WEIGHTS, Samples, draw_patients, draw_samples, generator
 from kidney_seg.pipeline.slice_store import SliceStore
 from kidney_seg.run.journal import RoundPlayed
 
@@ -18,8 +18,8 @@ EPOCHS = 5  # largest number of epochs, and so of reports, per round
 class Attempt:
     """One training: a start of round 0, or an attempt of a later round; `samples` holds one `Samples` per epoch.
 
-    `start`: the round whose weights it starts from; None in round 0, which starts from the run's pretrained weights or
-    from random ones that follow from `seed`.
+    `start`: the round whose weights it starts from; None in round 0, and in every round with `warm_start=none`: it then
+    starts from the run's pretrained weights, or from random ones that follow from `seed` and differ by round.
     """
 
     round: int
@@ -71,4 +71,7 @@ def plan_attempt(
     most = EPOCHS * max(1, steps // rounds.steps)
     epochs = max(count for count in range(1, most + 1) if steps % count == 0)
     samples = [draw_samples(store, drawn, steps // epochs, config, seed, *place, epoch) for epoch in range(epochs)]
-    return Attempt(number, attempt, drawn, samples, rate, start, 1000 * seed + attempt)
+    weights_seed = 1000 * seed + attempt
+    if number:
+        weights_seed = int(generator(seed, WEIGHTS, number, attempt).integers(2**31))
+    return Attempt(number, attempt, drawn, samples, rate, start, weights_seed)

@@ -112,7 +112,7 @@ class Rounds:
         journal, config = self.context.run.journal, self.context.config
         if (done := journal.last(RoundPlayed, round=number)) is not None:
             return done
-        start = best if config.rounds.warm_start == "best" else last
+        start = {"best": best, "last": last, "none": None}[config.rounds.warm_start]
         attempts: list[AttemptTrained] = []
         while needs_another(attempts, number, config):
             place = (number, len(attempts))

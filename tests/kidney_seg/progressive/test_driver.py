@@ -254,6 +254,24 @@ def test_collapsed_rounds_are_tried_again_at_half_the_rate(cache, tmp_path, monk
     assert [entry["accepted"] for entry in events(out, "round")] == [True, True, False]
 
 
+def test_rounds_without_a_warm_start_begin_with_new_weights(cache, tmp_path, monkeypatch):
+    seeds, loaded = [], []
+    initialize, load = rounds.Trainer.initialize, rounds.RunFolder.load_weights
+    monkeypatch.setattr(rounds.Trainer, "initialize", lambda self, seed: (seeds.append(seed), initialize(self, seed)))
+    monkeypatch.setattr(
+        rounds.RunFolder, "load_weights", lambda run, model, record: (loaded.append(record), load(run, model, record))
+    )
+    more = "max_rounds=2 steps=1 patience=3".split()
+    for warm_start, started in (("none", 3), ("best", 1)):
+        seeds.clear()
+        loaded.clear()
+        config = SHORTEST.with_settings([*more, f"warm_start={warm_start}"])
+        progressive.train(cache, tmp_path / warm_start, config, say=lambda line: None)
+        assert len(set(seeds)) == len(seeds) == started
+        accepted = sum(entry["accepted"] for entry in events(tmp_path / warm_start, "round"))
+        assert len(loaded) == accepted + (3 - started)  # to write the best model, and to start a later round
+
+
 def test_predict_one_real_volume_on_its_own_grid(finished, shared_data, tmp_path):
     out, _, _ = finished
     inputs = [shared_data / "real_ct" / "case_90000" / "imaging.nii.gz"]

@@ -62,6 +62,16 @@ def test_a_plan_follows_from_seed_and_place_alone(store):
         assert (first.transforms != third.transforms).any()
 
 
+def test_rounds_that_start_anew_have_random_weights_of_their_own(store):
+    first, second, other = plan(store, (1, 0)), plan(store, (2, 0)), plan(store, (1, 0), seed=4)
+    seeds = [one.seed for one in (plan(store, (0, 0)), plan(store, (0, 1)), first, plan(store, (1, 1)), second, other)]
+    assert len(set(seeds)) == len(seeds) and first.seed == plan(store, (1, 0)).seed
+    warm = plan(store, (1, 0), BEST)  # only the weights differ
+    assert (first.rate, first.patients, first.start) == (warm.rate, warm.patients, None)
+    for one, same in zip(first.samples, warm.samples, strict=True):
+        np.testing.assert_array_equal(one.transforms, same.transforms)
+
+
 def test_planning_loads_no_tensorflow():
     code = "import sys, kidney_seg.progressive.planning; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
