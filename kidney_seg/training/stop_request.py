@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Stopped(Exception):
-    """The process was stopped by a signal; `where` says what it was doing."""
+class Stopped(BaseException):
+    """The process was stopped by a signal; `where` says what it was doing.
+
+    Like KeyboardInterrupt it is no Exception: Keras makes errors of its own of these, and readers call a file damaged.
+    """
 
     def __init__(self, signal_number: int, where: str = ""):
         super().__init__(f"stopped by {signal.Signals(signal_number).name}{where}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ class Board:
         import tensorflow as tf
 
         self._tf = tf
-        self._writer = tf.summary.create_file_writer(str(folder))
+        self._writer = tf.summary.create_file_writer(os.fsencode(folder))  # as text it must be UTF-8
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
         """Write numbers by name, except None."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import struct
 import sys
 from pathlib import Path
@@ -44,9 +45,12 @@ def logged(kind: str, run: Path) -> None:
     log.close()
 
 
-def test_tensorboard_writes_into_the_attempt_s_folder(tmp_path: Path) -> None:
-    logged("tensorboard", tmp_path)
-    assert list((tmp_path / FOLDER).glob("events*"))
+@pytest.mark.parametrize("name", ["run", os.fsdecode(b"M\xfcller")])
+def test_tensorboard_writes_into_the_attempt_s_folder(tmp_path: Path, name: str) -> None:
+    run = tmp_path / name
+    run.mkdir()
+    logged("tensorboard", run)
+    assert list((run / FOLDER).glob("events*"))
 
 
 def test_mlflow_by_its_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

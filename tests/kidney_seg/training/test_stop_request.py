@@ -29,6 +29,20 @@ def test_within_a_batch_the_first_is_noted_and_the_second_ends_it():
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.network
+def test_keras_makes_no_error_of_its_own_of_it():
+    import keras
+
+    class Killed(keras.layers.Layer):
+        def call(self, inputs):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return inputs
+
+    with pytest.raises(Stopped) as caught, stop_request():
+        Killed()(keras.Input((2,)))
+    assert (str(caught.value), caught.value.exit_code) == ("stopped by SIGTERM", 143)
+
+
 def test_handlers_come_back():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with stop_request():
