@@ -59,6 +59,7 @@ def truths(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_check_build_and_evaluate_take_the_same_label_files(truths: Path, tmp_path: Path) -> None:
     names = sorted(folder.name for folder in truths.iterdir())
     report = check_folder(truths)

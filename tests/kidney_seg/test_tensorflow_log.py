@@ -22,16 +22,19 @@ def run(environment: dict[str, str]) -> str:
     return subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True).stderr
 
 
+@pytest.mark.slow
 def test_only_our_own_lines_are_seen():
     plain = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     assert run(plain) == "mine\n"
 
 
+@pytest.mark.slow
 def test_a_level_that_the_user_set_is_left_alone():
     # nothing is imported here, so nothing is turned away later either
     assert run(os.environ | {"TF_CPP_MIN_LOG_LEVEL": "0"}) == "mine\n"
 
 
+@pytest.mark.slow
 def test_a_gpu_that_tensorflow_does_not_use_is_said():
     plain = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     code = f"import pathlib; from kidney_seg import tensorflow_log as log; log.NVIDIA = pathlib.Path('/')\n{CODE}"

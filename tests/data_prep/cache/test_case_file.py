@@ -185,6 +185,7 @@ assert [found[n] for n in range(150)] == [found[n % 3] for n in range(150)], "ot
 """
 
 
+@pytest.mark.slow
 def test_threads_write_and_read_at_once(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", THREADS, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, (done.returncode, done.stderr[-1000:])

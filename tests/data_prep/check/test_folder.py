@@ -257,6 +257,7 @@ def test_the_table_of_codes_is_the_documentation() -> None:
         finding("case_00000", "no such code", "")
 
 
+@pytest.mark.slow
 def test_real_slices_are_named_as_what_they_are(shared_data: Path) -> None:
     """They went through 8 bits: clipped to 0..255 HU, or to about -79..304."""
     report = check_folder(shared_data / "kits_real_slices")

@@ -83,6 +83,7 @@ def test_labels_on_their_image_and_beside() -> None:
     assert found(labels, hu).keys() == {"label_misplaced"}
 
 
+@pytest.mark.slow
 def test_real_label_maps_give_no_false_alarm(shared_data) -> None:
     from data_prep.volume import read_labels
 

@@ -176,6 +176,7 @@ def test_a_folder_as_mirror_and_files_that_were_there(published, tmp_path):
     assert (own / "segmentation.nii.gz").read_bytes() == whole[:-20]  # a user's file is never replaced
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(published, tmp_path):
     words = [sys.executable, "-m", "data_prep.download", "kits23", "--cases", "0-2", "--accept-license"]
     shutil.copytree(published, tmp_path / "server")

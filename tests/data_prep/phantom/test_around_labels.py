@@ -77,6 +77,7 @@ def test_cortex_is_brighter_than_what_lies_deep_in_early_phases():
     assert gap["early"] > 25 > gap["late"] > -10
 
 
+@pytest.mark.slow
 def test_hard_patients_have_the_gray_values_of_real_ones():
     # 211 real slices: kidney 49 to 200 HU (5 to 95 % of the medians), half of them 98 to 146, and 54 less in tumors
     gray = []

@@ -211,6 +211,7 @@ def test_edges_have_partial_volume(patients):
     assert ((image > -900) & (image < -250)).sum() > 500
 
 
+@pytest.mark.slow
 def test_hard_cohort_is_harder():
     easy = [simulate_patient(index, **SMALL).facts for index in range(20)]
     hard = [simulate_patient(index, hard=True, **SMALL).facts for index in range(20)]

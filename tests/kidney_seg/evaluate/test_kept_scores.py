@@ -40,6 +40,7 @@ def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
 
 
+@pytest.mark.slow
 def test_three_processes_at_once_make_the_files_of_one(folders: list[str]) -> None:
     assert main([*folders, "--out", "one"]) == 2  # the damaged prediction
     command = [sys.executable, "-m", "kidney_seg.evaluate", *folders, "--out", "parts", "--shard"]

@@ -109,6 +109,7 @@ def test_the_package_stays_as_it_was_installed(monkeypatch):
     assert {path.name for path in STARTER_FILE.parent.iterdir()} - {"__pycache__"} == whole
 
 
+@pytest.mark.slow
 def test_it_needs_no_tensorflow():
     code = (
         "import sys, numpy as np, kidney_seg\n"

@@ -127,6 +127,7 @@ class Talk:
         return [process.returncode for process in self.both], [printed for printed, _ in outputs], errors
 
 
+@pytest.mark.slow
 @needs_jax
 def test_all_agree_and_what_is_sent_arrives_bit_for_bit() -> None:
     codes, printed, errors = Talk("all").end()
@@ -138,6 +139,7 @@ def test_all_agree_and_what_is_sent_arrives_bit_for_bit() -> None:
     assert second[5:] == ["CACHE: process 1 finds other data here than process 0; give all the same cache", 143]
 
 
+@pytest.mark.slow
 @needs_jax
 @pytest.mark.parametrize("killed", [1, 0])
 def test_a_killed_process_ends_the_other(killed: int) -> None:
