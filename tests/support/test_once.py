@@ -11,6 +11,7 @@ from support.once import made_once
 
 
 def test_made_by_the_first_and_again_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     calls: list[str] = []
 
     def make(folder: Path) -> None:

@@ -16,7 +16,7 @@ from data_prep.errors import InputError
 from data_prep.geometry.volume import Volume
 from data_prep.scans import Choice, find_one, read_scan
 from data_prep.scans.scan import seg_notes
-from kidney_seg.predict.outputs import outputs_of
+from kidney_seg.predict.outputs import outputs_beside
 from kidney_seg.predict.scans import process_scan
 
 FRAME = generate_uid(entropy_srcs=["frame"])
@@ -80,13 +80,13 @@ class Network:
 def test_predict_and_the_client_say_so_before_the_network_runs(tmp_path: Path, bad: str) -> None:
     change, words = BAD[bad]
     folder, network = series(tmp_path / "ct", change), Network()
-    outputs = outputs_of(tmp_path / "out" / "labels.nii.gz", dicom_seg=True)
+    outputs = outputs_beside(tmp_path / "out" / "labels.nii.gz", dicom_seg=True)
     with pytest.raises(InputError, match=words) as caught:
         process_scan(network, find_one(folder, Choice(for_seg=True)), outputs)
     without_identifiers(str(caught.value))
     assert "without --dicom-seg" in caught.value.detail
     assert network.asked == 0 and not outputs.labels.exists()
-    process_scan(network, find_one(folder), outputs_of(outputs.labels))
+    process_scan(network, find_one(folder), outputs_beside(outputs.labels))
     assert network.asked == 1 and outputs.labels.exists()
 
 
@@ -101,7 +101,7 @@ def test_segment_and_the_page_note_it_before_the_network_runs(tmp_path: Path, ba
 def test_values_that_are_emptied_are_noted_before_the_network_runs(tmp_path: Path) -> None:
     folder = series(tmp_path / "ct", lambda data, k: setattr(data, "PatientSex", "U"))
     lines: list[str] = []
-    outputs = outputs_of(tmp_path / "labels.nii.gz", dicom_seg=True)
+    outputs = outputs_beside(tmp_path / "labels.nii.gz", dicom_seg=True)
     process_scan(Network(), find_one(folder, Choice(for_seg=True)), outputs, log=lines.append)
     assert "note: ct: a DICOM SEG cannot hold the series' PatientSex: left empty there" in lines
     assert outputs.seg is not None and outputs.seg.exists()
