@@ -32,6 +32,7 @@ LONGEST = (
     "kidney_seg/export/test_exporters.py",
     "kidney_seg/model/test_jax.py",
     "kidney_seg/report/test_page.py",
+    "benchmarks/test_paper_on_kits.py",
     "benchmarks/test_real_slices.py",
     "docs/test_kits.py",
     "kidney_seg/progressive/test_origin.py",
