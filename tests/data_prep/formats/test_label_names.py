@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 from xml.etree import ElementTree
@@ -35,6 +36,10 @@ list~^^~^^|
 Segmentation_ContainedRepresentationNames:=Binary labelmap|Closed surface|
 Segmentation_MasterRepresentation:=Binary labelmap
 Segmentation_ReferenceImageExtentOffset:=0 0 0
+"""
+# Rows as a public label description file of ITK-SNAP has them: the columns end where these do
+ITK_SNAP = """    0     0    0    0        0  0  0    "Clear Label"
+    3    51   51  255        1  1  1    "label three"
 """
 # As TotalSegmentator's `add_label_map_to_nifti` makes it
 TOTAL = (
@@ -225,7 +230,11 @@ def test_tables_for_viewers(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "# Color table file" in printed and "\n0 Background 0 0 0 0\n1 Kidney 86 180 233 255\n" in printed
     snap = printed.split("# ITK-SnAP Label Description File")[1]
-    rows = [line.split(maxsplit=7) for line in snap.splitlines() if line and not line.startswith("#")]
+    lines = [line for line in snap.splitlines() if line and not line.startswith("#")]
+    clear, other = ([part.end() for part in re.finditer(r"[0-9]+ ", line)] for line in ITK_SNAP.splitlines())
+    assert lines[0] == ITK_SNAP.splitlines()[0]
+    assert [[part.end() for part in re.finditer(r"[0-9]+ ", line)] for line in lines] == [clear, *[other] * 3]
+    rows = [line.split(maxsplit=7) for line in lines]
     assert [len(row) for row in rows] == [8] * 4
     for row, (label, name) in zip(rows[1:], enumerate(COLORS, 1), strict=True):
         assert (row[0], row[7]) == (str(label), f'"{name}"') and tuple(map(int, row[1:4])) == COLORS[name]
