@@ -39,6 +39,7 @@ lint: .venv/test  ## code, words, prose, and the files that other programs read
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY:python=lint-imports) --no-logo
+	@! grep -rnE '^(<{7}|>{7}|={7})( |$$)' --exclude-dir=__pycache__ data_prep kidney_seg benchmarks tests docs notebooks Makefile *.md *.txt *.yml  # rests of a merge
 	@! grep -rnE -f lint/phrases.txt --include='*.py' --include='*.md' data_prep kidney_seg benchmarks docs *.md  # plain words
 	.venv/bin/proselint check --config lint/proselint.json docs *.md
 	.venv/bin/hadolint Dockerfile
