@@ -99,7 +99,8 @@ clean:  ## the environment and build products; runs/ holds trained models and st
 
 # PyTorch comes from where its build without CUDA is, so without hashes.
 .venv/bench: requirements-bench.txt .venv/test
-	$(PIP) -r $<
+	$(PIP) $$(grep ^torch $<)
+	$(PIP) --no-deps -r $<
 	touch $@
 
 # Exact versions with the hashes of all their files, for every Python and platform; those that the files have stay.

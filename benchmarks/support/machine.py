@@ -7,7 +7,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 from benchmarks.support.arms import Arm, in_turn
@@ -15,6 +15,7 @@ from benchmarks.support.rows import Row, speed_row
 
 WORK = "matrix product of float32; copy of memory; a file just written, read from disk and from the cache"
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "onnxruntime", "torch")
+INSTRUCTIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX-512 BF16", "amx_tile": "AMX"}
 EDGE, QUICK_EDGE = 3072, 256  # of the square matrices
 COPY_MB, QUICK_MB = 512, 8
 
@@ -23,17 +24,17 @@ def describe() -> dict[str, str]:
     """Return what a measurement depends on: processor, cores, memory, system, versions."""
     words = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next((line.split(":")[1].strip() for line in words if line.startswith("model name")), platform.processor())
+    flags = {flag for line in words if line.startswith("flags") for flag in line.split(":")[1].split()}
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     found = {
         "processor": f"{model}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB",
+        "instructions": ", ".join(name for flag, name in INSTRUCTIONS.items() if flag in flags) or "unknown",
         "system": platform.platform(),
         "python": platform.python_version(),
     }
+    from_which = packages_distributions()  # TensorFlow comes from `tensorflow` or `tensorflow-cpu`
     for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
+        found[package] = version(from_which[package][0]) if package in from_which else "not installed"
     return found
 
 

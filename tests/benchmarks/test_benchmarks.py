@@ -17,6 +17,7 @@ import benchmarks.__main__ as command
 from benchmarks import startup
 from benchmarks.data import metrics
 from benchmarks.prediction import __main__ as predict_volume
+from benchmarks.prediction import other_networks
 from benchmarks.serving import __main__ as serving
 from benchmarks.support import arms
 from benchmarks.support.arms import Arm, Timing, in_turn, spread
@@ -126,8 +127,8 @@ def test_others_are_told_from_us(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_examples_hold() -> None:
-    assert [doctest.testmod(module).attempted for module in (arms, training)] == [1, 2]
-    assert not any(doctest.testmod(module).failed for module in (arms, training))
+    assert [doctest.testmod(module).attempted for module in (arms, training, other_networks)] == [1, 2, 1]
+    assert not any(doctest.testmod(module).failed for module in (arms, training, other_networks))
 
 
 def test_an_unknown_package_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,15 +145,19 @@ def test_every_command_is_started() -> None:
         assert arguments == ["-m", module, "--help"] and module in code and goal_s == 0.5
 
 
-TORCH = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+def needing(name: str) -> list[pytest.MarkDecorator]:
+    """Return a mark that skips a benchmark whose packages are not installed."""
+    needs = getattr(importlib.import_module(f"benchmarks.{command.BENCHMARKS[name]}"), "NEEDS", ())
+    absent = any(importlib.util.find_spec(package) is None for package in needs)
+    return [pytest.mark.skipif(absent, reason="PyTorch (requirements-bench.txt) is not installed")]
+
+
 # Whose arms run in processes of their own, as all do outside of tests; `machine` loads TensorFlow in one of them.
 OWN_PROCESSES = ("machine", "build", "metrics")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[TORCH] * (name in ("step", "inference"))) for name in command.BENCHMARKS]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=needing(name)) for name in command.BENCHMARKS])
 def test_every_benchmark_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
