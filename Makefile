@@ -81,10 +81,14 @@ notebooks: .venv/test  ## runs the notebooks and stores their outputs
 	$(PY) -m tests.support.notebooks
 
 clean:  ## the environment and build products; runs/ holds trained models and stays
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	! [ -e .venv/by_make ] && ! [ -e .venv/packages ] || rm -rf .venv
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 
+# Made anew for other packages; an environment that is somebody else's is not emptied.
 .venv/packages: requirements.txt
-	$(PYTHON) -m venv --clear .venv
+	@if [ -e .venv ] && ! [ -e .venv/by_make ] && ! [ -e .venv/packages ]; then \
+	  echo ".venv: not made by this Makefile, or half made; rename or remove it, and run make again" >&2; exit 2; fi
+	$(PYTHON) -m venv --clear .venv && touch .venv/by_make
 	$(PIP) --require-hashes --no-deps -r requirements.txt
 	rm -rf .venv/lib/python3.*/site-packages/tensorflow/include  # 300 MB of headers, for operations in C++
 	touch $@

@@ -11,7 +11,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks.support.machine import Others, describe, rate_now
-from benchmarks.support.rows import MARK, NOISY, Row, compared, table
+from benchmarks.support.page import write_place
+from benchmarks.support.rows import MARK, NOISY, Row, compared, markdown, table
 from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.files.json_files import read_json, write_json
@@ -97,6 +98,21 @@ def compare(old: Path, new: Path) -> str:
     return "\n".join([*lines, compared(*rows)])
 
 
+def tables(path: Path) -> str:
+    """Return a file of `--json` as tables for a page: the machine, then one table per benchmark."""
+    run = _read(path)
+    about = "; ".join(f"{key} {value}" for key, value in run["machine"].items() if key != "system")
+    lines = [f"Measured on: {about}. A ratio compares with another way of the same table, in the same turns."]
+    for entry in run["benchmarks"]:
+        if entry["name"] not in BENCHMARKS:
+            raise InputError(f"unknown benchmark {entry['name']!r}; expected {', '.join(BENCHMARKS)}", path=path)
+        work = importlib.import_module(f"benchmarks.{BENCHMARKS[entry['name']]}").WORK
+        doubt = _doubt(entry).removeprefix("; ")
+        said = f"`--only {entry['name']}`: {work}." + (f" ({doubt})" if doubt else "")
+        lines += [said, markdown([Row(**row) for row in entry["rows"]])]
+    return "\n\n".join(lines)
+
+
 def _read(path: Path) -> dict:
     run = read_json(path, "result of --json")
     try:
@@ -118,12 +134,22 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="tiny work: whether all of it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write machine, versions and all rows")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help="two such files side by side")
+    parser.add_argument("--tables", type=Path, metavar="FILE", help="measure nothing: such a file as tables for a page")
+    parser.add_argument("--into", metavar="PAGE", help="with --tables: also write them to their place in a page")
     return parser
 
 
 @command(make_parser)
 def main(options: argparse.Namespace) -> int:
     """The command; see the module's first line."""
+    if options.into and not options.tables:
+        raise InputError("--into: writes the tables; give --tables FILE with it")
+    if options.tables:
+        text = tables(options.tables)
+        print(text)
+        if options.into:
+            write_place(options.into, "benchmarks", text)
+        return 0
     if options.compare:
         print(compare(*options.compare))
         return 0

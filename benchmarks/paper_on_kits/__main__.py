@@ -10,11 +10,11 @@ from pathlib import Path
 from benchmarks.paper_on_kits import patients
 from benchmarks.paper_on_kits.arms import ARMS, GROUPS, STEPS, find_names, make_arm
 from benchmarks.paper_on_kits.journals import Plan, is_done, plan_of, read_journals, write_journal
-from benchmarks.paper_on_kits.page import write_place
 from benchmarks.paper_on_kits.tables import tables
 from benchmarks.real_slices import training
 from benchmarks.real_slices.arms import Arm
 from benchmarks.real_slices.gather import gather
+from benchmarks.support.page import write_place
 from data_prep.cli import command
 from data_prep.errors import InputError
 from data_prep.geometry.network_grid import GridSettings
@@ -66,7 +66,7 @@ def main(options: argparse.Namespace) -> int:
         text = tables(read_journals(options.tables))
         print(text)
         if options.into:
-            write_place(options.into, text)
+            write_place(options.into, "benchmarks.paper_on_kits", text)
         return 0
     if not options.data or not options.out:
         raise InputError("expected folders of cases and --out DIR, or --tables JOURNALS")

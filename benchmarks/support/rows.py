@@ -94,6 +94,28 @@ def table(rows: Iterable[Row]) -> str:
     return _columns(lines)
 
 
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the rows as a table of a page: median, spread, memory and ratio, without columns that no row fills.
+
+    >>> print(markdown([Row("a", 2.0, "s"), Row("b", 8.0, "s", ratio=4.0, yardstick="a")]))
+    | | median | ratio |
+    |---|---|---|
+    | a | 2 s | |
+    | b | 8 s | 4.00 of a |
+    """
+    cells = {
+        "": [row.name for row in rows],
+        "median": [f"{_figure(row.median)} {row.unit}" for row in rows],
+        "spread": [f"{100 * row.spread:.0f} %" if row.spread else "" for row in rows],
+        "memory": ["" if row.peak_mb is None else f"{row.peak_mb:,.0f} MB" for row in rows],
+        "ratio": ["" if row.ratio is None else f"{row.ratio:.2f} of {row.yardstick}" for row in rows],
+    }
+    filled = {head: column for head, column in cells.items() if any(column)}
+    lines = [tuple(filled), *zip(*filled.values(), strict=True)]
+    texts = ["".join(f"| {cell} " if cell else "| " for cell in line) + "|" for line in lines]
+    return "\n".join([texts[0], "|---" * len(filled) + "|", *texts[1:]])
+
+
 def compared(old: Sequence[Row], new: Sequence[Row]) -> str:
     """Return two runs side by side: medians, their ratio, and both ratios to the yardstick.
 

@@ -19,13 +19,16 @@ from benchmarks.data import metrics
 from benchmarks.prediction import __main__ as predict_volume
 from benchmarks.prediction import other_networks
 from benchmarks.serving import __main__ as serving
-from benchmarks.support import arms
+from benchmarks.support import arms, page
+from benchmarks.support import rows as rows_module
 from benchmarks.support.arms import Arm, Timing, in_turn, spread
 from benchmarks.support.machine import Others
+from benchmarks.support.page import marks, read_place
 from benchmarks.support.rows import MARK, Row, compared, speed_row, table, time_row
 from benchmarks.training import __main__ as training
 from kidney_seg import __main__ as startup_command
 
+EXAMPLES = (arms, training, other_networks, rows_module, page)
 OURS, THEIRS = Timing((1.0, 2.0, 4.0), 100.0), Timing((2.0, 8.0, 4.0), 200.0)
 
 
@@ -91,6 +94,25 @@ def test_two_runs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_tables_of_a_file_have_their_place_in_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = [vars(Row("a", 12345.6, "s", 0.2, 17.4)), vars(Row("b", 3.0, "s", ratio=0.5, yardstick="a"))]
+    entry = {"name": "others", "seconds": 1.0, "others_share": 0.2, "product_rate": [100, 99], "rows": found}
+    run = {"machine": {"processor": "X", "system": "Y"}, "quick": False, "benchmarks": [entry]}
+    file, target = tmp_path / "found.json", tmp_path / "page.md"
+    file.write_text(json.dumps(run))
+    target.write_text("# Speed\n\n{}\nold\n{}\n\nAfter\n".format(*marks("benchmarks")))
+    assert command.main(["--tables", str(file), "--into", str(target)]) == 0
+    shown = capsys.readouterr().out.strip()
+    assert shown == read_place(target, "benchmarks") and target.read_text().endswith("After\n")
+    assert "processor X." in shown and "others used 20 % of the processors" in shown
+    table_rows = ["| | median | spread | memory | ratio |", "|---|---|---|---|---|"]
+    assert shown.splitlines()[-4:] == [*table_rows, "| a | 12,346 s | 20 % | 17 MB | |", "| b | 3 s | | | 0.50 of a |"]
+    entry["name"] = "another"
+    file.write_text(json.dumps(run))
+    assert command.main(["--tables", str(file)]) == 2 and "unknown benchmark 'another'" in capsys.readouterr().err
+    assert command.main(["--into", str(target)]) == 2 and "give --tables FILE" in capsys.readouterr().err
+
+
 def test_arms_work_in_turn(tmp_path: Path) -> None:
     path = tmp_path / "turns"
     both = {name: Arm("tests.support.timed_arms:noting", {"path": str(path), "name": name}) for name in "ab"}
@@ -127,8 +149,8 @@ def test_others_are_told_from_us(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_examples_hold() -> None:
-    assert [doctest.testmod(module).attempted for module in (arms, training, other_networks)] == [1, 2, 1]
-    assert not any(doctest.testmod(module).failed for module in (arms, training, other_networks))
+    assert [doctest.testmod(module).attempted for module in EXAMPLES] == [1, 2, 1, 1, 1]
+    assert not any(doctest.testmod(module).failed for module in EXAMPLES)
 
 
 def test_an_unknown_package_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,12 +15,13 @@ import pytest
 from support.helpers import SMALLEST, write_cache
 
 from benchmarks.paper_on_kits import __main__ as experiment
-from benchmarks.paper_on_kits import arms, journals, page, patients
+from benchmarks.paper_on_kits import arms, journals, patients
 from benchmarks.paper_on_kits.arms import ARMS, METHOD, STEPS, find_names, make_arm
 from benchmarks.paper_on_kits.journals import SCORES, Journal, Plan, plan_of, read_journal, read_journals
 from benchmarks.paper_on_kits.tables import matched, means, tables
 from benchmarks.real_slices.arms import CohortSettings
 from benchmarks.real_slices.training import prepare
+from benchmarks.support.page import marks, read_place
 from data_prep.cache.manifest import read_manifest
 from data_prep.errors import InputError
 from data_prep.files.checksums import sha256_of
@@ -36,6 +37,8 @@ from kidney_seg.training.stop_request import Stopped
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "explanation" / "paper_and_code.md"
 KEPT = ROOT / "benchmarks" / "paper_on_kits" / "journals"
+NAME = "benchmarks.paper_on_kits"
+BEGIN, END = marks(NAME)
 ROUNDS = ("start_steps", "steps", "max_rounds", "patience")
 GRID = ("size", "width_factor")
 TINY = [*SMALLEST, "width_factor=0.05", "batch_size=2", "checkpoint_seconds=0"]
@@ -261,13 +264,13 @@ def test_journals_of_other_settings_or_other_files_are_refused(tmp_path):
 
 def test_tables_have_their_place_in_a_page(tmp_path, capsys):
     target = tmp_path / "page.md"
-    target.write_text(f"# Before\n\n{page.BEGIN}\nold\n{page.END}\n\nAfter\n")
+    target.write_text(f"# Before\n\n{BEGIN}\nold\n{END}\n\nAfter\n")
     folder = keep(tmp_path / "kept", journal(METHOD, 0, {"case_00000": (0.8, 0.2, 0.9, 0.4)}))
     assert experiment.main(["--tables", str(folder), "--into", str(target)]) == 0
     shown = capsys.readouterr().out
-    assert shown.strip() == page.read_place(target) == tables(read_journals(folder)).strip()
+    assert shown.strip() == read_place(target, NAME) == tables(read_journals(folder)).strip()
     text = target.read_text()
-    assert text.startswith(f"# Before\n\n{page.BEGIN}\n\n") and text.endswith(f"\n\n{page.END}\n\nAfter\n")
+    assert text.startswith(f"# Before\n\n{BEGIN}\n\n") and text.endswith(f"\n\n{END}\n\nAfter\n")
     target.write_text("no marks")
     assert experiment.main(["--tables", str(folder), "--into", str(target)]) == 2
     assert "each once" in capsys.readouterr().err and target.read_text() == "no marks"
@@ -277,7 +280,7 @@ def test_tables_have_their_place_in_a_page(tmp_path, capsys):
 
 def test_the_page_shows_the_tables_of_the_kept_journals():
     kept = sorted(KEPT.glob("*.json"))
-    assert page.read_place(PAGE) == (tables(read_journals(KEPT)).strip() if kept else "")
+    assert read_place(PAGE, NAME) == (tables(read_journals(KEPT)).strip() if kept else "")
     assert sum(path.stat().st_size for path in kept) < 600_000
 
 
