@@ -45,23 +45,42 @@ def keras_training(preset: str, settings: list[str], steps: int) -> Callable[[],
     return lambda: trainer.trained.fit(data, steps_per_epoch=steps, verbose=0)
 
 
-def torch_training(preset: str, settings: list[str], steps: int) -> Callable[[], object]:
-    """Return the same in PyTorch, in the layout that it recommends for processors (channels last)."""
+def torch_training(
+    preset: str,
+    settings: list[str],
+    steps: int,
+    channels_last: bool = True,
+    compiled: bool = False,
+    bfloat16: bool = False,
+) -> Callable[[], object]:
+    """Return the same in PyTorch, by default eager and in the layout that it recommends for processors.
+
+    channels_last: the layout; compiled: network and loss by torch.compile; bfloat16: autocast of the network.
+    """
     import torch
 
     from benchmarks.support.torch_twin import Twin, focal_tversky, optimizer_of
 
     config = config_of(preset, settings)
     torch.manual_seed(0)
-    twin = Twin(config.model).to(memory_format=torch.channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    twin = Twin(config.model).to(memory_format=layout)
     optimizer = optimizer_of(twin, config)
     image, targets = draw_batch(config, config.data.batch_size)
-    seen, wanted = _to_torch(image), {head: _to_torch(target) for head, target in targets.items()}
+    seen, *heads = (_to_torch(array).contiguous(memory_format=layout) for array in (image, *targets.values()))
+    wanted = dict(zip(targets, heads, strict=True))
+
+    def loss_of() -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            outputs = twin(seen)
+        return focal_tversky({head: values.float() for head, values in outputs.items()}, wanted, config.loss)
+
+    compute = torch.compile(loss_of) if compiled else loss_of
 
     def work() -> None:
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
-            loss = focal_tversky(twin(seen), wanted, config.loss)
+            loss = compute()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(twin.parameters(), config.rounds.clipnorm)
             optimizer.step()

@@ -9,7 +9,7 @@ from benchmarks.support.networks import config_of
 from benchmarks.support.operations import training_operations
 from benchmarks.support.rows import Row, speed_row
 
-WORK = "forward, loss of all heads, backward, Adam, on batches of 8 slices; PyTorch eager, channels last"
+WORK = "forward, loss of all heads, backward, Adam; 8 slices a step; PyTorch is eager, channels last, unless named"
 # the fewest layers, since TensorFlow traces the full network for 10 s
 TINY = "width_factor=0.1 size=32 gates= multi_scale_input=false deep_supervision=false".split()
 SIZES = {"demo": ([], 20), "paper": ([], 1)}  # settings, steps a turn
@@ -28,12 +28,15 @@ def rows(quick: bool) -> Iterator[Row]:
         ours, torch = "benchmarks.support.networks:keras_training", "benchmarks.support.networks:torch_training"
         ways = {
             "PyTorch": Arm(torch, {**arguments, "settings": settings}),
+            "PyTorch, channels first": Arm(torch, {**arguments, "settings": settings, "channels_last": False}),
+            "PyTorch, compiled": Arm(torch, {**arguments, "settings": settings, "compiled": True}),
+            "PyTorch, bfloat16": Arm(torch, {**arguments, "settings": settings, "bfloat16": True}),
             "TensorFlow": Arm(ours, {**arguments, "settings": settings}),
             "TensorFlow, XLA": Arm(ours, {**arguments, "settings": [*settings, "jit_compile=on"]}),
             "TensorFlow, bfloat16": Arm(ours, {**arguments, "settings": [*settings, "precision=mixed_bfloat16"]}),
         }
-        if quick:  # what differs from the others is a setting
-            del ways["TensorFlow, bfloat16"]
+        if quick:  # what differs is a setting, and compiling takes a minute
+            del ways["TensorFlow, bfloat16"], ways["PyTorch, compiled"]
         found = in_turn({**ways, "product": Arm("benchmarks.support.machine:matrix_product", {"edge": edge})}, turns)
         slices = steps * config.data.batch_size
         what = f"training, {preset}, {config.model.size} x {config.model.size}"
