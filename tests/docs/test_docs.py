@@ -44,7 +44,7 @@ PLAYED = {  # pages whose commands run
         "docs/howto/install.md",
         "docs/howto/gpu.md",
         "docs/howto/own_data.md",
-        "docs/howto/few_patients_recipe.md",
+        "docs/howto/few_patients.md",
         "docs/reference/run_folder.md",
         "docs/reference/settings.md",
     )
