@@ -1,4 +1,4 @@
-"""Curves of the Focal Tversky Loss: value and slope from an empty to a perfect prediction, beside the authors' code.
+"""Curves of the Focal Tversky Loss: value and slope from an empty to a perfect prediction, beside Abraham and Khan's code.
 
 The slope of that code is NaN for a perfect prediction.
 """
