@@ -1,6 +1,6 @@
-"""Curves of the Focal Tversky Loss from an empty to a perfect prediction: value and slope, also of Abraham and Khan.
+"""Curves of the Focal Tversky Loss, value and slope from an empty to a perfect prediction, also by Abraham's code.
 
-The slope of their code is NaN for a perfect prediction.
+The slope of that code (Abraham and Khan 2019) is NaN for a perfect prediction.
 """
 
 from __future__ import annotations
