@@ -57,7 +57,7 @@ BUILD ?=
 SET ?=
 
 kits: .venv/ready  ## from nothing to Table 1 on KiTS; every stage resumes (docs/howto/kits.md)
-	@echo "kits, all of KiTS: 50 GB of scans, 10 GB for the rest; training (paper): a night to a day and a half on two cores, hours on a GPU; a part takes less"
+	@echo "kits, all of KiTS: 50 GB of scans, 10 GB for the rest; training (paper): half a day to a day and a half on two cores, by estimate half an hour on an A100; a part takes less"
 	$(PY) -m data_prep.download $(DATASET) --out $(KITS)/data $(DOWNLOAD)
 	$(PY) -m data_prep.check $(KITS)/data --jobs 2 || [ $$? = 1 ]  # 1: it found something, and says what to do
 	$(PY) -m data_prep.build $(KITS)/data --cache $(KITS)/cache --jobs 2 $(BUILD)

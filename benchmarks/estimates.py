@@ -147,8 +147,7 @@ def prediction(inputs: Inputs, gpus: int = 0, cores: int = 0) -> Prediction:
 
 
 TRAINING_COLUMNS = (  # headings and formats
-    "GPUs | batch | network, ms | exchange, ms | slices made in, ms | step, ms | all steps | judging | test | hours | "
-    "USD",
+    "GPUs | batch | network, ms | exchange, ms | reading, ms | step, ms | all steps | validation | test | hours | USD",
     "{gpus} | {batch} | {compute_ms:.1f} | {exchange_ms:.1f} | {feed_ms:.1f} | {step_ms:.1f} | {steps_s:.0f} s | "
     "{judging_s:.0f} s | {test_s:.0f} s | {hours:.2f} | {usd:.2f}",
 )

@@ -16,7 +16,7 @@ LARGEST = 1e15
 def setting(default: Any, help: str, source: str, least: float | None = None, choices: Sequence[str] = ()) -> Any:
     """Return a dataclass field with its help, the source of its default, and what `Section` checks.
 
-    `source`: `paper`, `C` (the authors' code) or `J` (our judgment), with a remark or without.
+    `source`: `paper`, `C` (Abraham and Khan's code) or `J` (our judgment), with a remark or without.
     """
     return field(default=default, metadata={"help": help, "source": source, "least": least, "choices": choices})
 

@@ -1,6 +1,6 @@
-"""Curves of the Focal Tversky Loss: value and slope from an empty to a perfect prediction, beside the authors' code.
+"""Curves of the Focal Tversky Loss, value and slope from an empty to a perfect prediction, also by Abraham's code.
 
-The slope of that code is NaN for a perfect prediction.
+The slope of that code (Abraham and Khan 2019) is NaN for a perfect prediction.
 """
 
 from __future__ import annotations

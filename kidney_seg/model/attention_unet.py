@@ -34,7 +34,7 @@ def build_model(config: ModelConfig | None = None) -> keras.Model:
         Its output is a dict of probabilities, float32 [batch, size/s, size/s, classes]: `head1` (s = 8), `head2` (4),
         `head3` (2), `head4` (1), ordered as the paper's loss weights; only `head4` without deep supervision.
 
-    Source: paper, section 1 and Figure 1; widths, gates and the order of convolutions from the authors' code.
+    Source: paper, section 1 and Figure 1; widths, gates and the order of convolutions from Abraham and Khan's code.
     """
     import keras
 

@@ -14,7 +14,7 @@ from kidney_seg.pipeline.slice_store import Empty
 def targets(label: np.ndarray, config: Config, empty: Empty = np.empty) -> dict[str, np.ndarray]:
     """Return the one-hot target of every head, float32 [batch, size/s, size/s, classes].
 
-    Coarse heads take every s-th pixel (`strided`, as in the authors' code) or the share of each class in a block of
+    Coarse heads take every s-th pixel (`strided`, as in Abraham's code) or the share of each class in a block of
     s x s (`average`: a small tumor does not vanish). `empty` makes the arrays. `label`: uint8 [batch, size, size, 1] of
     values 0 to 3; a value that is no class is 0 in all classes.
     """

@@ -63,7 +63,13 @@ def test_the_counts_are_those_of_the_network_and_of_tensorflows_profiler() -> No
 def test_the_tables_of_the_documentation(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     page = (Path(__file__).resolve().parents[2] / "docs" / "explanation" / "measurements" / "scale.md").read_text()
-    printed = [line for line in capsys.readouterr().out.splitlines() if line]
-    assert len(printed) == 14 and all(line in page for line in printed)
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    heads = [number for number, row in enumerate(rows) if row[-1] == "USD"]
+    trainings, predictions = rows[heads[0] : heads[1]], rows[heads[1] :]
+    tables = ((trainings, ("GPUs", "hours", "USD"), 4), (predictions, ("on", "days", "USD"), 7))
+    for table, shown, count in tables:
+        columns = [table[0].index(name) for name in shown]
+        lines = [f"| {' | '.join(row[column] for column in columns)} |" for row in table if row[0] != "---"]
+        assert len(lines) == count and all(line in page for line in lines)
     assert main(["--peak-tflops", "0"]) == 2
     assert capsys.readouterr().err == "error: --peak-tflops 0: expected a number above 0\n"

@@ -176,7 +176,7 @@ def test_wrong_arguments():
 
 @pytest.mark.parametrize("case", ["case_00030", "case_00042", "case_00088", "case_00194"])  # split; speck; tumor; one
 def test_true_labels_lose_nothing(shared_data, case):
-    """All 126: .006 mL in all, no tumor voxel (docs/howto/postprocessing.md); here four of them."""
+    """All 126: .006 mL in all, no tumor voxel (measured); here four of them."""
     path = shared_data / "kits19_labels" / case / "segmentation.nii.gz"
     if not path.is_file():
         pytest.skip(f"{path} is absent")
