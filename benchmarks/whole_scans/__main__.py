@@ -27,7 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
         "distances of surfaces, tumors found; kidney Dice also with the truth's renal sinus filled (each axial slice "
         f"of each kidney closed with a disk of {SINUS_MM:g} mm, holes filled). Of all: the false tumors, above, at and "
         "below the kidneys. Exit code 2 if some scans could not be read; the others are judged.",
-        epilog="example: python -m benchmarks.whole_scans SCANS --model RUN --set smooth_z_mm=6 rule=anchored",
+        epilog="example: python -m benchmarks.whole_scans SCANS --model RUN --set smooth_z_mm=4 rule=anchored",
     )
     add = parser.add_argument
     add(
@@ -39,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--ensemble", metavar="MODEL", nargs="+", help="average with these models, as predict --ensemble does")
     add("--engine", choices=ENGINES, default="auto", help="library that runs the network (default: %(default)s)")
     add_set_option(
-        parser, "other settings of prediction than the model's, such as smooth_z_mm=6 or rule=anchored", "prediction"
+        parser, "other settings of prediction than the model's, such as smooth_z_mm=4 or rule=anchored", "prediction"
     )
     add("--healthy", action="store_true", help="scans without labels have no tumor; otherwise they are left out")
     add("--truth", metavar="DIR", help="label files by the scans' names, for scans without labels beside them")

@@ -20,8 +20,8 @@ def add_set_option(parser: argparse.ArgumentParser, text: str, section: str | No
 def prediction_settings(assignments: Iterable[str]) -> dict[str, Any]:
     """Return the settings of prediction that `--set` names, with their values; InputError for any other.
 
-    >>> prediction_settings(["zooms=1,1.15", "prediction.smooth_z_mm=6"])
-    {'zooms': (1.0, 1.15), 'smooth_z_mm': 6.0}
+    >>> prediction_settings(["zooms=1,1.15", "prediction.smooth_z_mm=4"])
+    {'zooms': (1.0, 1.15), 'smooth_z_mm': 4.0}
     """
     assignments = [assignment.removeprefix("prediction.") for assignment in assignments]
     names = [assignment.partition("=")[0] for assignment in assignments]

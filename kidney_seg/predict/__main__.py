@@ -75,7 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_set_option(
         parser,
-        "other settings of prediction than the model's, such as smooth_z_mm=6 (probabilities smoothed along z)",
+        "other settings of prediction than the model's, such as smooth_z_mm=4 (probabilities smoothed along z)",
         "prediction",
     )
     add("--probabilities", action="store_true", help="also write the tumor's probability, to tumor_probability/")
