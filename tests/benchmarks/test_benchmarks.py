@@ -28,6 +28,8 @@ from benchmarks.support.rows import MARK, Row, compared, speed_row, table, time_
 from benchmarks.training import __main__ as training
 from kidney_seg import __main__ as startup_command
 
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = ROOT / "benchmarks" / "figures.json"
 EXAMPLES = (arms, training, other_networks, rows_module, page)
 OURS, THEIRS = Timing((1.0, 2.0, 4.0), 100.0), Timing((2.0, 8.0, 4.0), 200.0)
 
@@ -266,3 +268,7 @@ def test_a_training_is_measured(
     for wrong in ([str(tmp_path), *small], [cache, "--set", "no_setting=1"], [cache, "--epochs", "2"]):
         assert training.main(wrong) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_page_shows_the_tables_of_the_kept_figures() -> None:
+    assert read_place(ROOT / "docs" / "explanation" / "speed.md", "benchmarks") == command.tables(KEPT).strip()
