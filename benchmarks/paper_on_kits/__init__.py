@@ -1,1 +1,1 @@
-"""The paper's experiment on runs of slices of real patients: `python -m benchmarks.paper_on_kits RUNS --out OUT`."""
+"""The paper's experiment on stacks of slices of real patients: `python -m benchmarks.paper_on_kits STACKS --out OUT`."""

@@ -1,4 +1,4 @@
-"""The paper's experiment on runs of slices of KiTS patients; see `--help`."""
+"""The paper's experiment on stacks of slices of KiTS patients; see `--help`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.paper_on_kits",
-        description="Train the paper's method, and the same with one change, on runs of slices through the tumors of "
+        description="Train the paper's method, and the same with one change, on stacks of slices through the tumors of "
         "KiTS patients: fold by fold, arm by arm. Each finished training leaves a journal, a small JSON file; --tables "
         "makes the tables from journals alone. The same command resumes: nothing finished is trained again.",
-        epilog="example: python -m benchmarks.paper_on_kits RUNS --out OUT --arms method one-training --seeds 0 1 2",
+        epilog="example: python -m benchmarks.paper_on_kits STACKS --out OUT --arms method one-training --seeds 0 1 2",
     )
-    parser.add_argument("data", metavar="DIR", nargs="*", help="folders of cases, such as runs of slices")
+    parser.add_argument("data", metavar="DIR", nargs="*", help="folders of cases, such as stacks of slices")
     parser.add_argument("--out", metavar="DIR", help="folder for caches and runs")
     parser.add_argument("--journals", metavar="DIR", help="folder for journals (default: OUT/journals)")
     parser.add_argument(

@@ -12,10 +12,10 @@ from kidney_seg.evaluate.case_scores import POSTPROCESSED
 from kidney_seg.metrics.statistics import by_patient, mean_interval, paired_difference
 
 PAPER = (0.953, 0.572, 0.763)  # its Table 1: kidney, tumor, average
-CAPTION = "The runs are the middle of the image, and nearly every slice has a tumor."
+CAPTION = "The stacks are the middle of the image, and nearly every slice has a tumor."
 TASK = (
-    "The paper scored 40 whole scans, most slices of which hold no tumor. Here the levels of tumors alone are scored, "
-    "of other patients: another task, so the figures do not compare."
+    "The paper scored 40 whole scans, most of whose slices have no tumor. Here only the slices around tumors are "
+    "scored, and the patients are others. So do not compare the figures with the paper's."
 )
 Arms = Mapping[tuple[str, int], Sequence[Journal]]  # by name and steps
 Select = Callable[[Journal, str], Mapping[str, float]]
@@ -62,7 +62,7 @@ def _table1(runs: Sequence[Journal]) -> str:
     for text, select in (("as predicted", raw), ("post-processed", post)):
         own = [list(means(runs, name, select).values()) for name in STRUCTURES]
         cells = [f"{_dice(_mean(values))} {_interval(mean_interval(values))}".strip() for values in own]
-        rows.append((f"the method on runs, {text}", *cells, _dice(fmean(map(_mean, own)))))
+        rows.append((f"the method on stacks, {text}", *cells, _dice(fmean(map(_mean, own)))))
     title = (
         "**Table 1 of real patients.** Volumetric Dice by patient at the resolution of the files, with 95 % intervals: "
         f"{len(means(runs, 'tumor'))} test patients, {_listed(runs, 'fold')}, {_listed(runs, 'seed')}, "
@@ -125,9 +125,9 @@ def _repeat(arms: Arms) -> str:
     for (name, steps), runs in arms.items():
         folds, seeds = _numbers(runs, "fold").replace(",", ""), _numbers(runs, "seed").replace(",", "")
         extra = f" --set {' '.join(runs[0].plan.extra)}" if runs[0].plan.extra else ""
-        start = f"python -m benchmarks.paper_on_kits RUNS --out OUT --arms {name}"
+        start = f"python -m benchmarks.paper_on_kits STACKS --out OUT --arms {name}"
         lines.append(f"{start} --folds {folds} --seeds {seeds} --steps {steps}{extra}")
-    return "Any arm again, with `RUNS` the folder of runs:\n\n```sh\n" + "\n".join(lines) + "\n```"
+    return "Any arm again, with `STACKS` the folder of stacks:\n\n```sh\n" + "\n".join(lines) + "\n```"
 
 
 def _numbers(runs: Sequence[Journal], key: str) -> str:

@@ -183,9 +183,9 @@ def test_tables_are_those_computed_by_hand(tmp_path):
     text = tables(read_journals(folder))
     rows = rows_of(text)
     assert rows["the paper, 40 whole scans"] == [".953", ".572", ".763"]
-    kidney, tumor, average = rows["the method on runs, post-processed"]
+    kidney, tumor, average = rows["the method on stacks, post-processed"]
     assert kidney.startswith(".850 [") and tumor.startswith(".533 [") and average == ".692"
-    assert rows["the method on runs, as predicted"][1].startswith(".300 [")
+    assert rows["the method on stacks, as predicted"][1].startswith(".300 [")
     assert "4 test patients" not in text  # one of them has no tumor
     assert "3 test patients, folds 0, 1, seed 0, 50 steps" in text
     # both patients lose exactly .1: the interval has no width
@@ -194,7 +194,7 @@ def test_tables_are_those_computed_by_hand(tmp_path):
     assert rows["`method`"][:5] == ["the paper's method", "", "2", "3", ".850"]
     before = rows["`method, as predicted`"]
     assert before[:3] == ["no post-processing", "`method`", "2"] and before[5] == "-.075 [-.100, +.000]"
-    line = "python -m benchmarks.paper_on_kits RUNS --out OUT --arms no-gates --folds 0 --seeds 0 --steps 50"
+    line = "python -m benchmarks.paper_on_kits STACKS --out OUT --arms no-gates --folds 0 --seeds 0 --steps 50"
     assert line in text.splitlines()
     assert line.replace("no-gates", "method").replace("--folds 0", "--folds 0 1") in text.splitlines()
     assert "| `no-gates` | 1 | 8 | 50 | 0.0 | 0 | 0 | a processor, 2 cores, 2 threads, TensorFlow 2.20.0 |" in text
