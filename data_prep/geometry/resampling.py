@@ -31,9 +31,11 @@ class ArrayOps(Protocol):
     def equal(self, x: Array, y: Array) -> Array: ...
     def where(self, condition: Array, x: Array, y: Array) -> Array: ...
     def sum(self, x: Array) -> Array: ...  # over the last axis, which stays with length 1
-    def max(self, x: Array) -> Array: ...  # over all axes
+    def max(self, x: Array, axis: tuple[int, ...] | None = None) -> Array: ...  # over all axes, or some
     def all(self, x: Array) -> Array: ...
     def take(self, x: Array, indices: Array, axis: int) -> Array: ...
+    def put(self, x: Array, indices: Array, values: Array) -> Array: ...  # a copy with other values at x[indices]
+    def flatnonzero(self, x: Array) -> Array: ...  # int64, of a vector
     def expand_dims(self, x: Array, axis: int) -> Array: ...
     def transpose(self, x: Array, axes: Sequence[int]) -> Array: ...
     def flip(self, x: Array, axes: tuple[int, ...]) -> Array: ...
@@ -53,6 +55,11 @@ class _Numpy:
 
     def astype(self, x: Any, dtype: type) -> np.ndarray:
         return np.asarray(x).astype(dtype, copy=False)
+
+    def put(self, x: np.ndarray, indices: np.ndarray, values: np.ndarray) -> np.ndarray:
+        made = x.copy()
+        made[indices] = values
+        return made
 
     def sum(self, x: np.ndarray) -> np.ndarray:
         return x.sum(axis=-1, keepdims=True)
