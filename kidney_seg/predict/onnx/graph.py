@@ -45,7 +45,7 @@ class Graph:
 
         name = f"{self.prefix}constant_{len(self.constants)}"
         # C order: a transposed kernel would be written as its own transpose
-        array = np.array(values, dtype=dtype, order="C")
+        array: np.ndarray = np.array(values, dtype=dtype, order="C")
         if self.known is not None:
             key = hashlib.sha256(f"{array.dtype} {array.shape} ".encode() + array.tobytes()).digest()
             if (found := self.known.setdefault(key, name)) != name:
