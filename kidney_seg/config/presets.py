@@ -52,7 +52,7 @@ PRESETS: MappingProxyType[str, Config] = MappingProxyType(
             rounds=RoundsConfig(
                 starts=1, start_steps=900, steps=150, max_rounds=1, peak_rate=1.5e-3, rate_decay=0.3, patient_share=0.75
             ),
-            prediction=PredictionConfig(odds=(1.0, 1.0, 8.0), flips="left_right", zooms=(1.0, 1.15), views_from=0.003),
+            prediction=PredictionConfig(odds=(1.0, 1.0, 8.0), flips="left_right", zooms=(1.0, 1.15)),
         ),
         paper=Config(),
     )
