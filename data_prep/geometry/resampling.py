@@ -31,13 +31,15 @@ class ArrayOps(Protocol):
     def equal(self, x: Array, y: Array) -> Array: ...
     def where(self, condition: Array, x: Array, y: Array) -> Array: ...
     def sum(self, x: Array) -> Array: ...  # over the last axis, which stays with length 1
-    def max(self, x: Array) -> Array: ...  # over all axes
+    def max(self, x: Array, axis: tuple[int, ...] | None = None) -> Array: ...  # over all axes, or some
     def all(self, x: Array) -> Array: ...
     def take(self, x: Array, indices: Array, axis: int) -> Array: ...
+    def put(self, x: Array, indices: Array, values: Array) -> Array: ...  # a copy with other values at x[indices]
+    def flatnonzero(self, x: Array) -> Array: ...  # int64, of a vector
     def expand_dims(self, x: Array, axis: int) -> Array: ...
     def transpose(self, x: Array, axes: Sequence[int]) -> Array: ...
     def flip(self, x: Array, axes: tuple[int, ...]) -> Array: ...
-    def matmul(self, x: Array, y: Array) -> Array: ...  # of the last two axes
+    def matmul(self, x: np.ndarray, y: Array) -> Array: ...  # float32; y's last two axes; x: mostly zeros
     def weights(self, first: Array, values: Array, n_from: Array) -> Weights:
         """Keep weights: `values` float32 [batch, n_to, k], of k source pixels from `first`, int64 [batch, n_to]."""
 
@@ -54,6 +56,11 @@ class _Numpy:
     def astype(self, x: Any, dtype: type) -> np.ndarray:
         return np.asarray(x).astype(dtype, copy=False)
 
+    def put(self, x: np.ndarray, indices: np.ndarray, values: np.ndarray) -> np.ndarray:
+        made = x.copy()
+        made[indices] = values
+        return made
+
     def sum(self, x: np.ndarray) -> np.ndarray:
         return x.sum(axis=-1, keepdims=True)
 
@@ -61,7 +68,12 @@ class _Numpy:
         return np.ascontiguousarray(np.flip(x, axes))
 
     def matmul(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.matmul(x, np.ascontiguousarray(y))  # BLAS asks for contiguous matrices
+        from scipy.sparse import csr_array
+
+        sparse, made = csr_array(x), np.empty((*y.shape[:-2], len(x), y.shape[-1]), np.float32)
+        for place in np.ndindex(y.shape[:-2]):
+            made[place] = sparse @ y[place]
+        return made
 
     def weights(self, first: np.ndarray, values: np.ndarray, n_from: int) -> Any:
         from scipy.sparse import csr_array
@@ -71,7 +83,7 @@ class _Numpy:
         return csr_array((values[0][used], columns[used], np.r_[0, ends]), shape=(first.shape[1], int(n_from)))
 
     def resample_rows(self, planes: np.ndarray, weights: Any) -> np.ndarray:
-        # sparse and one thread: BLAS was twenty times slower beside another busy process
+        # sparse and one thread, as `matmul`: BLAS was twenty times slower beside another busy process
         made = [weights @ plane.reshape(len(plane), -1) for plane in planes]
         joined = made[0][None] if len(made) == 1 else np.stack(made)
         return joined.reshape(len(planes), -1, *planes.shape[2:])

@@ -57,6 +57,9 @@ class PredictionConfig(Section):
     slices_per_batch: int = setting(16, "slices per batch", "J", 1)
     flips: str = choice(FLIPS, "mirrored slices that are also predicted and averaged; both: also up-down", "J")
     zooms: tuple[float, ...] = setting((1.0,), "factors of resized slices, predicted and averaged; 1: unchanged", "J")
+    views_from: float = setting(
+        0.0, "flips and zooms only of slices with this probability of foreground somewhere; 0: of all", "J", 0
+    )
     smooth_z_mm: float = setting(
         0.0, "standard deviation in mm of the Gaussian that smooths probabilities along z; 0: none", "J; paper: none", 0
     )
@@ -69,6 +72,7 @@ class PredictionConfig(Section):
         check(odds_fit, "odds", self.odds, "three positive factors: background, kidney, tumor")
         sizes = len(set(self.zooms)) == len(self.zooms) and all(0.5 <= zoom <= 2 for zoom in self.zooms)
         check(sizes and 1 in self.zooms, "zooms", self.zooms, "factors from 0.5 to 2, each once, 1 among them")
+        check(self.views_from < 1, "views_from", self.views_from, "a probability below 1")
 
     @property
     def rule_settings(self) -> RuleSettings:

@@ -59,7 +59,6 @@ class OnnxOps:
     shape = _function("Shape", np.int64)
     round, floor, minimum, maximum = map(_function, ("Round", "Floor", "Min", "Max"))
     equal = _function("Equal", np.bool_)
-    max = _function("ReduceMax", keepdims=0)
 
     def constant(self, x: Any) -> Tensor:
         """Return numbers as a tensor of their own NumPy type; a tensor as it is."""
@@ -79,6 +78,9 @@ class OnnxOps:
         x = self.constant(x)
         return condition.apply("Where", x, x.like(y), kind=x.kind)
 
+    def max(self, x: Tensor, axis: Sequence[int] | None = None) -> Tensor:
+        return x.apply("ReduceMax", keepdims=0, axes=axis)
+
     def sum(self, x: Tensor) -> Tensor:
         return x.apply("ReduceSum", self.constant([-1]))
 
@@ -87,6 +89,12 @@ class OnnxOps:
 
     def take(self, x: Tensor, indices: Any, axis: int) -> Tensor:
         return x.apply("Gather", self.constant(indices), axis=axis)
+
+    def put(self, x: Tensor, indices: Tensor, values: Tensor) -> Tensor:
+        return x.apply("ScatterND", self.expand_dims(indices, 1), values)
+
+    def flatnonzero(self, x: Tensor) -> Tensor:
+        return self.take(x.apply("NonZero", kind=np.int64), 0, 0)
 
     def expand_dims(self, x: Tensor, axis: int) -> Tensor:
         return x.apply("Unsqueeze", self.constant([axis]))

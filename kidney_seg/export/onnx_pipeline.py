@@ -28,13 +28,14 @@ def build_onnx(loaded: ModelFile, metadata: Mapping[str, str]) -> bytes:
     """Return the ONNX model as bytes; metadata: texts kept in it. ValueError for a layer that cannot be converted."""
     require("onnx", "onnx")
     graph = Graph("pipeline/")
+    weights: dict[bytes, str] = {}  # once, however often a network is called
     xp = OnnxOps(graph)
     slices, spacing_mm = _checked(Tensor(graph, "slices", np.float32), Tensor(graph, "spacing_mm", np.float64), xp)
 
     def run(numbered: tuple[int, Any], views: Sequence[Tensor]) -> list[Tensor]:
         """All views of a batch go through a network at once."""
         number, model = numbered
-        part = Graph(f"network{number}/", graph.nodes, graph.constants)
+        part = Graph(f"network{number}/", graph.nodes, graph.constants, weights)
         prob = Tensor(graph, add_network(part, model, xp.concat(views).name), np.float32)
         if len(views) == 1:
             return [prob]

@@ -34,6 +34,12 @@ class _TensorFlow:
     def take(self, x: tf.Tensor, indices: Any, axis: int) -> tf.Tensor:
         return tf.gather(x, indices, axis=axis)
 
+    def put(self, x: tf.Tensor, indices: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+        return tf.tensor_scatter_nd_update(x, indices[:, None], values)
+
+    def flatnonzero(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.where(x)[:, 0]
+
     def weights(self, first: tf.Tensor, values: tf.Tensor, n_from: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return first, values
 

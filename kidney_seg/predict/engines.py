@@ -112,8 +112,10 @@ def made_by(models: Sequence[str], grid: GridSettings, settings: PredictionConfi
     lists = {name: list(getattr(settings, name)) for name in ("odds", "zooms")}  # as JSON has them
     values = {**asdict(settings), **lists}
     del values["slices_per_batch"]
-    if not values["smooth_z_mm"]:  # as in records from before this setting, and from before `rule`
+    if not values["smooth_z_mm"]:  # as in records from before this setting, `views_from` and `rule`
         del values["smooth_z_mm"]
+    if not values["views_from"]:
+        del values["views_from"]
     if values["rule"] == PAPER:
         del values["rule"], values["tumor_mm"]
     return {"models": list(models), "grid": asdict(grid), "settings": values}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,13 @@ class Graph:
     """Nodes and constants of a graph; tensors are identified by their names.
 
     prefix: of the names that `add` and `constant` make, so that names in two parts of one graph differ.
+    known: names of constants by their checksums, where equal ones are kept once.
     """
 
     prefix: str = ""
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[onnx.TensorProto] = field(default_factory=list)
+    known: dict[bytes, str] | None = None
 
     def add(self, operator: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
         """Add a node with one output and return the output's name, generated if `output` is None."""
@@ -42,7 +45,12 @@ class Graph:
 
         name = f"{self.prefix}constant_{len(self.constants)}"
         # C order: a transposed kernel would be written as its own transpose
-        self.constants.append(numpy_helper.from_array(np.array(values, dtype=dtype, order="C"), name))
+        array: np.ndarray = np.array(values, dtype=dtype, order="C")
+        if self.known is not None:
+            key = hashlib.sha256(f"{array.dtype} {array.shape} ".encode() + array.tobytes()).digest()
+            if (found := self.known.setdefault(key, name)) != name:
+                return found
+        self.constants.append(numpy_helper.from_array(array, name))
         return name
 
     def serialize(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -44,8 +45,9 @@ def onnx_forward(source: ModelSource) -> Forward:
         return session.run([PROBABILITIES], {IMAGE: batch})[0]
 
     def forward(batch: np.ndarray) -> np.ndarray:
-        piece = max(1, min(_PIXELS_AT_ONCE // batch[0, ..., 0].size, -(-len(batch) // workers)))
-        return np.concatenate(list(pool.map(run, (batch[at : at + piece] for at in range(0, len(batch), piece)))))
+        piece = max(1, min(_PIXELS_AT_ONCE // math.prod(batch.shape[1:3]), -(-len(batch) // workers)))
+        starts = range(0, max(1, len(batch)), piece)  # also a batch without slices has an answer
+        return np.concatenate(list(pool.map(run, (batch[at : at + piece] for at in starts))))
 
     return forward
 

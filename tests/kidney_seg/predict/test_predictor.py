@@ -8,8 +8,9 @@ import pytest
 from support.threshold_model import SIZE, threshold_model
 
 from kidney_seg.config.prediction import FLIPS, PredictionConfig
+from kidney_seg.predict import predictor as predictor_module
 from kidney_seg.predict.averaging import combined
-from kidney_seg.predict.predictor import Predictor, make_predictor
+from kidney_seg.predict.predictor import Predictor, keras_forward, make_predictor
 
 pytestmark = pytest.mark.network
 
@@ -42,6 +43,18 @@ def test_single_slices_are_not_filled_up_and_traces_are_few(noise, monkeypatch):
         made = predictor(noise[:count]).argmax(axis=-1)
         np.testing.assert_array_equal(made[certain[:count]], expected[:count][certain[:count]])
     assert asked == [1, 1, 4, 4, 4, 1, 1]
+
+
+def test_pieces_of_a_batch_are_equally_large(monkeypatch):
+    model, asked = threshold_model(), []
+    monkeypatch.setattr(predictor_module, "_PIXELS_AT_ONCE", 12 * SIZE * SIZE)
+    monkeypatch.setattr(predictor_module, "_has_gpu", lambda: False)
+    predict = keras.Model.predict_on_batch
+    monkeypatch.setattr(keras.Model, "predict_on_batch", lambda self, x: asked.append(len(x)) or predict(self, x))
+    forward = keras_forward(model, 16)
+    assert forward(np.zeros((16, SIZE, SIZE, 1), np.float32)).shape == (16, SIZE, SIZE, 3)
+    assert asked == [8, 8]  # 12 and 4 were 24 with padding
+    assert forward(np.zeros((0, SIZE, SIZE, 1), np.float32)).shape == (0, SIZE, SIZE, 3) and asked == [8, 8]
 
 
 def seen() -> keras.Model:
