@@ -105,29 +105,35 @@ def _compared(
 
 
 def _work(arms: Arms) -> str:
-    head = ("arm", "trainings", "training patients", "steps of each", "hours, all", "folds", "seeds", "by")
-    rows = []
+    head = ("arm", "trainings", "training patients", "steps of each", "hours, all", "folds", "seeds")
+    rows, machines = [], [_machine(runs) for runs in arms.values()]
     for (name, _), runs in arms.items():
         steps = _range([one.steps for one in runs])
         if taught := runs[0].teacher_steps:
             steps += f", after {taught:,} on simulated patients"
         hours = sum(one.seconds for one in runs) / 3600
-        by = dict.fromkeys(
-            f"{one.processor}, {one.threads} threads, TensorFlow {one.versions.get('tensorflow')}" for one in runs
-        )
         cells = (str(len(runs)), _range([one.trained_on for one in runs]), steps, f"{hours:.1f}")
-        rows.append((f"`{name}`", *cells, _numbers(runs, "fold"), _numbers(runs, "seed"), "; ".join(by)))
-    return f"**What it took**, without validation and scoring:\n\n{_markdown(head, rows)}"
+        rows.append((f"`{name}`", *cells, _numbers(runs, "fold"), _numbers(runs, "seed")))
+    if len(set(machines)) == 1:
+        return f"**What it took** on {machines[0]}, without validation and scoring:\n\n{_markdown(head, rows)}"
+    rows = [(*row, machine) for row, machine in zip(rows, machines, strict=True)]
+    return f"**What it took**, without validation and scoring:\n\n{_markdown((*head, 'by'), rows)}"
+
+
+def _machine(runs: Sequence[Journal]) -> str:
+    names = (f"{one.processor}, {one.threads} threads, TensorFlow {one.versions.get('tensorflow')}" for one in runs)
+    return "; ".join(dict.fromkeys(names))
 
 
 def _repeat(arms: Arms) -> str:
-    lines = []
+    same: dict[str, list[str]] = {}  # names of the arms that one command trains
     for (name, steps), runs in arms.items():
         folds, seeds = _numbers(runs, "fold").replace(",", ""), _numbers(runs, "seed").replace(",", "")
         extra = f" --set {' '.join(runs[0].plan.extra)}" if runs[0].plan.extra else ""
-        start = f"python -m benchmarks.paper_on_kits STACKS --out OUT --arms {name}"
-        lines.append(f"{start} --folds {folds} --seeds {seeds} --steps {steps}{extra}")
-    return "Any arm again, with `STACKS` the folder of stacks:\n\n```sh\n" + "\n".join(lines) + "\n```"
+        same.setdefault(f"--folds {folds} --seeds {seeds} --steps {steps}{extra}", []).append(name)
+    start = "python -m benchmarks.paper_on_kits STACKS --out OUT --arms"
+    lines = [f"{start} {' '.join(names)} {options}" for options, names in same.items()]
+    return "All again, or an arm alone, with `STACKS` the folder of stacks:\n\n```sh\n" + "\n".join(lines) + "\n```"
 
 
 def _numbers(runs: Sequence[Journal], key: str) -> str:
