@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -272,3 +273,12 @@ def test_a_training_is_measured(
 
 def test_the_page_shows_the_tables_of_the_kept_figures() -> None:
     assert read_place(ROOT / "docs" / "explanation" / "speed.md", "benchmarks") == command.tables(KEPT).strip()
+
+
+def test_readme_repeats_the_kept_figures() -> None:
+    (entry,) = [one for one in json.loads(KEPT.read_text())["benchmarks"] if one["name"] == "others"]
+    seconds = [f"{row['median']:,.0f}" for row in entry["rows"]]
+    (line,) = [
+        line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("| seconds")
+    ]
+    assert [found.group() for found in re.finditer(r"\d[\d,]*(?= )", line.split("|", 2)[2])] == seconds
