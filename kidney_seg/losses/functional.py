@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras import ops
+from keras import backend, ops
 
 from kidney_seg.config.checks import refuse_gamma
 from kidney_seg.losses.device_sums import sum_over_replicas
@@ -20,7 +20,23 @@ from kidney_seg.losses.device_sums import sum_over_replicas
 Tensor = Any  # of any backend, or a numpy array: Keras has no types for them
 
 FLOOR = 1e-6  # below this the power of 1 - TI is linear: its slope is infinite at 0 (NaN in the original code)
+STEEPEST = 3e4  # slope of the loss by a probability of float16, whose largest number is 65504
 SMALLEST = 1e-7  # probability below which -log(p) continues as its tangent
+
+
+def as_float32(values: Tensor) -> Tensor:
+    """Return values in float32. The slopes that return to float16 are limited to +-3e4, so that none is infinite."""
+    half = backend.standardize_dtype(getattr(values, "dtype", "float32")) == "float16"
+    cast = ops.cast(values, "float32")
+    return _limited(cast) if half else cast
+
+
+@ops.custom_gradient
+def _limited(values: Tensor) -> Any:
+    def slopes(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
+        return ops.clip(args[0] if upstream is None else upstream, -STEEPEST, STEEPEST)
+
+    return values, slopes
 
 
 def tversky_complement(
@@ -36,7 +52,7 @@ def tversky_complement(
     A class absent in both gives 0. `smoothing` is s, above 0; `sums`: over the whole "batch", on all
     devices that share it, or over each "sample".
     """
-    y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+    y_true, y_pred = as_float32(y_true), as_float32(y_pred)
     axes = tuple(range(0 if sums == "batch" else 1, len(y_pred.shape) - 1))
     true_positive = ops.sum(y_true * y_pred, axis=axes)
     false_negative = ops.sum(y_true * (1.0 - y_pred), axis=axes)
@@ -102,7 +118,7 @@ def cross_entropy(y_true: Tensor, y_pred: Tensor, activation: str = "softmax") -
     `activation` of `y_pred`: `softmax` sums over the classes, `sigmoid` takes the mean of binary cross-entropies. Below
     1e-7 the logarithm continues as its tangent: large, but finite, with a nonzero slope.
     """
-    y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+    y_true, y_pred = as_float32(y_true), as_float32(y_pred)
     bits = y_true * _minus_log(y_pred)
     if activation == "sigmoid":
         return ops.mean(bits + (1.0 - y_true) * _minus_log(1.0 - y_pred))

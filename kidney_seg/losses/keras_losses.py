@@ -10,7 +10,7 @@ from kidney_seg.config.checks import refuse_gamma
 from kidney_seg.config.loss import LossConfig
 from kidney_seg.config.model import HEADS, ModelConfig
 from kidney_seg.losses.device_sums import replicas
-from kidney_seg.losses.functional import Tensor, as_regions, cross_entropy, focal_tversky, soft_dice_loss
+from kidney_seg.losses.functional import Tensor, as_float32, as_regions, cross_entropy, focal_tversky, soft_dice_loss
 
 
 class _HeadLoss(keras.losses.Loss):
@@ -35,7 +35,7 @@ class _HeadLoss(keras.losses.Loss):
         self.settings["background"] = background
 
     def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor = None) -> Tensor:
-        loss = super().__call__(y_true, y_pred, sample_weight)
+        loss = super().__call__(y_true, as_float32(y_pred), sample_weight)  # before Keras casts
         shared = replicas()
         return loss if shared == 1 else loss / shared  # Keras sums the devices' losses and gradients
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data_prep.errors import InputError
@@ -151,7 +151,17 @@ def assert_sound(truth: np.ndarray, logits: np.ndarray, dtype: str, loss: FocalT
     assert np.isfinite(np.asarray(tf.cast(gradient, tf.float32))).all()
 
 
+def test_cross_entropy_of_float16_has_finite_gradients() -> None:
+    truth = one_hot(make_labels("full", (1, 1, 1), np.random.default_rng(0)))
+    logits = tf.Variable(tf.cast(30.0 - 60.0 * truth, "float16"))  # the truth has probability 0
+    with tf.GradientTape() as tape:
+        value = FocalTversky(weight_cross_entropy=1.0)(truth, tf.nn.softmax(logits))
+    assert 10 < float(value) < 20
+    assert np.isfinite(np.asarray(tf.cast(tape.gradient(value, logits), tf.float32))).all()
+
+
 @settings(max_examples=150, deadline=None)
+@example("empty", "perfect", (1, 1, 1), {"exponent": 0.5, "smoothing": 0.001}, 30.0, "float16", 0)  # slope of 3e5
 @given(
     KINDS, ANSWERS, SHAPES, SETTINGS, st.sampled_from([1.0, 30.0, 1e4]), st.sampled_from(DTYPES), st.integers(0, 10**6)
 )
