@@ -36,7 +36,7 @@ OTHERS = (  # commands of their own, which measure other things
     "benchmarks.estimates: time and cost on paper",
     "benchmarks.label_round_trip: what the network's grid costs in Dice",
     "benchmarks.real_slices: training on real slices",
-    "benchmarks.paper_on_kits: the paper's experiment on runs of slices of real patients",
+    "benchmarks.paper_on_kits: the paper's experiment on stacks of slices of real patients",
     "benchmarks.whole_scans: a model judged on whole scans, healthy people's included",
 )
 BUSY = 0.10  # share of the processors in others' use, from which it is said

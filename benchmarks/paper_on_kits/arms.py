@@ -15,9 +15,9 @@ from data_prep.geometry.network_grid import GridSettings
 METHOD = "method"
 ROUNDS = 5  # of equal length, round 0 among them; all are played, whatever their scores
 STEPS = 1000  # of a training, all rounds together: eight arms of a fold in less than an hour on one core
-SIZE, FIELD_MM = 96, 288.0  # of the network's grid; the runs are about 250 mm wide
+SIZE, FIELD_MM = 96, 288.0  # of the network's grid; the stacks are about 250 mm wide
 CURVE = (15, 30, 60)  # training patients of the learning curve; the method itself has all of its fold
-# The window is the widest that all runs have. Nearly every slice has a tumor: kinds are drawn as often as they occur.
+# The window is the widest that all stacks have. Nearly every slice has a tumor: kinds are drawn as often as they occur.
 # The rate is for a quarter of the width, the momentum for rounds of a few hundred steps.
 COMMON = ("hu_window=0,255", "shares=0.99,0.01,0", "starts=1", "retries=0", "peak_rate=2e-3", "batch_norm_momentum=0.9")
 OF_FULL_WIDTH = ("peak_rate=1e-3",)
