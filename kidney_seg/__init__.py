@@ -1,6 +1,7 @@
 """Kidney and kidney-tumor segmentation in CT: enhanced attention U-Net, Focal Tversky Loss, progressive training."""
 
 import os
+import platform
 from pathlib import Path
 
 import lazy_loader
@@ -10,6 +11,10 @@ from kidney_seg.matplotlib_folder import keep_matplotlib_out_of_home
 
 # Before any library loads: ONNX Runtime 1.29 and later sends usage data and writes an identifier to the home folder.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+if platform.machine() in ("x86_64", "AMD64"):
+    # TensorFlow alone uses oneDNN's kernels on some processors only. With AVX2 they train small networks up to twice as
+    # fast (docs/explanation/speed.md).
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 if not Path(os.path.expanduser("~/.keras/keras.json")).exists():
     os.environ.setdefault("KERAS_HOME", os.devnull)  # else Keras writes its defaults there
 keep_matplotlib_out_of_home()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+import kidney_seg  # noqa: F401 - before TensorFlow, whose kernels it chooses
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 

@@ -59,9 +59,9 @@ class OneUnderTensorFlow(OneDevice):
     """One device, with TensorFlow's own kernels where Keras would run many small ones."""
 
     def twin(self, model: keras.Model) -> keras.Model:
-        from kidney_seg.training.fused_kernels import with_fused_norms
+        from kidney_seg.training.fused_kernels import with_fast_layers
 
-        return with_fused_norms(model)
+        return with_fast_layers(model)
 
     def optimizer(self, optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
         from kidney_seg.training.fused_kernels import FusedAdam

@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kidney_seg.training import kernel_gradient
+
 Tensor = Any  # of TensorFlow, which has no types
 
 
@@ -49,14 +51,18 @@ class FusedNorm(keras.layers.Layer):
         return input_shape
 
 
-def with_fused_norms(model: keras.Model) -> keras.Model:
-    """Return a network of the same layers and variables as `model`, with fused batch normalizations.
+def with_fast_layers(model: keras.Model) -> keras.Model:
+    """Return a network of the same variables as `model`, with fused batch normalizations and blockwise convolutions.
 
-    Layers that the kernel does not support stay as they are: double precision, other axes, no scale or no offset.
+    Layers that no faster kernel supports stay as they are: double precision, other axes, no scale or no offset.
     """
-    return keras.models.clone_model(
-        model, clone_function=lambda layer: FusedNorm(layer) if _can_be_fused(layer) else layer
-    )
+    return keras.models.clone_model(model, clone_function=_faster)
+
+
+def _faster(layer: keras.Layer) -> keras.Layer:
+    if _can_be_fused(layer):
+        return FusedNorm(layer)
+    return kernel_gradient.BlockwiseConv(layer) if kernel_gradient.gains(layer) else layer
 
 
 def _can_be_fused(layer: keras.Layer) -> bool:

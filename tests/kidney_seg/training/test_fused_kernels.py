@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kidney_seg.config.presets import PRESETS
 from kidney_seg.model.attention_unet import build_model
-from kidney_seg.training.fused_kernels import FusedAdam, FusedNorm, with_fused_norms
+from kidney_seg.training.fused_kernels import FusedAdam, FusedNorm, with_fast_layers
 
 pytestmark = pytest.mark.network
 
@@ -75,7 +75,7 @@ def test_fused_adam_goes_where_keras_adam_goes() -> None:
 def test_the_fused_network_has_the_same_variables_and_leaves_the_other_as_it_is() -> None:
     model = build_model(SMALL.model)
     kinds = [type(layer) for layer in model.layers]
-    fused = with_fused_norms(model)
+    fused = with_fast_layers(model)
     assert all(one is other for one, other in zip(model.variables, fused.variables, strict=True))
     trained = zip(model.trainable_variables, fused.trainable_variables, strict=True)
     assert all(one is other for one, other in trained)
@@ -96,7 +96,7 @@ def test_normalizations_that_the_kernel_cannot_do_stay_keras_own() -> None:
     x = layers.BatchNormalization(name="rows", axis=1)(layers.BatchNormalization(name="no_scale", scale=False)(x))
     x = layers.BatchNormalization(name="no_offset", center=False)(x)
     model = keras.Model(image, layers.BatchNormalization(name="flat")(layers.Flatten()(x)))
-    made = with_fused_norms(model)
+    made = with_fast_layers(model)
     assert [layer.name for layer in made.layers if isinstance(layer, FusedNorm)] == ["fused"]
     pixels = np.random.default_rng(0).normal(0, 1, (4, 8, 8, 2)).astype(np.float32)
     expected = model(pixels, training=True)
