@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from kidney_seg.config.run_config import Config
 from kidney_seg.run.journal import AttemptTrained, Journal
 
 RECENT = 200  # steps whose mean counts: a machine may become slower or faster
+PAUSE = 10.0  # times the median of them: such a step was a pause of the process or the computer, and does not count
 FORWARD_SHARE = 1 / 3  # of a step, in which the gradients take the rest: a guess until a validation is measured
 SCORING_FACTOR = 2.0  # a test slice, with its resampling and scores, against one of validation
 
@@ -28,7 +30,8 @@ class RunClock:
     step_s: float | None = None
     validation_s: float | None = None
     now: Callable[[], float] = time.monotonic
-    _ticks: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT + 1))
+    _last: float | None = None  # the end of the last step
+    _steps: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def resume(self, journal: Journal) -> None:
         """Take the seconds of a step from what the journal holds; a first epoch, which may be traced, counts last."""
@@ -46,18 +49,21 @@ class RunClock:
 
     def start(self) -> None:
         """Start an attempt: what happened since the last step does not count as one."""
-        self._ticks.clear()
+        self._last = None
+        self._steps.clear()
 
     def tick(self) -> None:
         """Note that a step has ended."""
-        self._ticks.append(self.now())
-        if len(self._ticks) > 1:
-            self.step_s = (self._ticks[-1] - self._ticks[0]) / (len(self._ticks) - 1)
+        before, self._last = self._last, self.now()
+        if before is not None:
+            self._steps.append(self._last - before)
+            longest = PAUSE * statistics.median(self._steps)
+            self.step_s = statistics.fmean(seconds for seconds in self._steps if seconds <= longest)
 
     def validated(self) -> None:
         """Note that the validation of an attempt has ended, which began with its last step."""
-        if self._ticks:
-            self.validation_s = self.now() - self._ticks[-1]
+        if self._last is not None:
+            self.validation_s = self.now() - self._last
 
     def left_s(self, number: int, attempt: int, steps_left: int) -> tuple[float, float] | None:
         """Return the seconds left of an attempt, and at most of the run; None before the second step.

@@ -57,3 +57,17 @@ def test_after_a_stop_the_journal_gives_the_seconds_of_a_step(tmp_path: Path) ->
     own, whole = clock.left_s(1, 0, 400)
     assert own == pytest.approx(440, rel=0.2)
     assert whole == pytest.approx(2000 * 1.1 + 5 * VALIDATION_S + TEST_S, rel=0.2)
+
+
+def test_a_pause_is_no_long_step() -> None:
+    seconds = [0.0]
+    clock = RunClock(CONFIG, now=lambda: seconds[0])
+    clock.start()
+    for step in range(250):
+        seconds[0] += 3600.0 if step in (40, 41) else STEP_S  # the computer sleeps, twice
+        clock.tick()
+        assert clock.step_s is None or clock.step_s == pytest.approx(STEP_S)
+    for _ in range(250):  # a machine that becomes slower is no pause
+        seconds[0] += 5 * STEP_S
+        clock.tick()
+    assert clock.step_s == pytest.approx(5 * STEP_S)
