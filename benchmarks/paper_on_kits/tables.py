@@ -105,7 +105,7 @@ def _compared(
 
 
 def _work(arms: Arms) -> str:
-    head = ("arm", "trainings", "training patients", "steps of each", "hours, all", "folds", "seeds")
+    head = ("arm", "trainings", "training patients", "steps of each", "hours, with pauses", "folds", "seeds")
     rows, machines = [], [_machine(runs) for runs in arms.values()]
     for (name, _), runs in arms.items():
         steps = _range([one.steps for one in runs])

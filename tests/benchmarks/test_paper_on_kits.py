@@ -322,9 +322,9 @@ def test_a_signal_ends_it_with_what_to_do(runs, tmp_path, capsys, monkeypatch):
 @pytest.mark.network
 def test_a_killed_experiment_resumes_and_trains_nothing_twice(runs, tmp_path, capsys):
     words = [str(runs), "--out", str(tmp_path / "out"), "--arms", METHOD, "one-training", "--folds", "0"]
-    words += ["--steps", "200", "--set", *TINY]
-    first, second = (f"{name}-fold0-seed0-200steps.json" for name in (METHOD, "one-training"))
-    kept, folder = tmp_path / "out" / "journals", tmp_path / "out" / "200steps"
+    words += ["--steps", "60", "--set", *TINY]
+    first, second = (f"{name}-fold0-seed0-60steps.json" for name in (METHOD, "one-training"))
+    kept, folder = tmp_path / "out" / "journals", tmp_path / "out" / "60steps"
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.paper_on_kits", *words], cwd=ROOT, stdout=subprocess.DEVNULL
     )
@@ -339,7 +339,7 @@ def test_a_killed_experiment_resumes_and_trains_nothing_twice(runs, tmp_path, ca
     assert experiment.main(words) == 0
     assert times(folder / METHOD) == finished
     whole, one = read_journals(kept)
-    assert (whole.steps, one.steps, len(whole.rounds), len(one.rounds)) == (200, 200, 5, 1)
+    assert (whole.steps, one.steps, len(whole.rounds), len(one.rounds)) == (60, 60, 5, 1)
     assert whole.plan.extra == one.plan.extra == tuple(TINY) and whole.against == ""
     cache = next((tmp_path / "out").glob("cache-*"))
     sets = read_split(patients.fold_file(cache, 0), read_manifest(cache))
