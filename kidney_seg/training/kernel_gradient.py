@@ -1,8 +1,7 @@
 """The gradient of a convolution's kernel by matrix products over blocks of rows.
 
-oneDNN's own primitive for it reads the image once for every eight channels. Under AVX2 it reaches a fifth of the speed
-of the other convolutions on wide rows with many channels, and took half of a step of the preset `paper`
-(docs/explanation/speed.md). A block is read once, and fits in a core's cache.
+On wide rows with many channels, oneDNN's own primitive for it reaches a fifth of the speed of the other convolutions
+under AVX2, and took half of a step of the preset `paper` (docs/explanation/speed.md). A block fits in a core's cache.
 """
 
 from __future__ import annotations
