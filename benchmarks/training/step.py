@@ -39,7 +39,7 @@ def rows(quick: bool) -> Iterator[Row]:
             "TensorFlow, XLA": Arm(ours, {**arguments, "settings": [*settings, "jit_compile=on"]}),
             "TensorFlow, bfloat16": Arm(ours, {**arguments, "settings": [*settings, "precision=mixed_bfloat16"]}),
         }
-        if quick or "BF16" not in describe()["instructions"]:  # without units for it, all others are faster
+        if quick or "BF16" not in describe()["instructions"]:  # slower than all others without units for it
             del ways["TensorFlow, bfloat16"], ways["PyTorch, bfloat16"]
         if quick:  # compiling takes a minute
             del ways["PyTorch, compiled"]

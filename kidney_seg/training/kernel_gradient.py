@@ -53,8 +53,8 @@ def gains(layer: keras.Layer) -> bool:
 
 @cache
 def _is_measured_processor() -> bool:
-    """Return whether training runs on a CPU with AVX2 by oneDNN; with AVX-512 its gradient was not measured."""
-    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "1":  # TensorFlow's own matrix products are slower
+    """Return whether training runs on a CPU with AVX2 by oneDNN; nothing else was measured."""
+    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") not in ("1", "true"):
         return False
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
@@ -79,7 +79,7 @@ def kernel_gradient(inputs: Tensor, outer: Tensor) -> Tensor:
 
     Args:
         inputs: Of the convolution, float32 [batch, height, width, channels in]; all but the batch are known.
-        outer: Gradient of its outputs, float32 [batch, height, width, channels out].
+        outer: Gradient of its outputs, float32 [batch, height, width, channels out]. An empty batch gives zeros.
     """
     height, width, channels = inputs.shape[1:]
     filters = outer.shape[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -60,6 +61,14 @@ def test_another_backend_is_refused_in_one_line(by, backend, allowed, tmp_path, 
     with pytest.raises(InputError) as caught:
         check_backend()
     assert by in str(caught.value) and "tensorflow or jax" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN's kernels are asked for on x86 alone")
+@pytest.mark.parametrize(("given", "found"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
+def test_onednn_is_asked_for_unless_the_user_says_otherwise(given: dict[str, str], found: str) -> None:
+    plain = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    code = "import kidney_seg, os; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    assert subprocess.check_output([sys.executable, "-c", code], env=plain | given, text=True).strip() == found
 
 
 def test_nothing_is_written_to_the_home_folder(tmp_path):
