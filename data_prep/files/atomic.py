@@ -92,10 +92,11 @@ def _host() -> str:
 
 
 def _is_running(pid: int) -> bool:
+    """Return whether a process runs; one that has ended and that nobody has waited for, as in a container, does not."""
     try:
         os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except ProcessLookupError:
         return False
-    except PermissionError:  # it runs for another user
+    except OSError:  # it runs for another user, or this system has no /proc
         return True
-    return True

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from kidney_seg.training import kernel_gradient
+from kidney_seg.training.ordered_sums import clone_in_order
 
 Tensor = Any  # of TensorFlow, which has no types
 
@@ -56,7 +57,7 @@ def with_fast_layers(model: keras.Model) -> keras.Model:
 
     Layers that no faster kernel supports stay as they are: double precision, other axes, no scale or no offset.
     """
-    return keras.models.clone_model(model, clone_function=_faster)
+    return clone_in_order(model, _faster)
 
 
 def _faster(layer: keras.Layer) -> keras.Layer:

@@ -68,6 +68,16 @@ def test_leftovers_of_killed_processes_go_and_those_of_running_ones_stay(tmp_pat
     assert sorted(tmp_path.iterdir()) == sorted([running, elsewhere, foreign, tmp_path / "case.h5"])
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system shows no states of processes")
+def test_leftovers_of_a_process_that_ended_and_that_nobody_waited_for_go(tmp_path: Path) -> None:
+    # An orphan stays like this for ever where the first process waits for none, as in many containers.
+    with subprocess.Popen([sys.executable, "-c", LEAVE, str(tmp_path / "case.h5")]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        os.kill(child.pid, 0)  # its number is still in the table of processes
+        assert remove_leftovers(tmp_path) == 1
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folders_checksum_is_of_its_files_contents_alone(tmp_path: Path) -> None:
     (tmp_path / "a" / "deep").mkdir(parents=True)
     (tmp_path / "a" / "1.dcm").write_bytes(b"one")
