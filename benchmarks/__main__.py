@@ -98,8 +98,12 @@ def compare(old: Path, new: Path) -> str:
     return "\n".join([*lines, compared(*rows)])
 
 
-def tables(path: Path) -> str:
-    """Return a file of `--json` as tables for a page: the machine, then one table per benchmark."""
+def tables(*paths: Path) -> str:
+    """Return files of `--json` as tables for a page: of each the machine, then one table per benchmark."""
+    return "\n\n".join(_tables(path) for path in paths)
+
+
+def _tables(path: Path) -> str:
     run = _read(path)
     about = "; ".join(f"{key} {value}" for key, value in run["machine"].items() if key != "system")
     lines = [f"Measured on: {about}. A ratio compares with another way of the same table, in the same turns."]
@@ -134,7 +138,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="tiny work: whether all of it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write machine, versions and all rows")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help="two such files side by side")
-    parser.add_argument("--tables", type=Path, metavar="FILE", help="measure nothing: such a file as tables for a page")
+    parser.add_argument(
+        "--tables", nargs="+", type=Path, metavar="FILE", help="measure nothing: such files as tables for a page"
+    )
     parser.add_argument("--into", metavar="PAGE", help="with --tables: also write them to their place in a page")
     return parser
 
@@ -145,7 +151,7 @@ def main(options: argparse.Namespace) -> int:
     if options.into and not options.tables:
         raise InputError("--into: writes the tables; give --tables FILE with it")
     if options.tables:
-        text = tables(options.tables)
+        text = tables(*options.tables)
         print(text)
         if options.into:
             write_place(options.into, "benchmarks", text)
