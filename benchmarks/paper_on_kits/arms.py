@@ -72,6 +72,7 @@ def _open() -> dict[str, Change]:
         "augmentation-none": ("no augmentation", none),
         "augmentation-strong": ("the augmentation of few_patients", strong),
         "decoder-inline": ("decoder blocks also in the main path", "decoder=inline"),
+        "bfloat16": ("half precision inside", "precision=mixed_bfloat16"),
         "targets-average": ("coarse heads see means, not every s-th pixel", "coarse_targets=average"),
     }
     return {name: Change(why, "open", tuple(text.split())) for name, (why, text) in changes.items()}
