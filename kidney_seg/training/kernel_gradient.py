@@ -53,7 +53,7 @@ def gains(layer: keras.Layer) -> bool:
 
 @cache
 def _is_measured_processor() -> bool:
-    """Return whether training runs on a CPU with AVX2 by oneDNN; with AVX-512 (AMD EPYC) both ways take the same time."""
+    """Return whether training runs on a CPU with AVX2 by oneDNN; with AVX-512 (AMD EPYC), both ways are as fast."""
     if os.environ.get("TF_ENABLE_ONEDNN_OPTS") not in ("1", "true"):
         return False
     try:

@@ -19,8 +19,8 @@ CODE = (
 )
 
 
-def run(environment: dict[str, str]) -> str:
-    return subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True).stderr
+def run(environment: dict[str, str], code: str = CODE) -> str:
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stderr
 
 
 @pytest.mark.slow
@@ -31,8 +31,14 @@ def test_only_our_own_lines_are_seen():
 
 @pytest.mark.slow
 def test_a_level_that_the_user_set_is_left_alone():
-    # nothing is imported here, so nothing is turned away later either
-    assert run(os.environ | {"TF_CPP_MIN_LOG_LEVEL": "0"}) == "mine\n"
+    *messages, last = run(os.environ | {"TF_CPP_MIN_LOG_LEVEL": "0"}).splitlines()
+    assert messages and last == "mine"  # nothing is turned away
+
+
+def test_garbage_is_searched_for_again_after_the_import():
+    code = f"import atexit, gc\n{CODE}\nassert gc.isenabled() and gc.get_freeze_count() == 0; atexit._run_exitfuncs()"
+    code += "\nprint(gc.get_freeze_count() > 100_000, file=sys.stderr)"
+    assert run(dict(os.environ), code) == "mine\nTrue\n"
 
 
 @pytest.mark.slow
