@@ -53,22 +53,24 @@ def add_in_order(addends: Sequence[Tensor]) -> Tensor:
 def clone_in_order(model: keras.Model, change: Callable[[keras.Layer], keras.Layer]) -> keras.Model:
     """Return a network of the layers that `change` makes of those of `model`, with forks where three or more meet."""
     takers = Counter(
-        tensor._keras_history.operation.name
-        for layer in model.layers
-        for node in layer._inbound_nodes
-        for tensor in node.input_tensors
+        _source(tensor) for layer in model.layers for node in layer._inbound_nodes for tensor in node.input_tensors
     )
-    left: dict[str, list[keras.KerasTensor]] = {}
+    left: dict[tuple[str, int], list[keras.KerasTensor]] = {}
 
     def own_copy(tensor: keras.KerasTensor) -> keras.KerasTensor:
-        name = tensor._keras_history.operation.name
-        if takers[name] < 3:
+        source = _source(tensor)
+        if takers[source] < 3:
             return tensor
-        if name not in left:
-            left[name] = Fork(takers[name], f"{name}_fork")(tensor)
-        return left[name].pop()
+        if source not in left:
+            left[source] = Fork(takers[source], f"{source[0]}_fork{source[1] or ''}")(tensor)
+        return left[source].pop()
 
     def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
         return layer(*keras.tree.map_structure(own_copy, args), **kwargs)
 
     return keras.models.clone_model(model, clone_function=change, call_function=call)
+
+
+def _source(tensor: keras.KerasTensor) -> tuple[str, int]:
+    """Return the name of the layer that gives a tensor, and which of its outputs it is."""
+    return tensor._keras_history.operation.name, tensor._keras_history.tensor_index
