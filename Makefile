@@ -14,8 +14,8 @@ demo: .venv/ready  ## simulated patients, training in rounds, Table 1, report
 test: .venv/test lint  ## everything that guards the project
 	$(PY) -m pytest $(IN_TWO)
 
-test-fast: .venv/test lint  ## without what trains a network
-	$(PY) -m pytest $(IN_TWO) -m "not slow"
+test-fast: .venv/test lint  ## without what trains a network, serves one, or drives a browser
+	$(PY) -m pytest $(IN_TWO) -m "not slow and not system"
 
 # What rounding depends on: oneDNN's instruction set (ALL: the machine's own), TensorFlow's own kernels instead, and one
 # thread; TensorFlow, JAX and ONNX Runtime have as many as the CPUs that they may use.

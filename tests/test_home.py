@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from support.dicom_files import random_hu, save_slices, slices_of
 
+pytestmark = pytest.mark.system
+
 TINY = (
     "size=32 width_factor=0.1 gates= multi_scale_input=false deep_supervision=false batch_size=4 starts=1 "
     "start_steps=1 steps=1 max_rounds=0 retries=0"

@@ -23,10 +23,7 @@ from support.threshold_model import striped_hu, write_threshold_model
 from kidney_seg.predict.__main__ import main as predict
 
 pytest.importorskip("tornado", reason="no extra `app`")
-pytestmark = [
-    pytest.mark.network,
-    in_chromium,
-]
+pytestmark = [pytest.mark.network, pytest.mark.system, in_chromium]
 
 SLOW_MS = 240_000
 DRAWN = """() => new Promise((done) => {

@@ -25,7 +25,7 @@ from kidney_seg.app.entries import MOST_ENTRIES
 from kidney_seg.predict.__main__ import main as predict
 
 pytest.importorskip("tornado", reason="no extra `app`")
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.system]
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ VIEWS = "flips=both zooms=0.75,1 odds=1,2,30"
 ENSEMBLE = "flips=left_right zooms=1,1.25 odds=1,2,30"
 PLAIN = "multi_scale_input=false"  # traced sooner, where the graph around the network is what matters
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.system]
 
 # TensorFlow brings Keras along by itself; here it cannot be found, nor can anything of ours.
 BARE = """

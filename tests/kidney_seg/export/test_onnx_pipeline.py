@@ -25,7 +25,7 @@ from kidney_seg.model.logit_adjustment import with_class_odds
 from kidney_seg.model.model_file import load_model, save_model
 from kidney_seg.serving import __main__ as serving
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.system]
 ALONE = """
 import sys
 import numpy as np, onnxruntime

@@ -16,7 +16,7 @@ from kidney_seg.export.verification import check_export
 from kidney_seg.model.model_file import load_model, save_model
 from kidney_seg.serving import __main__ as serving
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.system]
 
 
 @pytest.fixture

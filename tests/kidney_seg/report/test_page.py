@@ -23,6 +23,8 @@ from kidney_seg.report import writer as report
 from kidney_seg.report.page import page as page_text
 from kidney_seg.report.sources import gather
 
+pytestmark = pytest.mark.system
+
 CLOSING = "</script></title><script>window.hacked=1</script>"
 DESKTOP = {"viewport": {"width": 1000, "height": 800}}
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True, "device_scale_factor": 2}

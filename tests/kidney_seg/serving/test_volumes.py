@@ -32,7 +32,7 @@ from kidney_seg.serving import client as serving_client
 from kidney_seg.serving import volumes as serving
 from kidney_seg.serving.client import RetryPolicy, segment
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.system]
 
 QUICK = ["--retries", "3", "--timeout", "120"]
 RAW = ["--no-postprocess"]  # the rule would carry one pixel's difference on to others
