@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from kidney_seg.hardware import instructions
 
 Tensor = Any  # of TensorFlow, which has no types
 
@@ -56,11 +57,8 @@ def _is_measured_processor() -> bool:
     """Return whether training runs on a CPU with AVX2 by oneDNN; with AVX-512 (AMD EPYC), both ways are as fast."""
     if os.environ.get("TF_ENABLE_ONEDNN_OPTS") not in ("1", "true"):
         return False
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    except OSError:  # not Linux
-        return False
-    return "avx2" in flags and "avx512f" not in flags and not tf.config.list_physical_devices("GPU")
+    measured = "avx2" in instructions() and "avx512f" not in instructions()
+    return measured and not tf.config.list_physical_devices("GPU")
 
 
 @tf.custom_gradient
