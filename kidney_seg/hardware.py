@@ -126,17 +126,3 @@ def start_line(*, engine: str, precision: str, model: str, device: str | None = 
     """Return the line that a long command begins with: device, engine, threads, precision, and what `model` says."""
     where = device_name(device, on_cpu=engine == "onnx")
     return f"device: {where}; engine: {engine}; threads: {threads()}; precision: {precision}; model: {model}"
-
-
-def faster_precision(precision: str, size: int, device: str | None = None) -> str:
-    """Return the advice to train in bfloat16 where that was measured to be faster, and Dice to be the same, or "".
-
-    size: of the network's slices, in pixels; small networks are slower in bfloat16.
-    """
-    units = instructions() & {"avx512_bf16", "amx_bf16"}
-    if not units or precision != "float32" or size < 128 or device_name(device) != "CPU":
-        return ""
-    return (
-        "note: this processor computes in bfloat16, in which a step takes half to two thirds of the time: "
-        "--set precision=mixed_bfloat16 (docs/howto/progressive.md#speed-and-memory)"
-    )

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from data_prep.errors import InputError
 from data_prep.files.names import printable
 from kidney_seg.config.run_config import Config
-from kidney_seg.hardware import faster_precision, start_line, use_device
-from kidney_seg.run import layout
+from kidney_seg.hardware import start_line, use_device
 from kidney_seg.tensorflow_log import quiet_tensorflow
 
 if TYPE_CHECKING:
@@ -75,10 +74,6 @@ def train(
     quiet_tensorflow()
     patients = f"trained now on {len(split['train'])} patients of {printable(manifest.root.absolute().name)}"
     log(start_line(engine="keras", precision=config.model.precision, model=patients, device=device))
-    if not (Path(out) / layout.CONFIG).exists() and (
-        advice := faster_precision(config.model.precision, config.model.size, device)
-    ):
-        log(advice)
     from kidney_seg.evaluate.held_out import held_out_cases
     from kidney_seg.progressive.final_scores import score_test
     from kidney_seg.progressive.observer import RoundObserver

@@ -10,7 +10,7 @@ from support.threshold_model import write_threshold_model
 
 from data_prep.errors import InputError
 from kidney_seg import hardware, tensorflow_log
-from kidney_seg.hardware import add_device_option, faster_precision, instructions, start_line, threads, use_device
+from kidney_seg.hardware import add_device_option, instructions, start_line, threads, use_device
 from kidney_seg.predict.engines import choose_engine, make_job
 
 pytestmark = pytest.mark.network
@@ -99,12 +99,5 @@ def test_the_line_says_what_computes_and_what_the_model_is(tmp_path):
     assert str(make_job(model, [str(model)])) == expected.format("keras") + unknown + "; averaged with 1 more"
 
 
-def test_bfloat16_is_advised_where_it_is_faster(monkeypatch, tmp_path):
-    assert all(name == name.lower() and " " not in name for name in instructions())
-    for units, advised in (({"avx2", "avx512_bf16"}, True), ({"amx_bf16"}, True), ({"avx2", "avx512f"}, False)):
-        monkeypatch.setattr(hardware, "instructions", lambda units=units: frozenset(units))
-        assert ("precision=mixed_bfloat16" in faster_precision("float32", 256)) == advised
-    monkeypatch.setattr(hardware, "instructions", lambda: frozenset({"amx_bf16"}))
-    assert faster_precision("mixed_bfloat16", 256) == faster_precision("float32", 64) == ""
-    monkeypatch.setattr(hardware, "device_name", lambda device: "GPU H100")
-    assert faster_precision("float32", 256) == ""
+def test_names_of_instruction_sets_are_words():
+    assert all(name and name == name.lower() and " " not in name for name in instructions())
