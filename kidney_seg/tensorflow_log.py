@@ -32,11 +32,7 @@ def quiet_tensorflow() -> None:
     written to file descriptor 2 before the level is read, so it is redirected during the import.
     """
     check_backend()
-    if "tensorflow" in sys.modules:
-        return
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        with _no_garbage_collection():
-            importlib.import_module("tensorflow")
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1" if NVIDIA.exists() else "3"  # warnings are about the GPU
     with captured_stderr() as lines:

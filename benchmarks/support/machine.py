@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.support.arms import Arm, in_turn
 from benchmarks.support.rows import Row, speed_row
+from kidney_seg.hardware import instructions
 
 WORK = "matrix product of float32; copy of memory; a file just written, read from disk and from the cache"
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "onnxruntime", "torch")
@@ -24,11 +25,10 @@ def describe() -> dict[str, str]:
     """Return what a measurement depends on: processor, cores, memory, system, versions."""
     words = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next((line.split(":")[1].strip() for line in words if line.startswith("model name")), platform.processor())
-    flags = {flag for line in words if line.startswith("flags") for flag in line.split(":")[1].split()}
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     found = {
         "processor": f"{model}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB",
-        "instructions": ", ".join(name for flag, name in INSTRUCTIONS.items() if flag in flags) or "unknown",
+        "instructions": ", ".join(name for flag, name in INSTRUCTIONS.items() if flag in instructions()) or "unknown",
         "system": platform.platform(),
         "python": platform.python_version(),
     }

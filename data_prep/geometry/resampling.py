@@ -39,9 +39,11 @@ class ArrayOps(Protocol):
     def expand_dims(self, x: Array, axis: int) -> Array: ...
     def transpose(self, x: Array, axes: Sequence[int]) -> Array: ...
     def flip(self, x: Array, axes: tuple[int, ...]) -> Array: ...
-    def matmul(self, x: np.ndarray, y: Array) -> Array: ...  # float32; y's last two axes; x: mostly zeros
     def weights(self, first: Array, values: Array, n_from: Array) -> Weights:
-        """Keep weights: `values` float32 [batch, n_to, k], of k source pixels from `first`, int64 [batch, n_to]."""
+        """Keep weights: `values` float32 [batch, n_to, k], of k source pixels from `first`, int64 [batch, n_to].
+
+        A first axis of one is for all slices.
+        """
 
     def resample_rows(self, planes: Array, weights: Weights) -> Array:
         """Return the weighted sums of rows, float32 [batch, n_from, x, c] -> [batch, n_to, x, c], first to last."""
@@ -67,14 +69,6 @@ class _Numpy:
     def flip(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         return np.ascontiguousarray(np.flip(x, axes))
 
-    def matmul(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        from scipy.sparse import csr_array
-
-        sparse, made = csr_array(x), np.empty((*y.shape[:-2], len(x), y.shape[-1]), np.float32)
-        for place in np.ndindex(y.shape[:-2]):
-            made[place] = sparse @ y[place]
-        return made
-
     def weights(self, first: np.ndarray, values: np.ndarray, n_from: int) -> Any:
         from scipy.sparse import csr_array
 
@@ -83,10 +77,10 @@ class _Numpy:
         return csr_array((values[0][used], columns[used], np.r_[0, ends]), shape=(first.shape[1], int(n_from)))
 
     def resample_rows(self, planes: np.ndarray, weights: Any) -> np.ndarray:
-        # sparse and one thread, as `matmul`: BLAS was twenty times slower beside another busy process
+        # sparse and one thread: BLAS was twenty times slower beside another busy process
         made = [weights @ plane.reshape(len(plane), -1) for plane in planes]
-        joined = made[0][None] if len(made) == 1 else np.stack(made)
-        return joined.reshape(len(planes), -1, *planes.shape[2:])
+        joined = made[0] if len(made) == 1 else np.concatenate(made or [planes])
+        return joined.reshape(len(planes), weights.shape[0], *planes.shape[2:])
 
 
 NUMPY = cast(ArrayOps, _Numpy())

@@ -106,20 +106,20 @@ class OnnxOps:
         back = np.full(len(axes), -1)
         return x.apply("Slice", *map(self.constant, (back, np.full(len(axes), np.iinfo(int).min), axes, back)))
 
-    def matmul(self, x: Any, y: Tensor) -> Tensor:
-        return y.like(x).apply("MatMul", y)
-
     def concat(self, tensors: Sequence[Tensor]) -> Tensor:
         """Join tensors along the first axis."""
         return tensors[0].apply("Concat", *tensors[1:], axis=0)
 
-    def weights(self, first: Tensor, values: Tensor, n_from: Tensor) -> tuple[Tensor, Tensor]:
-        return first, values
+    def weights(self, first: Any, values: Any, n_from: Any) -> tuple[Tensor, Tensor]:
+        return self.constant(first), self.constant(values)
 
     def resample_rows(self, planes: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
         from onnx import helper
 
         first, values = weights
+        first = first.apply(
+            "Expand", self.concat([self.take(self.shape(planes), [0], 0), self.take(self.shape(first), [1], 0)])
+        )
         last = self.take(self.shape(planes), 1, 0) - 1
         full = self.concat([self.shape(first), self.take(self.shape(planes), [2, 3], 0)])
         zeros, times = full.apply("ConstantOfShape", kind=np.float32), self.take(self.shape(values), 2, 0)

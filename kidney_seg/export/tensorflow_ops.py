@@ -40,12 +40,13 @@ class _TensorFlow:
     def flatnonzero(self, x: tf.Tensor) -> tf.Tensor:
         return tf.where(x)[:, 0]
 
-    def weights(self, first: tf.Tensor, values: tf.Tensor, n_from: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return first, values
+    def weights(self, first: Any, values: Any, n_from: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.convert_to_tensor(first), tf.convert_to_tensor(values)
 
     def resample_rows(self, planes: tf.Tensor, weights: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         # a product of matrices would add in another order, and the rounding to whole HU would sometimes differ
         first, values = weights
+        first = tf.broadcast_to(first, tf.concat([tf.shape(planes)[:1], tf.shape(first)[1:]], 0))
         last, known = tf.shape(planes, tf.int64)[1] - 1, tf.TensorShape([None, None, *planes.shape[2:]])
 
         def add(number: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -53,6 +54,11 @@ class _TensorFlow:
             return number + 1, total + row * tf.gather(values, number, axis=-1)[..., None, None]
 
         zeros = tf.zeros(tf.concat([tf.shape(first), tf.shape(planes)[2:]], 0))
+        if values.shape[-1] is not None:  # weights that no request changes need no loop
+            total = zeros
+            for number in range(values.shape[-1]):
+                _, total = add(np.int64(number), total)
+            return total
         _, total = tf.while_loop(
             lambda number, _: number < tf.shape(values, tf.int64)[-1],
             add,

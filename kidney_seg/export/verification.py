@@ -137,7 +137,7 @@ def check_onnx(path: Path, wanted: Mapping[str, Example]) -> list[str]:
             raise_if_out_of_memory(error, path)
             raise InputError(f"{path}: ONNX Runtime cannot compute this ({_first_line(error)})") from None
 
-    return _compare_answers(call, wanted, (contracts.DEFAULT,))
+    return _compare_answers(call, wanted, (contracts.DEFAULT,), examples.ONNX_TOLERANCE)
 
 
 def _first_line(error: Exception) -> str:
@@ -169,13 +169,17 @@ def _compare_tensors(what: str, expected: contracts.Tensors, found: Mapping[str,
     return problems
 
 
-def _compare_answers(call: Call, wanted: Mapping[str, Example], signatures: tuple[str, ...]) -> list[str]:
+def _compare_answers(
+    call: Call, wanted: Mapping[str, Example], signatures: tuple[str, ...], tolerance: float = examples.TOLERANCE
+) -> list[str]:
     problems = []
     for name, example in wanted.items():
         given = {key: example[key] for key in ("slices", "spacing_mm")}
         for signature in signatures:
             made = call(signature, given)
-            problems += [f"{signature}, example {name}: {line}" for line in examples.differences(example, made)]
+            problems += [
+                f"{signature}, example {name}: {line}" for line in examples.differences(example, made, tolerance)
+            ]
     return problems
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache, reduce
 
 import numpy as np
 
-from data_prep.geometry.resampling import AIR_HU, NUMPY, Array, ArrayOps
+from data_prep.geometry.resampling import AIR_HU, NUMPY, Array, ArrayOps, resample
 from kidney_seg.config.prediction import FLIPS
 
 _AXES = types.MappingProxyType(dict(zip(FLIPS, (((),), ((), (2,)), ((), (2,), (1,), (1, 2))), strict=True)))
@@ -88,8 +88,11 @@ def _linear(before: int, after: int) -> np.ndarray:
 
 
 def _resize(matrix: np.ndarray, planes: Array, xp: ArrayOps) -> Array:
-    """Return [n, y, x, c], float32, with `matrix` applied along y and x."""
-    planes = xp.transpose(planes, (0, 3, 1, 2))
-    for _ in "yx":
-        planes = xp.transpose(xp.matmul(matrix, planes), (0, 1, 3, 2))
-    return xp.transpose(planes, (0, 2, 3, 1))
+    """Return [n, y, x, c], float32, with `matrix` applied along y and x; its rows are zero but for a few neighbors."""
+    columns = np.arange(len(matrix))
+    first = (matrix != 0).argmax(axis=1)
+    longest = int((np.where(matrix != 0, columns, 0).max(axis=1) - first).max()) + 1
+    first = np.minimum(first, len(matrix) - longest)
+    values = np.take_along_axis(matrix, first[:, None] + columns[:longest], axis=1)
+    weights = xp.weights(first[None], values[None], len(matrix))
+    return resample(planes, weights, weights, xp)

@@ -31,18 +31,16 @@ def test_only_our_own_lines_are_seen():
 
 @pytest.mark.slow
 def test_a_level_that_the_user_set_is_left_alone():
-    *messages, last = run(os.environ | {"TF_CPP_MIN_LOG_LEVEL": "0"}).splitlines()
-    assert messages and last == "mine"  # nothing is turned away
+    # nothing is imported here, so nothing is turned away later either
+    assert run(os.environ | {"TF_CPP_MIN_LOG_LEVEL": "0"}) == "mine\n"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", [None, "3"])
-def test_garbage_is_searched_for_again_after_the_import(level):
+def test_garbage_is_searched_for_again_after_the_import():
     code = f"import atexit, gc\n{CODE}\nassert gc.isenabled() and gc.get_freeze_count() == 0; atexit._run_exitfuncs()"
     code += "\nprint(gc.get_freeze_count() > 100_000, file=sys.stderr)"
     plain = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    lines = run(plain | ({"TF_CPP_MIN_LOG_LEVEL": level} if level else {}), code).splitlines()
-    assert lines[-2:] == ["mine", "True"]  # before them, what TensorFlow says before it reads the level
+    assert run(plain, code) == "mine\nTrue\n"
 
 
 @pytest.mark.slow

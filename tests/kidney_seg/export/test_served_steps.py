@@ -16,6 +16,7 @@ from kidney_seg.export.onnx_ops import OnnxOps, Tensor
 from kidney_seg.export.served_steps import network_slices, source_classes
 from kidney_seg.export.tensorflow_ops import TENSORFLOW
 from kidney_seg.predict.onnx.graph import Graph
+from kidney_seg.predict.test_time_augmentation import View, tta_views
 
 pixels = st.integers(1, 70)
 millimeters = st.sampled_from([0.5, 0.78162497, 1.0, 1.5, 2.0, 3.0, 4.5]) | st.floats(0.3, 6.0)
@@ -93,6 +94,31 @@ def test_every_slice_has_its_own_spacing(engine):
     for number in range(2):
         part = slice(number, number + 1)
         np.testing.assert_array_equal(both[part], engine(hu[part], prob[part], spacings[part], size)[0])
+
+
+def views_in_tensorflow(view: View, planes: np.ndarray) -> list[np.ndarray]:
+    made = tf.function(lambda given: [view.apply(given, TENSORFLOW), view.invert(given, TENSORFLOW)])
+    return [one.numpy() for one in made(tf.constant(planes))]
+
+
+def views_in_onnx(view: View, planes: np.ndarray) -> list[np.ndarray]:
+    graph = Graph()
+    tensor = Tensor(graph, "planes", np.float32)
+    made = view.apply(tensor, OnnxOps(graph)), view.invert(tensor, OnnxOps(graph))
+    shapes = {"planes": (np.float32, [None, *planes.shape[1:]])}, {one.name: (np.float32, [None] * 4) for one in made}
+    return onnxruntime.InferenceSession(graph.serialize(*shapes, {})).run(
+        [one.name for one in made], {"planes": planes}
+    )
+
+
+@pytest.mark.parametrize("engine", [views_in_tensorflow, views_in_onnx])
+@pytest.mark.parametrize("zoom", [0.5, 0.75, 1.15, 1.25])
+@pytest.mark.parametrize("slices", [0, 1, 3])
+def test_views_at_other_sizes_have_the_bits_of_numpy(zoom, slices, engine):
+    planes = np.random.default_rng(0).normal(50, 100, (slices, 48, 48, 2)).astype(np.float32)
+    view = tta_views("left_right", (zoom,), 48)[1]
+    for found, expected in zip(engine(view, planes), (view.apply(planes), view.invert(planes)), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_of_equal_probabilities_the_lower_class():
